@@ -1,0 +1,157 @@
+"""Settings of the offline experiments: values only. Where each comes from is said in docs/flags.md.
+
+A section "train" or "plan" holds values for the flags of that name; "plan:adacat" holds for one parameterization alone.
+Later goes before earlier: BASE, the preset, the preset's "datasets" ("hopper-medium" means hopper-medium-v2 and
+hopper-medium-collected; a full name goes before it), the command line.
+"""
+
+BASE = {
+    "train": {
+        # model
+        "parameterization": "adacat",
+        "n_bins": 50,  # AdaCat's k: 2k outputs a token
+        "N": 100,  # fixed bins of uniform and quantile
+        "n_layer": 4,
+        "n_head": 4,
+        "n_embd": 32,  # per head
+        "embedding": "shared",
+        "standardize": False,
+        "embd_pdrop": 0.1,
+        "attn_pdrop": 0.1,
+        "resid_pdrop": 0.1,
+        # data
+        "subsampled_sequence_length": 10,
+        "step": 1,
+        "discount": 0.99,
+        "termination_penalty": -100.0,
+        "holdout_fraction": 0.05,
+        # loss
+        "action_weight": 5.0,
+        "reward_weight": 1.0,
+        "value_weight": 1.0,
+        "smooth_coeff": 0.001,  # full width
+        "smooth_type": "uniform",
+        # optimization
+        "batch_size": 256,
+        "learning_rate": 6e-4,
+        "weight_decay": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "grad_norm_clip": 1.0,
+        "lr_decay": True,
+        "warmup_epochs": 1.0,
+        "final_epochs": 20.0,
+        "lr_schedule_end": "hold",  # after the 20th epoch's tokens the rate stays at its tenth
+        "ema_decay": 0.995,
+        "n_epochs_ref": 50.0,  # epochs = 1e6 / dataset size * n_epochs_ref
+        "n_steps": None,  # a number of steps in place of n_epochs_ref
+        # bookkeeping
+        "n_saves": 3,
+        "vis_freq": 50,
+        "exp_name": "gpt/{parameterization}_{seed}",
+    },
+    "plan": {
+        "gpt_loadpath": "gpt/adacat_0",
+        "gpt_epoch": "latest",
+        "horizon": 15,
+        "beam_width": 128,
+        "n_expand": 2,
+        "k_obs": 1,
+        "k_act": None,
+        "k_rew": 1,
+        "cdf_act": 0.0,
+        "cdf_obs": 0.0,
+        "drop_act": 0.0,
+        "drop_obs": 0.0,
+        "sampling": "uniform",
+        "use_ema": False,
+        "percentile": "mean",
+        "plan_freq": 1,
+        "max_context_transitions": 5,
+        "prefix_context": True,
+        "window": "cropped",
+        "n_rollouts": 3,
+        "max_episode_length": 1000,
+        "exp_name": "plans/{gpt_loadpath}",
+    },
+}
+
+# The paper's planning, and by dataset what it did otherwise.
+PAPER_PLANNING = {
+    "plan:adacat": {"drop_act": 0.6},
+    "plan:uniform": {"cdf_act": 0.6, "sampling": "midpoint"},
+    "plan:quantile": {"cdf_act": 0.6, "sampling": "midpoint"},
+}
+HALFCHEETAH_MEDIUM = {"plan": {"horizon": 5, "beam_width": 32}, "plan:adacat": {"use_ema": True}}
+HOPPER_MEDIUM = {"plan:adacat": {"drop_act": 0.0}}
+WALKER2D_MEDIUM = {"plan:adacat": {"use_ema": True}}
+
+PRESETS = {
+    # The paper's words.
+    "table4": {
+        "train": {"smooth_coeff": 0.001, "n_epochs_ref": 50.0, "lr_schedule_end": "hold"},
+        **PAPER_PLANNING,
+        "datasets": {
+            "halfcheetah-medium": HALFCHEETAH_MEDIUM,
+            "hopper-medium": HOPPER_MEDIUM,
+            "walker2d-medium": WALKER2D_MEDIUM,
+            "halfcheetah-medium-replay": {"train": {"n_epochs_ref": 80.0}},
+            "hopper-medium-replay": {"train": {"n_epochs_ref": 80.0}},
+            "walker2d-medium-replay": {"train": {"n_epochs_ref": 80.0}},
+            "ant-medium-replay": {"train": {"n_epochs_ref": 80.0}},
+        },
+    },
+    # The released code: twice the width, four times the epochs, a cosine that rises again.
+    "table4-released": {
+        "train": {"smooth_coeff": 0.002, "n_epochs_ref": 200.0, "lr_schedule_end": "rise"},
+        **PAPER_PLANNING,
+        "datasets": {
+            "halfcheetah-medium": HALFCHEETAH_MEDIUM,
+            "hopper-medium": HOPPER_MEDIUM,
+            "walker2d-medium": WALKER2D_MEDIUM,
+        },
+    },
+    # What learns fastest on a CPU.
+    "cpu": {
+        "train": {
+            "n_layer": 3,
+            "n_head": 4,
+            "n_embd": 16,
+            "embedding": "per_dimension",
+            "standardize": True,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "batch_size": 64,
+            "learning_rate": 2e-3,
+            "n_steps": 4000,
+        },
+        "plan": {"horizon": 3, "beam_width": 16, "use_ema": True},
+        "plan:adacat": {"drop_act": 0.6},
+        "plan:uniform": {"cdf_act": 0.6, "sampling": "midpoint"},
+        "plan:quantile": {"cdf_act": 0.6, "sampling": "midpoint"},
+        "datasets": {},
+    },
+    # Smaller still: minutes in all.
+    "demo": {
+        "train": {
+            "n_layer": 3,
+            "n_head": 4,
+            "n_embd": 16,
+            "embedding": "per_dimension",
+            "standardize": True,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "batch_size": 64,
+            "learning_rate": 2e-3,
+            "n_steps": 1000,
+        },
+        "plan": {"horizon": 3, "beam_width": 8, "use_ema": True},
+        "plan:adacat": {"drop_act": 0.6},
+        "datasets": {},
+    },
+}
+
+# The preset of a dataset when none is named: the first pattern that fits its name.
+DEFAULT_PRESETS = {"minari:*": "cpu", "*-v2": "table4", "*": "cpu"}
