@@ -1,0 +1,55 @@
+"""One episode of experience."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trajectory_adacat.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """An episode of T transitions; o and a are the sizes of observation and action.
+
+    Args:
+        observations: before each action, shape ``[T, o]``, float32.
+        actions: shape ``[T, a]``, float32.
+        rewards: as the environment gave them (no penalty, no scaling), shape ``[T]``, float32.
+        terminated: whether the last transition led to a terminal state.
+        truncated: whether the episode was cut short instead (time limit, or the end of the recording).
+        final_observation: the observation after the last action, shape ``[o]``, float32; never another episode's.
+
+    Raises:
+        InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or not exactly one of
+            ``terminated`` and ``truncated`` is set.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: bool
+    truncated: bool
+    final_observation: np.ndarray
+
+    def __post_init__(self) -> None:
+        dimensions = {"observations": 2, "actions": 2, "rewards": 1, "final_observation": 1}
+        for name, dimension in dimensions.items():
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != dimension:
+                raise InputError(f"An episode's {name} must be a float32 array with {dimension} axes.")
+            if not np.isfinite(array).all():
+                raise InputError(f"An episode's {name} holds NaN or infinity.")
+        length, size = self.observations.shape
+        if length == 0 or len(self.actions) != length or len(self.rewards) != length:
+            raise InputError(
+                "An episode needs as many actions and rewards as observations, and at least one: got "
+                f"{length} observations, {len(self.actions)} actions, {len(self.rewards)} rewards."
+            )
+        if self.final_observation.shape != (size,):
+            raise InputError(f"An episode's final_observation must have shape ({size},) as its observations have.")
+        if self.terminated == self.truncated:
+            raise InputError("An episode ends either by termination or by truncation: exactly one must be set.")
+
+    def __len__(self) -> int:
+        """The number of transitions T."""
+        return len(self.rewards)

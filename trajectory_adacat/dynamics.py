@@ -1,0 +1,145 @@
+"""The dynamics of gym's ``-v2`` robots on MuJoCo <= 2.1.0, rebuilt on the installed MuJoCo.
+
+D4RL's data and published scores come from that engine. Gymnasium's ``-v4`` robots have the same observations, rewards and
+terminations, but newer versions of MuJoCo give another mass and inertia to a capsule and another margin to a contact. What
+the installed version does is found out by asking it (:func:`capsule_is_exact`, :func:`margins_add_up`), not by its number.
+"""
+
+import functools
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.envs.mujoco.ant_v4 import AntEnv
+from gymnasium.envs.mujoco.half_cheetah_v4 import HalfCheetahEnv
+from gymnasium.envs.mujoco.hopper_v4 import HopperEnv
+from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
+from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
+
+CAPSULE_PROBE = '<mujoco><worldbody><body><geom type="capsule" size="1 2" density="1"/></body></worldbody></mujoco>'
+MARGIN_PROBE = """<mujoco><worldbody>
+  <geom size="1" margin="1"/>
+  <body pos="0 0 2.5"><freejoint/><geom size="1" margin="1"/></body>
+</worldbody></mujoco>"""
+
+
+@functools.cache
+def capsule_is_exact() -> bool:
+    """Whether the installed MuJoCo gives a capsule its own mass and inertia, not those of a lengthened cylinder."""
+    capsule = mujoco.MjSpec.from_string(CAPSULE_PROBE)
+    own = capsule.compile()
+    lengthen_capsules(capsule)
+    cylinder = capsule.compile()
+    same_mass = np.allclose(own.body_mass, cylinder.body_mass, rtol=1e-9)
+    return not (same_mass and np.allclose(own.body_inertia, cylinder.body_inertia, rtol=1e-9))
+
+
+@functools.cache
+def margins_add_up() -> bool:
+    """Whether the installed MuJoCo gives a contact the sum of its two geoms' margins, not their maximum."""
+    model = mujoco.MjModel.from_xml_string(MARGIN_PROBE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    return bool(data.contact[0].includemargin > 1.5)  # the geoms' margins are 1 and 1
+
+
+def lengthen_capsules(spec: mujoco.MjSpec) -> None:
+    """Turn every capsule into a cylinder that is half a radius longer at both ends, in place.
+
+    Mass and inertia of that cylinder are what MuJoCo <= 2.1.0 gave to the capsule: for radius r and half-length h the
+    length is L = 2 h + r, the mass rho pi r^2 L, the transverse inertia m (3 r^2 + L^2) / 12, the axial one m r^2 / 2.
+    """
+    for geom in spec.geoms:
+        if geom.type != mujoco.mjtGeom.mjGEOM_CAPSULE:
+            continue
+        geom.type = mujoco.mjtGeom.mjGEOM_CYLINDER
+        half_radius = geom.size[0] / 2
+        if np.isnan(geom.fromto[0]):  # given by its half-length
+            geom.size = [geom.size[0], geom.size[1] + half_radius, 0.0]
+        else:  # given by the two ends of its axis
+            start, end = geom.fromto[:3], geom.fromto[3:]
+            extension = half_radius * (end - start) / np.linalg.norm(end - start)
+            geom.fromto = np.concatenate([start - extension, end + extension])
+
+
+def cylinder_model(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compile ``spec`` with its capsules lengthened; the compiler joins those of one body by the parallel-axis theorem.
+
+    The attribute ``settotalmass`` is taken off ``spec``, since the inertias that it is given next are rescaled already.
+    """
+    total_mass = spec.compiler.settotalmass
+    spec.compiler.settotalmass = -1.0
+    cylinders = spec.copy()
+    lengthen_capsules(cylinders)
+    model = cylinders.compile()
+    if total_mass > 0:
+        mujoco.mj_setTotalmass(model, total_mass)
+    return model
+
+
+def set_inertias(spec: mujoco.MjSpec, source: mujoco.MjModel) -> None:
+    """Give the bodies of ``spec`` the masses and inertias of the compiled ``source``, whose bodies are the same, in place."""
+    spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
+    for index, body in enumerate(spec.bodies):
+        if index == 0:  # the world
+            continue
+        body.explicitinertial = True
+        body.mass = source.body_mass[index]
+        body.inertia = source.body_inertia[index]
+        body.ipos = source.body_ipos[index]
+        body.iquat = source.body_iquat[index]
+
+
+def halve_margins(spec: mujoco.MjSpec) -> None:
+    """Halve the geoms' margins in place: the sum of two is then the maximum that it was before.
+
+    Raises:
+        ValueError: if the margins differ from geom to geom, where no such change exists.
+    """
+    if len({geom.margin for geom in spec.geoms}) > 1:
+        raise ValueError("The old contact margin can be restored only where all geoms have the same margin.")
+    for geom in spec.geoms:
+        geom.margin /= 2
+
+
+def v2_model(path: str) -> mujoco.MjModel:
+    """Compile the MJCF file at ``path`` into the model that MuJoCo 2.1.0 would have made of it."""
+    spec = mujoco.MjSpec.from_file(path)
+    if capsule_is_exact():
+        set_inertias(spec, cylinder_model(spec))
+    if margins_add_up():
+        halve_margins(spec)
+    return spec.compile()
+
+
+class V2Dynamics(MujocoEnv):
+    """Mixed into a ``-v4`` robot: the model of the old engine, and actions clipped before their cost is taken."""
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        model = v2_model(self.fullpath)
+        view = model.vis.global_
+        view.offwidth, view.offheight = max(view.offwidth, self.width), max(view.offheight, self.height)
+        return model, mujoco.MjData(model)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """One step, with ``action`` clipped to the action space as D4RL's ``NormalizedBoxEnv`` does."""
+        space = self.action_space
+        assert isinstance(space, gymnasium.spaces.Box)
+        return super().step(np.clip(np.asarray(action, np.float64), space.low, space.high))
+
+
+class HopperV2(V2Dynamics, HopperEnv):
+    """Gymnasium's Hopper-v4 with the dynamics of gym's Hopper-v2."""
+
+
+class HalfCheetahV2(V2Dynamics, HalfCheetahEnv):
+    """Gymnasium's HalfCheetah-v4 with the dynamics of gym's HalfCheetah-v2."""
+
+
+class Walker2dV2(V2Dynamics, Walker2dEnv):
+    """Gymnasium's Walker2d-v4 with the dynamics of gym's Walker2d-v2."""
+
+
+class AntV2(V2Dynamics, AntEnv):
+    """Gymnasium's Ant-v4 with the same correction; not checked against the old engine, of which no recording exists."""
