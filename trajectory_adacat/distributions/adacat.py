@@ -1,0 +1,85 @@
+"""AdaCat: bins whose widths are predicted as well as their masses (Sections 2.1 and 2.3)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.utils import lazy_property
+
+from trajectory_adacat.distributions.piecewise import PiecewiseConstant, cumulative
+from trajectory_adacat.distributions.precision import working
+
+
+class AdaCat(PiecewiseConstant):
+    """Adaptive categorical distribution on [0, 1]: ``k`` adjoining bins, each with a width and a mass.
+
+    The widths are ``softmax(width_logits)``, the masses ``softmax(mass_logits)`` (Equation 2). With width
+    logits of zero it is a categorical over uniform bins, with mass logits of zero one over adaptive quantiles
+    (Section 2.2).
+
+    Args:
+        width_logits: the paper's psi, ``[..., k]``.
+        mass_logits: the paper's phi, ``[..., k]``; -inf for a bin without mass.
+        validate_args: as in ``torch.distributions``.
+
+    Example::
+
+        >>> density = AdaCat(torch.zeros(4), torch.tensor([0.0, 1.0, 2.0, 0.0]))
+        >>> density.log_prob(torch.tensor(0.6))
+        tensor(0.9475)
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "width_logits": constraints.real_vector,
+        "mass_logits": constraints.real_vector,
+    }
+    support = constraints.unit_interval
+
+    def __init__(self, width_logits: Tensor, mass_logits: Tensor, validate_args: bool | None = None) -> None:
+        if width_logits.shape != mass_logits.shape:
+            width_logits, mass_logits = torch.broadcast_tensors(width_logits, mass_logits)
+        self.width_logits = width_logits
+        self.mass_logits = mass_logits
+        super().__init__(mass_logits, validate_args=validate_args)
+
+    @classmethod
+    def from_params(cls, params: Tensor, validate_args: bool | None = None) -> Self:
+        """From ``params`` ``[..., 2k]``: width logits first, then mass logits.
+
+        Raises:
+            ValueError: if the last dimension is odd or empty.
+        """
+        size = params.shape[-1]
+        if size == 0 or size % 2:
+            raise ValueError(
+                f"params must end in an even dimension of at least 2 (2k), got shape {tuple(params.shape)}."
+            )
+        return cls(params[..., : size // 2], params[..., size // 2 :], validate_args=validate_args)
+
+    @lazy_property
+    def _log_widths(self) -> Tensor:
+        return working(self.width_logits).log_softmax(dim=-1)  # [..., k]
+
+    @lazy_property
+    def _edges(self) -> Tensor:
+        return cumulative(self._log_widths)  # [..., k + 1]
+
+    @property
+    def widths(self) -> Tensor:
+        """Widths of the bins ``[..., k]``, summing to 1; positive, also where two edges round to the same number."""
+        return self._log_widths.exp().to(self._dtype)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> Any:
+        """The same distribution with its parameters expanded to ``batch_shape``."""
+        new = self._get_checked_instance(AdaCat, _instance)
+        shape = (*batch_shape, self.bins)
+        AdaCat.__init__(new, self.width_logits.expand(shape), self.mass_logits.expand(shape), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def _with_mass_logits(self, mass_logits: Tensor) -> Self:
+        new = type(self)(self.width_logits, mass_logits, validate_args=False)
+        new._validate_args = self._validate_args
+        return new

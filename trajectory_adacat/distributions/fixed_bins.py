@@ -1,0 +1,75 @@
+"""Bins whose edges are given beforehand: the uniform and the quantile discretization of Trajectory Transformer."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.utils import lazy_property
+
+from trajectory_adacat.distributions.piecewise import PiecewiseConstant
+from trajectory_adacat.distributions.precision import working
+
+
+class FixedBins(PiecewiseConstant):
+    """A categorical distribution over bins with fixed ``edges``, uniform within each bin (Section 2.2).
+
+    Where two edges coincide there is no bin: its mass is exactly 0 whatever its logit, it is never sampled and
+    passes no gradient. So rows with fewer bins are padded by repeating their last edge.
+
+    Args:
+        edges: non-decreasing, ``[..., N + 1]``, finite; broadcast against the batch shape of ``logits``.
+        logits: unnormalized log masses ``[..., N]``; -inf for a bin without mass.
+        validate_args: as in ``torch.distributions``.
+
+    Raises:
+        ValueError: if the edges decrease, or no bin has a width and mass, and arguments are validated.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real_vector}
+
+    def __init__(self, edges: Tensor, logits: Tensor, validate_args: bool | None = None) -> None:
+        if edges.shape[-1] != logits.shape[-1] + 1:
+            raise ValueError(f"{logits.shape[-1]} logits need one edge more, got {edges.shape[-1]} edges.")
+        batch = torch.broadcast_shapes(edges.shape[:-1], logits.shape[:-1])
+        self._given_edges = edges.expand(*batch, -1)
+        self.logits = logits.expand(*batch, -1)
+        present = self._given_edges[..., 1:] > self._given_edges[..., :-1]
+        super().__init__(self.logits.masked_fill(~present, -torch.inf), validate_args=validate_args)
+        if self._validate_args:
+            self._check_bins()
+
+    def _check_bins(self) -> None:
+        if not bool((self._given_edges.diff(dim=-1) >= 0).all()) or not bool(self._given_edges.isfinite().all()):
+            raise ValueError("edges must be finite and must not decrease.")
+        if bool((self._mass_logits == -torch.inf).all(dim=-1).any()):
+            raise ValueError("each row needs at least one bin with a width and mass.")
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """From the first edge to the last."""
+        return constraints.interval(self._edges[..., 0], self._edges[..., -1])
+
+    @lazy_property
+    def _edges(self) -> Tensor:
+        return working(self._given_edges)  # [..., N + 1]
+
+    @lazy_property
+    def _log_widths(self) -> Tensor:
+        widths = self._edges.diff(dim=-1)
+        # Of an absent bin only the mass, 0, is ever used; a width of 1 keeps its log-density at -inf, not NaN.
+        return widths.masked_fill(widths == 0, 1.0).log()  # [..., N]
+
+    def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> Any:
+        """The same distribution with its parameters expanded to ``batch_shape``."""
+        new = self._get_checked_instance(FixedBins, _instance)
+        edges = self._given_edges.expand(*batch_shape, -1)
+        FixedBins.__init__(new, edges, self.logits.expand(*batch_shape, -1), validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def _with_mass_logits(self, mass_logits: Tensor) -> Self:
+        new = type(self)(self._given_edges, mass_logits, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
