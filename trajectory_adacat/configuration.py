@@ -15,33 +15,26 @@ that parameterization alone.
 """
 
 import argparse
-import difflib
 import importlib
 import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import ModuleType, NoneType, UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from types import ModuleType
+from typing import Any, Literal, Self, get_args, get_origin
 
 from tap import Tap, TapIgnore
 
+from trajectory_adacat.checks import fits, optional_inner, suggest, type_name
 from trajectory_adacat.errors import InputError
 
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
 SECTIONS = ("train", "plan")
 PARAMETERIZATIONS = ("adacat", "uniform", "quantile")
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A clause that names the nearest of ``known``, or them all when none is near."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
 
 
 def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None) -> None:
@@ -57,14 +50,6 @@ def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[s
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def optional_inner(annotation: Any) -> Any | None:
-    """``T`` when the annotation is ``T | None``, else None."""
-    if get_origin(annotation) not in (Union, UnionType):
-        return None
-    inner = [argument for argument in get_args(annotation) if argument is not NoneType]
-    return inner[0] if len(inner) == 1 and NoneType in get_args(annotation) else None
 
 
 def to_boolean(text: str) -> bool:
@@ -97,27 +82,6 @@ def reader(annotation: Any) -> Callable[[str], Any] | None:
 
         return read_choice
     return None
-
-
-def fits(value: Any, annotation: Any) -> bool:
-    """Whether a configuration's value is of a flag's type; an int will do for a float, a bool only for a bool."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        return any(fits(value, argument) for argument in get_args(annotation))
-    if origin is Literal:
-        return value in get_args(annotation)
-    if origin is list:
-        return isinstance(value, list) and all(fits(item, get_args(annotation)[0]) for item in value)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, str) if annotation is Path else isinstance(value, annotation)
-
-
-def type_name(annotation: Any) -> str:
-    """A type as a reader of a help text or an error would write it."""
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 class CommandParser(Tap):

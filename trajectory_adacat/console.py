@@ -3,11 +3,11 @@
 A script is imported only when it is asked for, so that ``--help`` and the tables start without torch.
 """
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
+from trajectory_adacat.checks import suggest
 from trajectory_adacat.configuration import run_command
 from trajectory_adacat.errors import InputError
 
@@ -43,14 +43,12 @@ def dispatch(argv: Sequence[str] | None = None) -> None:
     Raises:
         InputError: if there is no such command.
     """
-    name, *rest = sys.argv[1:] if argv is None else argv or ["--help"]
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
         print(usage())
         return
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}."
-        raise InputError(f"There is no command {name!r}: {hint}")
+        raise InputError(f"There is no command {name!r}: {suggest(name, COMMANDS)}")
     sys.argv = [f"{PROGRAM} {name}", *rest]  # argparse takes the program's name in usage texts from here
     importlib.import_module(COMMANDS[name][0]).main(rest)
 

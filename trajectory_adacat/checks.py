@@ -1,0 +1,51 @@
+"""Checks of names and values that come from outside: command lines, configurations, result files."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A clause that names the nearest of ``known``, or them all when none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+
+
+def optional_inner(annotation: Any) -> Any | None:
+    """``T`` when the annotation is ``T | None``, else None."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return None
+    inner = [argument for argument in get_args(annotation) if argument is not NoneType]
+    return inner[0] if len(inner) == 1 and NoneType in get_args(annotation) else None
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of a type; an int will do for a float, a bool only for a bool, and no float is infinite."""
+    origin = get_origin(annotation)
+    if annotation is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(fits(value, argument) for argument in get_args(annotation))
+    if origin is Literal:
+        return value in get_args(annotation)
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, get_args(annotation)[0]) for item in value)
+    if origin is dict:
+        key_type, value_type = get_args(annotation)
+        return isinstance(value, dict) and all(fits(k, key_type) and fits(v, value_type) for k, v in value.items())
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str) if annotation is Path else isinstance(value, annotation)
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader of a help text or an error would write it."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
