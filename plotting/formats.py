@@ -1,0 +1,89 @@
+"""One table of text cells as terminal text, Markdown or LaTeX."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Cells under grouped columns.
+
+    Attributes:
+        groups: title and column names of each group, from left to right.
+        rows: the cells of each row, one for each column of all groups.
+        notes: sentences below the table.
+    """
+
+    groups: Sequence[tuple[str, Sequence[str]]]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns."""
+        return [column for _, columns in self.groups for column in columns]
+
+
+def text(table: TextTable) -> str:
+    """The table for a terminal: aligned columns, a bar between groups."""
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    spans, start = [], 0
+    for title, columns in table.groups:
+        span = slice(start, start + len(columns))
+        widths[span.stop - 1] += max(0, len(title) - _width(widths[span]))  # a long title widens its last column
+        spans.append(span)
+        start = span.stop
+
+    def line(cells: Sequence[str]) -> str:
+        parts = ["  ".join(cell.ljust(width) for cell, width in zip(cells[s], widths[s], strict=True)) for s in spans]
+        return " | ".join(parts).rstrip()
+
+    titles = " | ".join(t.ljust(_width(widths[s])) for (t, _), s in zip(table.groups, spans, strict=True)).rstrip()
+    rule = "-+-".join("-" * _width(widths[s]) for s in spans)
+    body = [titles, line(table.columns), rule, *map(line, table.rows)]
+    notes = [textwrap.fill(note, max(80, len(rule)), subsequent_indent="  ") for note in table.notes]
+    return "\n".join([*body, "", *notes]) + "\n"
+
+
+def markdown(table: TextTable) -> str:
+    """The table in Markdown: a group's title stands before its column names."""
+    header = [f"{title}: {column}" if title else column for title, columns in table.groups for column in columns]
+    lines = [header, ["---"] * len(header), *table.rows]
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([*body, "", *(f"- {note}" for note in table.notes)]) + "\n"
+
+
+def latex(table: TextTable) -> str:
+    """The table in LaTeX, for the booktabs package."""
+    titles = [rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(title)}}}" for title, columns in table.groups]
+    lines = [
+        r"\begin{tabular}{" + "l" * len(table.columns) + "}",
+        r"\toprule",
+        " & ".join(titles) + r" \\",
+        " & ".join(map(_escape, table.columns)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_escape, row)) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join([*lines, *(f"% {note}" for note in table.notes)]) + "\n"
+
+
+def _width(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+}
+
+
+def _escape(cell: str) -> str:
+    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in cell)
+    return f"{{}}{escaped}" if escaped.startswith("[") else escaped  # after \\ a bracket would be an argument

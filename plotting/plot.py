@@ -1,0 +1,114 @@
+"""A bar figure of the scores with their intervals, from the rollouts' JSON files alone.
+
+Run ``trajectory-adacat plot logs/ --out scores.png``, or this file.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tap import Positional
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, load_published, names_of
+from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
+
+from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.evaluation.statistics import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Statistic = Literal["iqm", "mean"]
+LINE_STYLES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
+ENDINGS = (".png", ".pdf", ".svg")
+AXIS_LABELS = {"score": "normalized score", "return": "return"}
+INTERVAL_LABELS = {"iqm": "interquartile mean, 95% bootstrap interval", "mean": "mean, standard error"}
+
+
+class PlotParser(CommandParser):
+    """Draw the rollouts' normalized scores (or returns, where no reference returns are known) as bars."""
+
+    paths: Positional[list[Path]] = [Path("logs")]  # noqa: RUF012 # rollout JSON files, or folders that hold them
+    out: Path = Path("scores.png")  # figure to write: .png, .pdf or .svg
+    statistic: Statistic = "iqm"  # iqm with its bootstrap interval, or mean with its standard error
+    published: Published = "paper"  # published scores of the same dataset, as marks: the paper's table, all, or none
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the figure that the command line asks for."""
+    arguments = PlotParser().parse(argv)
+    if arguments.out.suffix not in ENDINGS:
+        raise InputError(f"--out {arguments.out} must end in one of {', '.join(ENDINGS)}.")
+    rows = gather(load_results(arguments.paths), load_published(PUBLISHED_GROUPS[arguments.published]))
+    figure = bar_figure(rows, arguments.statistic)
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(arguments.out, dpi=150)
+    except OSError as error:
+        raise InputError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
+    print(arguments.out)
+
+
+def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":
+    """Bars with intervals, a group of them for each dataset; scores and returns on axes of their own."""
+    from matplotlib.figure import Figure  # not for --help
+
+    panels = [(measure, found) for measure in AXIS_LABELS if (found := [row for row in rows if row.measure == measure])]
+    figure = Figure(figsize=(2.0 * len(rows) + 2.5 * len(panels), 4.0), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=[len(found) + 0.5 for _, found in panels])[0]
+    for axis, (measure, found) in zip(axes, panels, strict=True):
+        _draw_bars(axis, found, statistic)
+        _draw_references(axis, found)
+        axis.set_ylabel(f"{AXIS_LABELS[measure]}\n({INTERVAL_LABELS[statistic]})")
+        axis.set_xticks(range(len(found)), [row.label.replace(" (", "\n(") for row in found], fontsize="small")
+        axis.set_xlim(-0.5, len(found) - 0.5)
+        axis.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _draw_bars(axis: "Axes", rows: Sequence[Row], statistic: Statistic) -> None:
+    for column in columns_of(rows):
+        found = [(x, row) for x, row in enumerate(rows) if column in row.summaries]
+        places = [_place(x, row, columns_of([row]).index(column)) for x, row in found]
+        heights, below, above = zip(*(_bar(row.summaries[column], statistic) for _, row in found), strict=True)
+        axis.bar(places, heights, [_width(row) for _, row in found], yerr=[below, above], capsize=3, label=column)
+
+
+def _draw_references(axis: "Axes", rows: Sequence[Row]) -> None:
+    """Recorded references as lines behind a dataset's bars, published scores as diamonds to their right."""
+    for name, style in zip(names_of(row.recorded for row in rows), cycle(LINE_STYLES), strict=False):
+        found = [(x, value) for x, row in enumerate(rows) for value in row.recorded.get(name, ())]
+        xs, values = zip(*found, strict=True)
+        left, right = [x - 0.45 for x in xs], [x + 0.45 for x in xs]
+        axis.hlines(values, left, right, colors="gray", linestyles=style, label=name, zorder=0)
+    for method in names_of(row.published for row in rows):
+        marks = [(x, row) for x, row in enumerate(rows) if method in row.published]
+        places = [_place(x, row, len(row.values) + list(row.published).index(method)) for x, row in marks]
+        scores = [row.published[method] for _, row in marks]
+        errors = [score.standard_error or 0.0 for score in scores]
+        means = [score.mean for score in scores]
+        axis.errorbar(places, means, errors, fmt="D", markersize=4, capsize=2, label=f"{method}, published")
+
+
+def _width(row: Row) -> float:
+    return 0.9 / (len(row.values) + len(row.published))
+
+
+def _place(x: int, row: Row, slot: int) -> float:
+    return x - 0.45 + _width(row) * (slot + 0.5)
+
+
+def _bar(summary: Summary, statistic: Statistic) -> tuple[float, float, float]:
+    """Height of a bar and how far its interval reaches below and above; nowhere for a single run."""
+    if statistic == "mean":
+        error = summary.standard_error or 0.0
+        return summary.mean, error, error
+    low, high = summary.interval or (summary.iqm, summary.iqm)
+    return summary.iqm, summary.iqm - low, high - summary.iqm
+
+
+if __name__ == "__main__":
+    run_command(main)
