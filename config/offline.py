@@ -47,7 +47,7 @@ BASE = {
         "n_steps": None,  # a number of steps in place of n_epochs_ref
         # bookkeeping
         "n_saves": 3,
-        "vis_freq": 50,
+        "log_freq": 100,
         "exp_name": "gpt/{parameterization}_{seed}",
     },
     "plan": {
@@ -71,6 +71,7 @@ BASE = {
         "prefix_context": True,
         "window": "cropped",
         "n_rollouts": 3,
+        "vis_freq": 50,
         "max_episode_length": 1000,
         "exp_name": "plans/{gpt_loadpath}",
     },
@@ -125,6 +126,8 @@ PRESETS = {
             "batch_size": 64,
             "learning_rate": 2e-3,
             "n_steps": 4000,
+            "warmup_epochs": 0.1,
+            "final_epochs": None,  # the cosine ends with the training
         },
         "plan": {"horizon": 3, "beam_width": 16, "use_ema": True},
         "plan:adacat": {"drop_act": 0.6},
@@ -146,6 +149,8 @@ PRESETS = {
             "batch_size": 64,
             "learning_rate": 2e-3,
             "n_steps": 1000,
+            "warmup_epochs": 0.1,
+            "final_epochs": None,  # the cosine ends with the training
         },
         "plan": {"horizon": 3, "beam_width": 8, "use_ema": True},
         "plan:adacat": {"drop_act": 0.6},

@@ -1,0 +1,211 @@
+"""Trains a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tap import TapIgnore
+
+from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_description, read_tensors
+from trajectory_adacat.configuration import OfflineParser, run_command
+from trajectory_adacat.datasets import Dataset, load_dataset
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories, split_episodes
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.models.heads import quantile_edges
+from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.training.trainer import Trainer, TrainerConfig
+from trajectory_adacat.transition import TransitionSpec
+
+
+class TrainArguments(OfflineParser):
+    """Train a Trajectory Transformer with AdaCat, uniform or quantile outputs."""
+
+    section: TapIgnore[str] = "train"
+
+    dataset_path: str | None = None  # read the dataset from this file in place of the cache
+    exp_name: str = "gpt/{parameterization}_{seed}"  # experiment name; {flag} stands for another flag's value
+    parameterization: Literal["adacat", "uniform", "quantile"] = "adacat"  # the form of the outputs
+    n_bins: int = 50  # AdaCat's number of bins k (2k outputs)
+    N: int = 100  # number of fixed bins of uniform and quantile
+    n_layer: int = 4  # transformer blocks
+    n_head: int = 4  # attention heads
+    n_embd: int = 32  # width of each head
+    embedding: Literal["shared", "per_dimension"] = "shared"  # AdaCat's scalar embedding: one vector, or one for each
+    standardize: bool = False  # standardize the scalar embedding's inputs (targets stay min-max normalized)
+    embd_pdrop: float = 0.1  # dropout of the embedding
+    attn_pdrop: float = 0.1  # dropout of the attention weights
+    resid_pdrop: float = 0.1  # dropout of the residual branches
+    subsampled_sequence_length: int = 10  # transitions in a training sequence
+    step: int = 1  # distance between the transitions of a sequence
+    discount: float = 0.99  # discount of the values
+    termination_penalty: float | None = -100.0  # reward in place of a real terminal's; none for its own
+    holdout_fraction: float = 0.05  # share of the episodes kept for evaluation
+    smooth_coeff: float = 0.001  # lambda: the uniform kernel's full width, the normal one's scale; 0 for no smoothing
+    smooth_type: Literal["uniform", "normal"] = "uniform"  # smoothing kernel
+    action_weight: float = 5.0  # weight of the actions in the loss
+    reward_weight: float = 1.0  # weight of the rewards in the loss
+    value_weight: float = 1.0  # weight of the values in the loss
+    batch_size: int = 256  # sequences in a step
+    learning_rate: float = 6e-4  # highest learning rate
+    weight_decay: float = 0.1  # weight decay of the matrices
+    beta1: float = 0.9  # AdamW's first decay rate
+    beta2: float = 0.95  # AdamW's second decay rate
+    grad_norm_clip: float = 1.0  # largest norm of the gradient
+    lr_decay: bool = True  # warm the learning rate up and decay it, by tokens
+    warmup_epochs: float = 1.0  # warm-up, in epochs' tokens
+    final_epochs: float | None = 20.0  # end of the cosine, in epochs' tokens; none for the end of the training
+    lr_schedule_end: Literal["hold", "rise"] = "hold"  # the rate afterwards: a tenth, or rising as in the released code
+    ema_decay: float = 0.995  # decay of the moving average of the weights
+    n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
+    n_steps: int | None = None  # number of steps, in place of n_epochs_ref
+    n_saves: int = 3  # checkpoints in all
+    log_freq: int = 100  # steps between two log lines
+    threads: int = 1  # threads of this process
+    resume: bool = False  # go on from the latest checkpoint of this experiment
+    overwrite: bool = False  # delete this experiment's checkpoints and start anew
+
+
+def pick(kind: type, arguments: TrainArguments, **others: Any) -> Any:
+    """A config dataclass filled with the flags of the same names."""
+    values = {field.name: getattr(arguments, field.name) for field in fields(kind) if hasattr(arguments, field.name)}
+    return kind(**{**values, **others})
+
+
+def make_model(arguments: TrainArguments, spec: TransitionSpec, tokens: torch.Tensor) -> GPT:
+    """The model, with the statistics that it takes from the training tokens ``[n, D]``."""
+    is_adacat = arguments.parameterization == "adacat"
+    config = pick(
+        GPTConfig,
+        arguments,
+        observation_size=spec.observation_size,
+        action_size=spec.action_size,
+        n_transitions=arguments.subsampled_sequence_length,
+        n_bins=arguments.n_bins if is_adacat else arguments.N,
+    )
+    torch.manual_seed(arguments.seed)
+    edges = quantile_edges(tokens, arguments.N) if arguments.parameterization == "quantile" else None
+    model = GPT(config, edges)
+    if is_adacat and arguments.standardize:
+        model.embedding.set_statistics(tokens.mean(0), tokens.std(0))
+    return model.to(arguments.device)
+
+
+def n_steps(arguments: TrainArguments, n_windows: int) -> int:
+    """Optimizer steps in all: those asked for, or 1e6 / dataset size * n_epochs_ref epochs."""
+    if arguments.n_steps is not None:
+        return arguments.n_steps
+    epochs = max(1, int(1e6 / n_windows * arguments.n_epochs_ref))
+    return epochs * (n_windows // min(arguments.batch_size, n_windows))
+
+
+def describe(arguments: TrainArguments, dataset: Dataset) -> dict[str, Any]:
+    """What the checkpoints say of their training."""
+    returns = [float(np.sum(episode.rewards, dtype=np.float64)) for episode in dataset.episodes]
+    return {
+        "parameterization": arguments.parameterization,
+        "discount": arguments.discount,
+        "train_seed": arguments.seed,
+        "dataset": {
+            "name": dataset.name,
+            "label": dataset.label,
+            "sha256": dataset.sha256,
+            "verified": dataset.verified,
+            "environment": dataset.environment,
+            "mean_return": float(np.mean(returns)),
+        },
+        "arguments": arguments.arguments(),
+    }
+
+
+def prepare_folder(arguments: TrainArguments) -> Path | None:
+    """The checkpoint to go on from, if any; nothing that exists is overwritten unless asked to.
+
+    Raises:
+        InputError: if there are checkpoints and neither --resume nor --overwrite is given.
+    """
+    folder = arguments.savepath
+    checkpoints = [path for path in folder.glob("step_*") if NAME.fullmatch(path.name)]
+    if arguments.resume:
+        return find_checkpoint(folder)
+    if checkpoints and not arguments.overwrite:
+        raise InputError(
+            f"{folder} holds checkpoints: go on from them with --resume, replace them with --overwrite, or choose "
+            "another --exp_name."
+        )
+    for path in checkpoints:
+        shutil.rmtree(path)
+    return None
+
+
+def resume(trainer: Trainer, checkpoint: Path) -> None:
+    """Loads a checkpoint's whole state into the trainer."""
+    description = read_description(checkpoint)
+    if description["dataset"]["sha256"] != trainer.description["dataset"]["sha256"]:
+        raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
+    names = ("model.safetensors", "ema.safetensors", "training.safetensors")
+    trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains and leaves checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``."""
+    arguments = TrainArguments().parse(argv)
+    torch.set_num_threads(arguments.threads)
+    checkpoint = prepare_folder(arguments)
+    dataset = load_dataset(arguments.dataset, arguments.dataset_path)
+    spec = TransitionSpec(dataset.episodes[0].observations.shape[1], dataset.episodes[0].actions.shape[1])
+    parts = split_episodes(dataset.episodes, arguments.holdout_fraction, arguments.seed)
+    flat = [
+        Trajectories.from_episodes(part, arguments.discount, arguments.termination_penalty) for part in parts if part
+    ]
+    normalizer = MinMaxNormalizer.fit(flat[0].transitions)
+    length, step, device = arguments.subsampled_sequence_length, arguments.step, arguments.device
+    windows = [SequenceDataset(part, normalizer, spec, length, step, device) for part in flat]
+    config = pick(TrainerConfig, arguments, n_steps=n_steps(arguments, len(windows[0])))
+    model = make_model(arguments, spec, windows[0].tokens)
+    trainer = Trainer(
+        model,
+        windows[0],
+        windows[1] if len(windows) > 1 else None,
+        normalizer,
+        pick(LossConfig, arguments),
+        config,
+        arguments.savepath,
+        describe(arguments, dataset),
+        arguments.verbose,
+    )
+    if checkpoint is not None:
+        resume(trainer, checkpoint)
+    arguments.savepath.mkdir(parents=True, exist_ok=True)
+    arguments.save_arguments(arguments.savepath / "arguments.json")
+    if arguments.verbose:
+        _report(dataset, flat, windows, model, arguments)
+    trainer.train()
+
+
+def _report(
+    dataset: Dataset,
+    flat: list[Trajectories],
+    windows: list[SequenceDataset],
+    model: GPT,
+    arguments: TrainArguments,
+) -> None:
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(windows[0])} training windows", end="")
+    print(f", {len(windows[1])} held out" if len(windows) > 1 else "", end="; ")
+    print(f"{arguments.parameterization} model of {n_parameters:,} parameters -> {arguments.savepath}")
+    n_skipped = sum(part.n_skipped for part in flat)
+    if n_skipped:
+        print(f"skipped {n_skipped} episodes shorter than two steps")
+    n_clamped = sum(part.n_clamped for part in windows[1:])
+    if n_clamped:
+        print(f"clamped {n_clamped} held-out values outside the training data's bounds")
+
+
+if __name__ == "__main__":
+    run_command(main)

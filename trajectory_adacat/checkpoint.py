@@ -1,0 +1,159 @@
+"""Checkpoints: folders of safetensors and JSON, written atomically, complete enough to plan without the dataset."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.provenance import file_hash, git_revision, library_versions
+
+FORMAT = 1
+DESCRIPTION = "checkpoint.json"
+NAME = re.compile(r"step_(\d+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with what planning needs to know of its training.
+
+    Attributes:
+        model: in evaluation mode.
+        normalizer: of the training data.
+        description: what ``checkpoint.json`` says: configs, dataset, seed, step, versions, hashes of the files.
+        hash: SHA-256 of the description, which itself holds the hashes of all weights.
+    """
+
+    model: GPT
+    normalizer: MinMaxNormalizer
+    description: dict[str, Any]
+    hash: str
+
+
+def checkpoint_name(step: int) -> str:
+    """The folder's name for a training step."""
+    return f"step_{step:08d}"
+
+
+def save_checkpoint(
+    folder: Path,
+    model: GPT,
+    ema: GPT,
+    normalizer: MinMaxNormalizer,
+    training: Mapping[str, Tensor],
+    description: Mapping[str, Any],
+) -> None:
+    """Writes a checkpoint folder in one step: it is there whole or not at all.
+
+    Args:
+        folder: must not exist.
+        model: the weights.
+        ema: the moving average of the weights.
+        normalizer: of the training data.
+        training: the rest of the training's state, for resuming.
+        description: what else `Checkpoint.description` is to hold.
+    """
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors: dict[str, Mapping[str, Tensor]] = {
+        "model.safetensors": model.state_dict(),
+        "ema.safetensors": ema.state_dict(),
+        "normalizer.safetensors": normalizer.state_dict(),
+        "training.safetensors": training,
+    }
+    for name, state in tensors.items():
+        save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary / name)
+    whole = {
+        "format": FORMAT,
+        "model": asdict(model.config),
+        **description,
+        "versions": library_versions(),
+        "git_revision": git_revision(),
+        "files": {name: file_hash(temporary / name) for name in tensors},
+    }
+    (temporary / DESCRIPTION).write_text(json.dumps(whole, indent=2) + "\n")
+    temporary.rename(folder)
+
+
+def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
+    """The checkpoint folder of a training step below an experiment's folder, or ``folder`` if it is one.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if (folder / DESCRIPTION).exists():
+        return folder
+    found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
+    if not found:
+        raise InputError(f"There is no checkpoint in {folder}: train first, or name another --gpt_loadpath.")
+    chosen = max(found) if step == "latest" else int(step)
+    if chosen not in found:
+        raise InputError(f"There is no checkpoint of step {chosen} in {folder}, only of {sorted(found)}.")
+    return found[chosen]
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Reads a checkpoint's JSON.
+
+    Raises:
+        InputError: if it is missing, damaged or of another format.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+        found = description["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"The checkpoint's {path} cannot be read ({error!r}): train again or restore it.") from error
+    if found != FORMAT:
+        raise InputError(f"The checkpoint {folder} is of format {found}, this version reads format {FORMAT}.")
+    return description
+
+
+def read_tensors(folder: Path, name: str, description: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Reads one file of a checkpoint and checks its hash.
+
+    Raises:
+        InputError: if it is missing or not the file that was written.
+    """
+    path = folder / name
+    try:
+        if file_hash(path) != description["files"][name]:
+            raise InputError(f"The checkpoint's file {path} is damaged (its hash is not the one written with it).")
+        return load_file(path)
+    except (OSError, KeyError, SafetensorError) as error:
+        raise InputError(f"The checkpoint's file {path} cannot be read ({error!r}).") from error
+
+
+def load_model(path: str | Path, use_ema: bool = False, device: torch.device | str = "cpu") -> Checkpoint:
+    """Loads a checkpoint folder, or the latest one of an experiment's folder.
+
+    Args:
+        path: the folder.
+        use_ema: take the moving average of the weights.
+        device: where to put the model.
+
+    Raises:
+        InputError: if the checkpoint is missing, damaged or of another format.
+    """
+    folder = find_checkpoint(Path(path))
+    description = read_description(folder)
+    weights = read_tensors(folder, "ema.safetensors" if use_ema else "model.safetensors", description)
+    try:
+        config = GPTConfig(**description["model"])
+        model = GPT(config, weights.get("head.edges"))
+        model.load_state_dict(weights)
+    except (TypeError, KeyError, RuntimeError) as error:
+        raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error
+    normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, "normalizer.safetensors", description))
+    return Checkpoint(model.to(device).eval(), normalizer, description, file_hash(folder / DESCRIPTION))

@@ -1,0 +1,156 @@
+"""Episodes -> transitions with values -> windows of tokens, gathered in one indexing operation a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.signal import lfilter
+from torch import Tensor
+
+from trajectory_adacat.datasets.episodes import Episode
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.transition import TransitionSpec
+
+MIN_EPISODE_LENGTH = 2
+
+
+def penalized_rewards(episode: Episode, penalty: float | None) -> np.ndarray:
+    """The rewards, shape ``(T,)``, with the last one replaced by ``penalty`` where the episode really terminated."""
+    rewards = np.asarray(episode.rewards, dtype=np.float64).copy()
+    if episode.terminated and penalty is not None:
+        rewards[-1] = penalty
+    return rewards
+
+
+def discounted_values(rewards: np.ndarray, discount: float) -> np.ndarray:
+    """The discounted sum of the rewards after each step, without the step's own, shape ``(T,)``.
+
+    ``value[t] = sum over j >= 0 of discount^j reward[t + 1 + j]``; nothing is bootstrapped at the end.
+    """
+    returns = lfilter([1.0], [1.0, -discount], rewards[::-1])[::-1]
+    return np.append(returns[1:], 0.0)
+
+
+def episode_transitions(episode: Episode, discount: float, penalty: float | None) -> np.ndarray:
+    """Observation, action, reward and value of each step, float64, shape ``(T, D)``."""
+    rewards = penalized_rewards(episode, penalty)
+    columns = [episode.observations, episode.actions, rewards[:, None], discounted_values(rewards, discount)[:, None]]
+    return np.concatenate(columns, axis=1, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """All transitions of some episodes in one flat array.
+
+    Attributes:
+        transitions: float64, shape ``(n, D)``, episodes one after another.
+        ends: for each row, the row after its episode's last, int64, shape ``(n,)``.
+        n_skipped: episodes left out because they were shorter than two steps.
+    """
+
+    transitions: Tensor
+    ends: Tensor
+    n_skipped: int
+
+    @classmethod
+    def from_episodes(
+        cls, episodes: Sequence[Episode], discount: float, termination_penalty: float | None
+    ) -> "Trajectories":
+        """Computes penalties and values (in this order) and concatenates.
+
+        Raises:
+            InputError: if no episode has two steps or more.
+        """
+        kept = [episode for episode in episodes if len(episode.rewards) >= MIN_EPISODE_LENGTH]
+        if not kept:
+            raise InputError(f"None of the {len(episodes)} episodes has {MIN_EPISODE_LENGTH} steps or more.")
+        lengths = torch.tensor([len(episode.rewards) for episode in kept])
+        rows = np.concatenate([episode_transitions(e, discount, termination_penalty) for e in kept])
+        ends = torch.repeat_interleave(lengths.cumsum(0), lengths)
+        return cls(torch.from_numpy(rows), ends, len(episodes) - len(kept))
+
+
+def split_episodes(
+    episodes: Sequence[Episode], holdout_fraction: float, seed: int
+) -> tuple[list[Episode], list[Episode]]:
+    """Whole episodes for training and held out, at least one each unless ``holdout_fraction`` is 0.
+
+    Raises:
+        InputError: if a fraction above 0 is asked of a single episode.
+    """
+    if holdout_fraction == 0.0:
+        return list(episodes), []
+    if len(episodes) < 2:
+        raise InputError("holdout_fraction needs two episodes or more: pass --holdout_fraction 0 for a single one.")
+    n_holdout = min(max(1, round(holdout_fraction * len(episodes))), len(episodes) - 1)
+    order = np.random.default_rng(seed).permutation(len(episodes))
+    held = set(order[:n_holdout].tolist())
+    training = [episode for i, episode in enumerate(episodes) if i not in held]
+    return training, [episodes[i] for i in sorted(held)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of tokens.
+
+    Attributes:
+        tokens: float32 in [0, 1], shape ``(B, L * D)``; 0 where padded.
+        mask: bool, shape ``(B, L * D)``: which *tokens* are real. The target of position p is token p + 1,
+            so the loss takes ``mask[:, 1:]``.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+
+
+class SequenceDataset:
+    """Windows of ``length`` transitions, ``step`` apart, starting at each step of an episode but its last.
+
+    A window that runs over its episode's end is padded, and the padding masked. The flat arrays may live on
+    any device; a batch is one gather.
+
+    Args:
+        trajectories: the flat transitions.
+        normalizer: maps them to [0, 1].
+        spec: their layout.
+        length: transitions in a window.
+        step: distance between consecutive transitions of a window.
+
+    Raises:
+        InputError: if length or step is not positive.
+    """
+
+    def __init__(
+        self,
+        trajectories: Trajectories,
+        normalizer: MinMaxNormalizer,
+        spec: TransitionSpec,
+        length: int,
+        step: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for name, value in (("subsampled_sequence_length", length), ("step", step)):
+            if value < 1:
+                raise InputError(f"--{name} must be at least 1, got {value}.")
+        self.spec = spec
+        self.length = length
+        self.n_clamped = normalizer.count_outside(trajectories.transitions)
+        self.tokens = normalizer.normalize(trajectories.transitions).to(device)  # [n, D]
+        self._ends = trajectories.ends.to(device)  # [n]
+        rows = torch.arange(len(self.tokens), device=device)
+        self._starts = rows[rows < self._ends - 1]
+        self._offsets = torch.arange(length, device=device) * step
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def batch(self, windows: Tensor) -> Batch:
+        """Gathers the windows of the given indices, int64, shape ``(B,)``."""
+        starts = self._starts[windows]
+        rows = starts[:, None] + self._offsets  # [B, L]
+        real = rows < self._ends[starts][:, None]
+        tokens = self.tokens[rows.clamp(max=len(self.tokens) - 1)]  # [B, L, D]
+        mask = real[:, :, None].expand_as(tokens)
+        return Batch((tokens * mask).flatten(1), mask.flatten(1))

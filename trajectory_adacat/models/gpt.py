@@ -1,0 +1,282 @@
+"""The Trajectory Transformer: a GPT over the scalar tokens of transitions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn import functional as F
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
+from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, Parameterization, uniform_edges
+from trajectory_adacat.models.kv_cache import KVCache
+from trajectory_adacat.transition import TransitionSpec
+
+INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The model's form (paper section 4.4 and Trajectory Transformer).
+
+    Attributes:
+        observation_size: dimensions o of an observation.
+        action_size: dimensions a of an action.
+        n_transitions: transitions in a training sequence.
+        n_layer: transformer blocks.
+        n_head: attention heads of a block.
+        n_embd: width of each head; the model is ``n_head * n_embd`` wide.
+        parameterization: "adacat", or the baselines "uniform" and "quantile".
+        n_bins: AdaCat's k, or the baselines' N.
+        embedding: AdaCat's scalar embedding: one vector "shared" by all dimensions, or one "per_dimension".
+        embd_pdrop: dropout of the embedding.
+        attn_pdrop: dropout of the attention weights.
+        resid_pdrop: dropout of each block's two outputs.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    observation_size: int
+    action_size: int
+    n_transitions: int = 10
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 32
+    parameterization: Parameterization = "adacat"
+    n_bins: int = 50
+    embedding: EmbeddingKind = "shared"
+    embd_pdrop: float = 0.1
+    attn_pdrop: float = 0.1
+    resid_pdrop: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("n_transitions", "n_layer", "n_head", "n_embd", "n_bins"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        if self.parameterization not in ("adacat", "uniform", "quantile"):
+            raise InputError(
+                f"parameterization must be adacat, uniform or quantile, got {self.parameterization!r}."
+            )
+        if self.embedding not in ("shared", "per_dimension"):
+            raise InputError(f"embedding must be shared or per_dimension, got {self.embedding!r}.")
+
+    @property
+    def spec(self) -> TransitionSpec:
+        """The layout of a transition."""
+        return TransitionSpec(self.observation_size, self.action_size)
+
+    @property
+    def width(self) -> int:
+        """The model's width E."""
+        return self.n_head * self.n_embd
+
+    @property
+    def block_size(self) -> int:
+        """The most input tokens: all of a training sequence but the last."""
+        return self.n_transitions * self.spec.dimension - 1
+
+
+def attention_mask(block_size: int, spec: TransitionSpec) -> Tensor:
+    """Which key (column) each query (row) may attend to, bool ``[T, T]``: no later token, and no value token.
+
+    The same rule serves training, prefill and cached decoding, so that they cannot disagree.
+    """
+    positions = torch.arange(block_size)
+    is_value = positions % spec.dimension == spec.value
+    return (positions[:, None] >= positions[None, :]) & ~is_value[None, :]
+
+
+def attend_rows(
+    queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_mask: Tensor | None
+) -> Tensor:
+    """Attention of all rows over caches that groups of rows share: each is read once, not once a row.
+
+    Args:
+        queries: ``[G, R, H, L, d]``.
+        caches: keys and values ``[G, S, H, n, d]`` each; rows r with equal ``r // (R / S)`` share one.
+        block_mask: bool ``[L, m]``, which of the last m keys of the last cache each query sees; None for all.
+
+    Returns:
+        ``[G, R, H, L, d]``.
+    """
+    n_environments, n_rows, n_heads, length, size = queries.shape
+
+    def group(rows: Tensor, n_groups: int) -> Tensor:  # [G, R, H, L, x] -> [G, S, H, R / S * L, x]
+        return rows.unflatten(1, (n_groups, -1)).transpose(2, 3).flatten(3, 4)
+
+    def ungroup(rows: Tensor) -> Tensor:
+        return rows.unflatten(3, (-1, length)).transpose(2, 3).flatten(1, 2)
+
+    scaled = queries * size**-0.5
+    grouped = [group(scaled, keys.shape[1]) @ keys.transpose(-1, -2) for keys, _ in caches]
+    scores = torch.cat([ungroup(score) for score in grouped], -1)  # [G, R, H, L, all keys]
+    if block_mask is not None:
+        scores[..., scores.shape[-1] - block_mask.shape[1] :].masked_fill_(~block_mask, -torch.inf)
+    weights = scores.softmax(-1).split([keys.shape[-2] for keys, _ in caches], -1)
+    parts = [ungroup(group(w, values.shape[1]) @ values) for w, (_, values) in zip(weights, caches, strict=True)]
+    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.dropout = config.attn_pdrop
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.project = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Attends within ``x [B, T, E]`` where the bool ``mask [T, T]`` allows."""
+        heads = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, T, d]
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask, dropout_p=dropout)
+        return self.project(y.transpose(1, 2).flatten(2))
+
+    def decode(
+        self, x: Tensor, layer: int, shared: Sequence[KVCache], own: KVCache, stored: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """Attends from new tokens ``x [G, R, L, E]`` to the caches and to each other; see `GPT.decode`."""
+        heads = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
+        queries, keys, values = heads.unbind(0)
+        if stored is not None:
+            keys, values = keys[..., stored, :], values[..., stored, :]
+        own.write(layer, keys, values)
+        length = own.length + keys.shape[-2]
+        caches = [(cache.keys(layer), cache.values(layer)) for cache in shared if cache.length]
+        if length:
+            caches.append((own.keys(layer, length), own.values(layer, length)))
+        y = attend_rows(queries, caches, mask)  # [G, R, H, L, d]
+        return self.project(y.transpose(2, 3).flatten(3))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.LayerNorm(config.width)
+        self.expand = nn.Linear(config.width, 4 * config.width)
+        self.contract = nn.Linear(4 * config.width, config.width)
+        self.dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Maps ``x [B, T, E]`` to the same shape."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
+        return x + self.dropout(self._mlp(x))
+
+    def decode(
+        self, x: Tensor, layer: int, shared: Sequence[KVCache], own: KVCache, stored: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """The block for new tokens ``x [G, R, L, E]``; see `GPT.decode`."""
+        x = x + self.attention.decode(self.attention_norm(x), layer, shared, own, stored, mask)
+        return x + self._mlp(x)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.contract(F.gelu(self.expand(self.mlp_norm(x))))
+
+
+class GPT(nn.Module):
+    """A causal transformer over tokens in [0, 1] whose heads give a distribution for each next token.
+
+    Args:
+        config: the model's form.
+        edges: the baselines' bin edges ``(D, N + 1)``; equal widths by default, not used by AdaCat.
+    """
+
+    mask: Tensor
+
+    def __init__(self, config: GPTConfig, edges: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = config.spec
+        dimension, width = self.spec.dimension, config.width
+        self.embedding: ScalarEmbedding | TokenEmbedding
+        self.head: AdaCatHead | FixedBinsHead
+        if config.parameterization == "adacat":
+            self.embedding = ScalarEmbedding(dimension, width, config.embedding)
+            self.head = AdaCatHead(dimension, width, config.n_bins)
+        else:
+            edges = uniform_edges(dimension, config.n_bins) if edges is None else edges
+            self.embedding = TokenEmbedding(edges, width)
+            self.head = FixedBinsHead(edges, width)
+        self.positions = nn.Parameter(torch.zeros(config.block_size, width))
+        self.dropout = nn.Dropout(config.embd_pdrop)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.norm = nn.LayerNorm(width)
+        self.register_buffer("mask", attention_mask(config.block_size, self.spec), persistent=False)
+        self._attended = attention_mask(config.block_size, self.spec)[-1]  # keys that a later query may attend to
+        self._initialize()
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=INITIAL_STD)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.embedding.weight, std=INITIAL_STD)
+        nn.init.normal_(self.head.weight, std=INITIAL_STD)
+
+    def forward(self, tokens: Tensor) -> Distribution:
+        """The distributions of tokens 1 to T, batch shape ``[B, T]``, given ``tokens [B, T]`` 0 to T - 1.
+
+        Raises:
+            InputError: if there are more tokens than the model was built for.
+        """
+        return self.head.distribution(self.hidden(tokens))
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The last layer's normalized output, ``[B, T, E]``, for ``tokens [B, T]``."""
+        length = tokens.shape[1]
+        if length > self.config.block_size:
+            raise InputError(f"{length} tokens do not fit a model of {self.config.block_size}.")
+        x = self.dropout(self._embed(tokens, 0))
+        for block in self.blocks:
+            x = block(x, self.mask[:length, :length])
+        return self.norm(x)
+
+    def new_cache(self, n_environments: int, n_rows: int, capacity: int) -> KVCache:
+        """An empty cache for this model's layers, on its device, in its precision."""
+        config, weight = self.config, self.positions
+        return KVCache(
+            config.n_layer, n_environments, n_rows, config.n_head, capacity, config.n_embd, weight.device, weight.dtype
+        )
+
+    def decode(self, tokens: Tensor, position: int, shared: Sequence[KVCache], own: KVCache) -> Tensor:
+        """The output at the last of some new tokens; their keys and values go to ``own``.
+
+        Keys that no query may attend to are not stored, so that what is stored is attended to without a mask.
+
+        Args:
+            tokens: ``[G, R, L]``, the tokens at ``position`` to ``position + L - 1`` of each row.
+            position: where the first of them stands.
+            shared: caches of the tokens before those in ``own``, each shared by groups of rows.
+            own: the cache of these rows, ``[G, R]``.
+
+        Returns:
+            ``[G, R, E]``.
+        """
+        length = tokens.shape[-1]
+        new = slice(position, position + length)
+        stored = self._attended[new].nonzero().squeeze(1)
+        some = stored.to(tokens.device) if len(stored) < length else None
+        mask = self.mask[new, new] if length > 1 else None
+        if mask is not None and some is not None:
+            mask = mask[:, some]
+        x = self._embed(tokens, position)
+        for layer, block in enumerate(self.blocks):
+            x = block.decode(x, layer, shared, own, some, mask)
+        own.advance(len(stored))
+        return self.norm(x[..., -1, :])
+
+    def _embed(self, tokens: Tensor, position: int) -> Tensor:
+        positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
+        return self.embedding(tokens, positions % self.spec.dimension) + self.positions[positions]

@@ -1,0 +1,217 @@
+"""Beam search for high reward under the model, batched over environments."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.planning.decoding import Decoder
+from trajectory_adacat.transition import TransitionSpec
+
+Sampling = Literal["uniform", "midpoint", "mean"]
+
+
+@dataclass(frozen=True)
+class BeamSearchConfig:
+    """How the search goes (supplementary C.3, Trajectory Transformer's defaults).
+
+    Attributes:
+        discount: gamma of the rewards and of the value; the one that the model's values were made with.
+        horizon: transitions to imagine.
+        beam_width: beams kept after each transition.
+        n_expand: actions sampled for each beam.
+        k_obs, k_act, k_rew: keep only this many most massive bins of observations, actions, rewards and values.
+        cdf_obs, cdf_act: keep the fewest most massive bins that hold ``1 - cdf`` of the probability mass.
+        drop_obs, drop_act: drop this fraction of the bins, the least massive ones.
+        sampling: within a bin "uniform" or at its "midpoint", or no sample but the "mean" of what is kept.
+        percentile: rewards and values count with their "mean", or with this percentile (0 to 100).
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    discount: float
+    horizon: int = 15
+    beam_width: int = 128
+    n_expand: int = 2
+    k_obs: int | None = 1
+    k_act: int | None = None
+    k_rew: int | None = 1
+    cdf_obs: float = 0.0
+    cdf_act: float = 0.0
+    drop_obs: float = 0.0
+    drop_act: float = 0.0
+    sampling: Sampling = "uniform"
+    percentile: float | Literal["mean"] = "mean"
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "beam_width", "n_expand", "k_obs", "k_act", "k_rew"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}.")
+        for name in ("cdf_obs", "cdf_act", "drop_obs", "drop_act"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        if not 0.0 < self.discount <= 1.0:
+            raise InputError(f"discount must lie in (0, 1], got {self.discount}.")
+        if self.sampling not in ("uniform", "midpoint", "mean"):
+            raise InputError(f"sampling must be uniform, midpoint or mean, got {self.sampling!r}.")
+        if self.percentile != "mean" and not 0.0 <= self.percentile <= 100.0:
+            raise InputError(f"percentile must be 'mean' or lie in [0, 100], got {self.percentile}.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The best beam of each environment, as tokens in [0, 1].
+
+    Attributes:
+        observations: imagined, after the first action, ``[G, horizon - 1, o]``.
+        actions: ``[G, horizon, a]``.
+        scores: the discounted return that the search expects of it, ``[G]``.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    scores: Tensor
+
+
+def keep_likely(distribution: Distribution, k: int | None, cdf: float, drop: float) -> Distribution:
+    """Applies the cutoffs that are set; all of them rank bins by mass."""
+    if k is not None:
+        distribution = distribution.keep_top_bins(k)
+    if drop > 0.0:
+        distribution = distribution.drop_bins(drop)
+    if cdf > 0.0:
+        distribution = distribution.keep_top_mass(1.0 - cdf)
+    return distribution
+
+
+def draw(distribution: Distribution, uniforms: Tensor, sampling: Sampling) -> Tensor:
+    """One value of each distribution, by inverting its cdf at ``uniforms``; same shape."""
+    if sampling == "mean":
+        return distribution.mean
+    return distribution.icdf(uniforms) if sampling == "uniform" else distribution.icdf_midpoint(uniforms)
+
+
+def expected(distribution: Distribution, percentile: float | Literal["mean"]) -> Tensor:
+    """What a predicted reward or value counts for, batch shape."""
+    if percentile == "mean":
+        return distribution.mean
+    return distribution.icdf(torch.full_like(distribution.mean, percentile / 100.0))
+
+
+def keep_places(candidates: Tensor, n_expand: int) -> Tensor:
+    """Reorders chosen ``candidates [G, S]`` so that a parent's first child takes its parent's place.
+
+    The search treats its beams as a set, and a row that stays in its place need not be copied.
+    """
+    ordered = candidates.sort(-1).values
+    parents = ordered // n_expand
+    is_first = torch.ones_like(parents, dtype=torch.bool)
+    is_first[:, 1:] = parents[:, 1:] != parents[:, :-1]
+    taken = torch.zeros_like(is_first).scatter(1, parents, True)
+    free = taken.long().argsort(dim=-1, stable=True)
+    nth_other = ((~is_first).cumsum(-1) - 1).clamp(min=0)
+    places = torch.where(is_first, parents, free.gather(1, nth_other))
+    return torch.empty_like(ordered).scatter(1, places, ordered)
+
+
+class _Rows:
+    """The rows of a search, ``[G, R]``: their tokens since the first action, and their rewards so far."""
+
+    def __init__(self, decoder: Decoder, uniforms: Tensor, sampling: Sampling) -> None:
+        self._decoder, self._uniforms, self._sampling = decoder, uniforms, sampling
+        self.tokens = uniforms.new_empty(uniforms.shape[0], 1, 0)  # [G, R, n]
+        self.rewards = self.tokens.new_zeros(uniforms.shape[0], 1, dtype=torch.float64)  # [G, R], discounted sum
+
+    def sample(self, step: int, dimension: int, k: int | None, cdf: float, drop: float) -> Distribution:
+        """Draws the next token of each row; returns its distribution before the cutoffs."""
+        distribution = self._decoder.next_distribution(dimension)
+        uniforms = self._uniforms[:, step, dimension, : self.tokens.shape[1]]
+        self.append(draw(keep_likely(distribution, k, cdf, drop), uniforms, self._sampling))
+        return distribution
+
+    def append(self, token: Tensor) -> None:
+        self.tokens = torch.cat([self.tokens, token.unsqueeze(-1)], -1)
+        self._decoder.append(token)
+
+    def expand(self, n: int) -> None:
+        self._decoder.expand(n)
+        self.tokens = self.tokens.repeat_interleave(n, 1)
+        self.rewards = self.rewards.repeat_interleave(n, 1)
+
+    def select(self, candidates: Tensor) -> None:
+        self._decoder.select(candidates)
+        environments = torch.arange(candidates.shape[0], device=candidates.device)[:, None]
+        self.tokens = self.tokens[environments, candidates]
+        self.rewards = self.rewards[environments, candidates]
+
+
+def uniforms_shape(spec: TransitionSpec, config: BeamSearchConfig) -> tuple[int, int, int]:
+    """The shape of the random numbers that the search of one environment takes."""
+    return config.horizon, spec.dimension, config.beam_width * config.n_expand
+
+
+@torch.inference_mode()
+def beam_search(
+    decoder: Decoder,
+    spec: TransitionSpec,
+    config: BeamSearchConfig,
+    normalizer: MinMaxNormalizer,
+    uniforms: Tensor,
+) -> Plan:
+    """Looks for the actions of the highest expected return, for all environments at once.
+
+    In each imagined transition every beam is expanded by ``n_expand`` sampled actions, each followed by a predicted
+    reward and value, and the ``beam_width`` best are kept: those with the highest discounted sum of the rewards so
+    far and the discounted value that follows, both of them predicted means (supplementary C.3).
+
+    Args:
+        decoder: holds the context of each environment, which ends with its current observation.
+        spec: the layout of a transition.
+        config: how to search.
+        normalizer: gives rewards and values their units.
+        uniforms: random numbers in [0, 1), ``[G, *uniforms_shape(spec, config)]``.
+    """
+    rows = _Rows(decoder, uniforms, config.sampling)
+    action_dimensions = range(spec.action.start, spec.action.stop)
+    for step in range(config.horizon):
+        rows.expand(config.beam_width * config.n_expand if step == 0 else config.n_expand)
+        for dimension in action_dimensions:
+            rows.sample(step, dimension, config.k_act, config.cdf_act, config.drop_act)
+        reward = rows.sample(step, spec.reward, config.k_rew, 0.0, 0.0)
+        rows.rewards += config.discount**step * _in_units(reward, spec.reward, config, normalizer)
+        value = decoder.next_distribution(spec.value)
+        last = draw(keep_likely(value, config.k_rew, 0.0, 0.0), uniforms[:, step, spec.value], config.sampling)
+        scores = rows.rewards + config.discount ** (step + 1) * _in_units(value, spec.value, config, normalizer)
+        chosen = keep_places(scores.topk(config.beam_width, -1).indices, 1 if step == 0 else config.n_expand)
+        rows.select(chosen)
+        scores = scores.gather(1, chosen)
+        if step + 1 < config.horizon:
+            rows.append(last.gather(1, chosen))
+            for dimension in range(spec.observation.stop):
+                rows.sample(step, dimension, config.k_obs, config.cdf_obs, config.drop_obs)
+    return _best_plan(rows.tokens, scores, spec, config.horizon)
+
+
+def _in_units(
+    distribution: Distribution, dimension: int, config: BeamSearchConfig, normalizer: MinMaxNormalizer
+) -> Tensor:
+    return normalizer.denormalize(expected(distribution, config.percentile), dimension)
+
+
+def _best_plan(tokens: Tensor, scores: Tensor, spec: TransitionSpec, horizon: int) -> Plan:
+    best = scores.argmax(-1)
+    environments = torch.arange(len(best), device=best.device)
+    # The tokens begin with the first action and end before the last value.
+    padded = torch.nn.functional.pad(tokens[environments, best], (spec.action.start, 1))
+    transitions = padded.unflatten(-1, (horizon, spec.dimension))
+    return Plan(
+        observations=transitions[:, 1:, spec.observation],
+        actions=transitions[:, :, spec.action],
+        scores=scores[environments, best],
+    )

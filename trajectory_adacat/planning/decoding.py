@@ -1,0 +1,145 @@
+"""Autoregressive decoding of many rows at once: what beam search asks of a model, and the cached GPT behind it."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.models.kv_cache import KVCache
+
+Window = Literal["cropped", "full"]
+
+
+class Decoder(Protocol):
+    """What beam search needs: rows of tokens, ``[environments G, rows R]``, that grow one token at a time."""
+
+    def next_distribution(self, dimension: int) -> Distribution:
+        """The distribution of the next token, of the given dimension of a transition; batch shape ``[G, R]``."""
+
+    def append(self, tokens: Tensor) -> None:
+        """Appends one token to each row, ``[G, R]``."""
+
+    def expand(self, n: int) -> None:
+        """Makes n candidates of each row, side by side: candidate c comes from row ``c // n``."""
+
+    def select(self, candidates: Tensor) -> None:
+        """Keeps the candidates of the given indices, ``[G, S]``, as the rows, in this order."""
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How much of the past the model sees when a new transition begins.
+
+    Attributes:
+        kind: "cropped" sees at most ``max_context_transitions - 1`` whole transitions, real and imagined together
+            (Trajectory Transformer and the paper); "full" lets the imagined ones fill the trained
+            block, and drops its oldest half when it is full.
+        max_context_transitions: bounds the real past, the current transition included.
+
+    Raises:
+        InputError: if ``max_context_transitions`` is not positive.
+    """
+
+    kind: Window = "cropped"
+    max_context_transitions: int = 5
+
+    def __post_init__(self) -> None:
+        if self.max_context_transitions < 1:
+            raise InputError(f"max_context_transitions must be at least 1, got {self.max_context_transitions}.")
+        if self.kind not in ("cropped", "full"):
+            raise InputError(f"window must be cropped or full, got {self.kind!r}.")
+
+    def kept(self, n_whole: int, n_transitions: int) -> int:
+        """How many of ``n_whole`` whole transitions stay in sight when the next one begins.
+
+        ``n_transitions`` is what the model was trained on.
+        """
+        if self.kind == "cropped":
+            return min(n_whole, self.max_context_transitions - 1)
+        return n_whole if n_whole < n_transitions else n_whole - -(-n_transitions // 2)
+
+
+class CachedDecoder:
+    """Decodes a GPT with keys and values in caches that rows share.
+
+    The context is computed once for each environment, the tokens of a beam once for all of its candidates.
+    When the window slides, learned positions move, so that what stays in sight is computed again.
+
+    Args:
+        model: in evaluation mode.
+        context: the past of each environment in [0, 1], ``[G, n]``: whole transitions and then an observation.
+        window: what stays in sight.
+    """
+
+    def __init__(self, model: GPT, context: Tensor, window: WindowConfig) -> None:
+        self._model, self._window, self._context = model, window, context
+        self._imagined = context.new_empty(context.shape[0], 1, 0)  # [G, R, tokens after the context]
+        self._start = 0  # the first token in sight, counted from the context's first
+        self._n_expand = 1
+        self._pending = False  # whether the model has yet to see the last token
+        self._shared = model.new_cache(context.shape[0], 1, context.shape[1])
+        self._beams = model.new_cache(context.shape[0], 1, 0)
+        self._candidates: KVCache | None = None  # while rows are candidates
+        self._hidden = model.decode(context[:, None], 0, [], self._shared)  # [G, R, E], at the last token
+
+    def next_distribution(self, dimension: int) -> Distribution:
+        """See `Decoder`."""
+        if self._pending:
+            self._hidden = self._decode_last()
+            self._pending = False
+        return self._model.head.distribution_of(self._hidden, dimension)
+
+    def append(self, tokens: Tensor) -> None:
+        """See `Decoder`."""
+        self._imagined = torch.cat([self._imagined, tokens.unsqueeze(-1)], -1)
+        self._pending = True
+
+    def expand(self, n: int) -> None:
+        """See `Decoder`."""
+        n_environments, n_rows, _ = self._imagined.shape
+        self._n_expand = n
+        self._imagined = self._imagined.repeat_interleave(n, 1)
+        self._hidden = self._hidden.repeat_interleave(n, 1)
+        self._candidates = self._model.new_cache(n_environments, n_rows * n, self._model.spec.dimension)
+
+    def select(self, candidates: Tensor) -> None:
+        """See `Decoder`. A row whose parent had its place is not copied."""
+        if self._candidates is None:
+            raise RuntimeError("select follows expand")
+        n_environments, n_rows = candidates.shape
+        environments = torch.arange(n_environments, device=candidates.device)[:, None]
+        self._imagined = self._imagined[environments, candidates]
+        self._hidden = self._hidden[environments, candidates]
+        if self._beams.n_rows == n_rows:
+            self._beams.move_rows(candidates // self._n_expand)
+        else:
+            self._beams = self._model.new_cache(n_environments, n_rows, self._model.config.block_size)
+        self._beams.append_rows(self._candidates, candidates)
+        self._candidates = None
+
+    def _decode_last(self) -> Tensor:
+        n_context, n_imagined = self._context.shape[1], self._imagined.shape[2]
+        length = n_context + n_imagined - self._start
+        whole, rest = divmod(length, self._model.spec.dimension)
+        if rest == 0:
+            kept = self._window.kept(whole, self._model.config.n_transitions)
+            if kept < whole:
+                return self._slide(whole - kept)
+        own = self._beams if self._candidates is None else self._candidates
+        shared = [self._shared] if self._candidates is None else [self._shared, self._beams]
+        return self._model.decode(self._imagined[..., -1:], length - 1, shared, own)
+
+    def _slide(self, n_dropped: int) -> Tensor:
+        """Drops the oldest transitions and computes the rest anew, at their new positions."""
+        self._start += n_dropped * self._model.spec.dimension
+        n_shared = max(self._context.shape[1] - self._start, 0)
+        self._shared.clear()
+        self._beams.clear()
+        if n_shared:
+            self._model.decode(self._context[:, None, -n_shared:], 0, [], self._shared)
+        imagined = self._imagined[..., max(self._start - self._context.shape[1], 0) :]
+        return self._model.decode(imagined, n_shared, [self._shared], self._beams)

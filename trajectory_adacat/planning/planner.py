@@ -1,0 +1,190 @@
+"""The planner: a trained model that acts, with its memory of past transitions."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
+from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How to plan.
+
+    Attributes:
+        search: the beam search.
+        window: what the model sees of the past.
+        plan_freq: steps between two plans; in between the plan's next action is taken.
+        prefix_context: whether the real past is given at all, or the current observation alone.
+        use_ema: plan with the moving average of the weights.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    search: BeamSearchConfig
+    window: WindowConfig = WindowConfig()
+    plan_freq: int = 1
+    prefix_context: bool = True
+    use_ema: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.plan_freq <= self.search.horizon:
+            raise InputError(f"plan_freq must lie between 1 and the horizon {self.search.horizon}.")
+        if self.search.horizon > 1 and self.window.max_context_transitions < 2:
+            raise InputError("max_context_transitions must be at least 2 to plan for more than one step.")
+
+
+class _Memory:
+    """What one environment has been through since its episode began."""
+
+    def __init__(self, seed: int, length: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.transitions: deque[Tensor] = deque(maxlen=length)  # [D] each, in [0, 1], the newest last
+        self.observation: Tensor | None = None  # [o], waiting for its action and reward
+        self.action: Tensor | None = None  # [a], the one last given out
+        self.planned: list[Tensor] = []  # [a] each: what is left of the last plan
+
+    def context(self) -> Tensor:
+        """The past transitions in sight and the current observation, ``[n]``."""
+        assert self.observation is not None
+        return torch.cat([*self.transitions, self.observation])
+
+
+class Planner:
+    """Acts in one or more environments at once by beam search under a model.
+
+    Args:
+        model: the trained model; it is put into evaluation mode.
+        normalizer: maps transitions to the model's [0, 1].
+        config: how to plan.
+
+    Raises:
+        InputError: if the model cannot hold the context.
+    """
+
+    def __init__(self, model: GPT, normalizer: MinMaxNormalizer, config: PlannerConfig) -> None:
+        n_transitions = model.config.n_transitions
+        if config.window.max_context_transitions > n_transitions:
+            raise InputError(
+                f"max_context_transitions {config.window.max_context_transitions} exceeds the {n_transitions} "
+                "transitions that the model was trained on."
+            )
+        if config.search.horizon > 1 and n_transitions < 2:
+            raise InputError("A model of single transitions cannot plan for more than one step: use --horizon 1.")
+        self.model = model.eval()
+        self.spec = model.spec
+        self.config = config
+        self.normalizer = normalizer.to("cpu")
+        self._device_normalizer = normalizer.to(model.positions.device)
+        self._memories: list[_Memory] = []
+        self.n_clamped = 0
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu"
+    ) -> "Planner":
+        """Loads a checkpoint folder; the dataset is not needed.
+
+        Raises:
+            InputError: if the checkpoint is missing or damaged, or the model cannot hold what the config asks for.
+        """
+        loaded = load_model(path, use_ema=config.use_ema, device=device)
+        return cls(loaded.model, loaded.normalizer, config)
+
+    def reset(self, seeds: Sequence[int] | int = 0) -> None:
+        """Forgets the past and begins an episode in each of ``len(seeds)`` environments (an int: in one)."""
+        length = self.config.window.max_context_transitions - 1 if self.config.prefix_context else 0
+        self._memories = [_Memory(seed, length) for seed in ([seeds] if isinstance(seeds, int) else seeds)]
+
+    @property
+    def n_environments(self) -> int:
+        """How many environments `reset` was given."""
+        return len(self._memories)
+
+    def act(self, observations: ArrayLike, environments: Sequence[int] | None = None) -> np.ndarray:
+        """The next action of each named environment (all by default), ``[M, a]``, in the environment's units.
+
+        Args:
+            observations: the current observations, ``[M, o]``.
+            environments: which environments these are; finished ones are left out and cost nothing.
+
+        Raises:
+            InputError: if the observations are not finite, or not of the model's shape.
+        """
+        memories = self._named(environments)
+        self._remember(memories, observations)
+        waiting = [memory for memory in memories if not memory.planned]
+        # Episodes that began together have contexts of one length, and are planned for together.
+        for length in sorted({len(memory.transitions) for memory in waiting}):
+            self._plan([memory for memory in waiting if len(memory.transitions) == length])
+        for memory in memories:
+            memory.action = memory.planned.pop(0)
+        actions = torch.stack([memory.action for memory in memories if memory.action is not None])
+        return self.normalizer.denormalize(actions, self.spec.action).numpy()
+
+    def observe(
+        self, rewards: ArrayLike, actions: ArrayLike | None = None, environments: Sequence[int] | None = None
+    ) -> None:
+        """Tells what the environments answered, after `act`.
+
+        Args:
+            rewards: ``[M]``.
+            actions: what was really done, ``[M, a]``, where that is not what `act` gave.
+            environments: which environments these are, all by default.
+        """
+        memories = self._named(environments)
+        taken = self._normalize(rewards, slice(self.spec.reward, self.spec.reward + 1), (len(memories), 1))
+        done = None if actions is None else self._normalize(actions, self.spec.action, (len(memories), -1))
+        for i, memory in enumerate(memories):
+            if memory.observation is None or memory.action is None:
+                raise RuntimeError("observe() follows act()")
+            action = memory.action if done is None else done[i]
+            # The value of a past transition is not known, and no query attends to it.
+            memory.transitions.append(torch.cat([memory.observation, action, taken[i], torch.zeros(1)]))
+            memory.observation = memory.action = None
+
+    def _named(self, environments: Sequence[int] | None) -> list[_Memory]:
+        if not self._memories:
+            raise RuntimeError("reset() comes first")
+        return self._memories if environments is None else [self._memories[i] for i in environments]
+
+    def _remember(self, memories: Sequence[_Memory], observations: ArrayLike) -> None:
+        current = self._normalize(observations, self.spec.observation, (len(memories), self.spec.observation_size))
+        for memory, observation in zip(memories, current, strict=True):
+            memory.observation = observation
+
+    def _normalize(self, values: ArrayLike, dimensions: slice, shape: tuple[int, int]) -> Tensor:
+        array = np.asarray(values, dtype=np.float64)
+        if array.size != shape[0] * (dimensions.stop - dimensions.start) or not np.isfinite(array).all():
+            raise InputError(
+                f"Expected finite values for {shape[0]} environments and dimensions {dimensions.start} to "
+                f"{dimensions.stop - 1} of a transition, got an array of shape {array.shape}."
+            )
+        tensor = torch.from_numpy(array).reshape(shape)
+        self.n_clamped += self.normalizer.count_outside(tensor, dimensions)
+        return self.normalizer.normalize(tensor, dimensions)
+
+    def _plan(self, memories: Sequence[_Memory]) -> None:
+        device = self.model.positions.device
+        search = self.config.search
+        shape = uniforms_shape(self.spec, search)
+        # Each environment draws from its own generator, so that its numbers do not depend on its neighbours.
+        uniforms = torch.stack([torch.rand(shape, generator=memory.generator) for memory in memories]).to(device)
+        context = torch.stack([memory.context() for memory in memories]).to(device)
+        with torch.inference_mode():
+            decoder = CachedDecoder(self.model, context, self.config.window)
+            plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms)
+        for memory, actions in zip(memories, plan.actions[:, : self.config.plan_freq].cpu(), strict=True):
+            memory.planned = list(actions)
