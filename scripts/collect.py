@@ -10,7 +10,7 @@ from trajectory_adacat.environments import Dynamics
 
 
 class Parser(CommandParser):
-    """Flags of the collection."""
+    """Roll a behaviour policy out in MuJoCo and write its transitions to a D4RL-format HDF5 file."""
 
     dataset: str = "hopper-medium-collected"  # {hopper,halfcheetah,walker2d}-{medium,random}-collected
     transitions: int = DEFAULT_TRANSITIONS  # number of environment steps to record
@@ -22,13 +22,11 @@ class Parser(CommandParser):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Collect, and say what came out."""
-    args = Parser().parse_args(argv)
+    args = Parser().parse(argv)
     path = collect(args.dataset, args.transitions, args.seed, args.dynamics, args.output, args.overwrite)
-    dataset = load_dataset(args.dataset, path)
-    returns = [float(episode.rewards.sum()) for episode in dataset.episodes]
-    print(
-        f"{path}: {args.transitions} transitions, {len(returns)} episodes, mean return {sum(returns) / len(returns):.1f}"
-    )
+    returns = [float(episode.rewards.sum()) for episode in load_dataset(args.dataset, path).episodes]
+    mean = sum(returns) / len(returns)
+    print(f"{path}: {args.transitions} transitions in {len(returns)} episodes with mean return {mean:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The dynamics of gym's ``-v2`` robots on MuJoCo <= 2.1.0, rebuilt on the installed MuJoCo.
 
-D4RL's data and published scores come from that engine. Gymnasium's ``-v4`` robots have the same observations, rewards and
-terminations, but newer versions of MuJoCo give another mass and inertia to a capsule and another margin to a contact. What
-the installed version does is found out by asking it (:func:`capsule_is_exact`, :func:`margins_add_up`), not by its number.
+D4RL's data and published scores come from that engine. Gymnasium's ``-v4`` robots have the same observations, rewards
+and terminations, but newer versions of MuJoCo give another mass and inertia to a capsule and another margin to a
+contact. What the installed one does is found out by asking it (:func:`capsule_is_exact`, :func:`margins_add_up`), not
+by its number.
 """
 
 import functools
@@ -79,7 +80,7 @@ def cylinder_model(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def set_inertias(spec: mujoco.MjSpec, source: mujoco.MjModel) -> None:
-    """Give the bodies of ``spec`` the masses and inertias of the compiled ``source``, whose bodies are the same, in place."""
+    """Give the bodies of ``spec`` the masses and inertias of ``source``, compiled from the same bodies, in place."""
     spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
     for index, body in enumerate(spec.bodies):
         if index == 0:  # the world
@@ -142,4 +143,4 @@ class Walker2dV2(V2Dynamics, Walker2dEnv):
 
 
 class AntV2(V2Dynamics, AntEnv):
-    """Gymnasium's Ant-v4 with the same correction; not checked against the old engine, of which no recording exists."""
+    """Gymnasium's Ant-v4 with the same correction; unverified, since no recording of the old engine exists."""

@@ -1,7 +1,7 @@
-"""Environments by name: ``make_environment("hopper-medium-v2")`` is Gymnasium's Hopper with the dynamics of D4RL's data.
+"""Environments by name: ``make_environment("hopper-medium-v2")`` is a Hopper with the dynamics of D4RL's data.
 
-Importing this module registers the corrected robots with Gymnasium as ``trajectory_adacat/{Hopper,HalfCheetah,Walker2d,Ant}-v2``.
-It imports neither MuJoCo nor torch.
+Importing this module registers the corrected robots with Gymnasium as ``trajectory_adacat/Hopper-v2`` (and
+HalfCheetah, Walker2d, Ant). It imports neither MuJoCo nor torch.
 """
 
 import difflib
@@ -9,7 +9,7 @@ import importlib.metadata
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
-from gymnasium.envs.registration import register, registry
+from gymnasium.envs.registration import EnvSpec, register, registry
 
 from trajectory_adacat.errors import InputError
 
@@ -30,7 +30,7 @@ NATIVE_IDS = {robot: f"{name}-v4" for robot, name in ROBOTS.items()}
 
 
 class EnvironmentChoice(NamedTuple):
-    """Which environment a name means: a Gymnasium id (or ``minari:...``), its dynamics, and the robot where it is known."""
+    """What a name means: a Gymnasium id (or ``minari:...``), its dynamics, and the robot where it is one of D4RL's."""
 
     id: str
     dynamics: Dynamics
@@ -56,8 +56,8 @@ def choose_environment(name: str, dynamics: Dynamics | None = None) -> Environme
     Args:
         name: an official or collected dataset (``hopper-medium-v2``), a Gymnasium id (``Hopper-v4``,
             ``trajectory_adacat/Hopper-v2``, any registered id), or ``minari:`` and a Minari dataset's id.
-        dynamics: ``v2`` for the old engine's, ``native`` for the installed one's; None means v2 for official and collected
-            datasets and what the environment itself has for all else.
+        dynamics: ``v2`` for the old engine's, ``native`` for the installed one's; None means v2 for official and
+            collected datasets and what the environment itself has for all else.
 
     Raises:
         InputError: if nothing has this name, or if the environment cannot have these dynamics.
@@ -118,9 +118,8 @@ def make_environment(name: str, dynamics: Dynamics | None = None, **options: Any
         InputError: as :func:`choose_environment`, or if a Minari dataset is missing or names no environment.
     """
     choice = choose_environment(name, dynamics)
-    if choice.id.startswith(MINARI_PREFIX):
-        return _make_minari_environment(choice.id.removeprefix(MINARI_PREFIX), **options)
-    return gymnasium.make(choice.id, **options)
+    from_minari = choice.id.startswith(MINARI_PREFIX)
+    return gymnasium.make(_minari_environment_spec(choice.id) if from_minari else choice.id, **options)
 
 
 def open_minari(dataset_id: str) -> Any:
@@ -142,11 +141,11 @@ def open_minari(dataset_id: str) -> Any:
         ) from error
 
 
-def _make_minari_environment(dataset_id: str, **options: Any) -> gymnasium.Env:
-    dataset = open_minari(dataset_id)
-    if dataset.spec.env_spec is None:
-        raise InputError(f"The Minari dataset {dataset_id} names no environment: give one by --environment.")
-    return dataset.recover_environment(**options)
+def _minari_environment_spec(name: str) -> EnvSpec:
+    spec = open_minari(name.removeprefix(MINARI_PREFIX)).spec.env_spec
+    if spec is None:
+        raise InputError(f"{name} names no environment: give one by --environment.")
+    return spec
 
 
 def environment_info(name: str, dynamics: Dynamics | None = None) -> dict[str, Any]:
@@ -159,8 +158,11 @@ def environment_info(name: str, dynamics: Dynamics | None = None) -> dict[str, A
         InputError: as :func:`choose_environment`.
     """
     choice = choose_environment(name, dynamics)
+    environment = choice.id
+    if environment.startswith(MINARI_PREFIX):
+        environment = _minari_environment_spec(environment).id
     return {
-        "environment": choice.id,
+        "environment": environment,
         "dynamics": choice.dynamics,
         "dynamics_verified": choice.robot in VERIFIED_ROBOTS if choice.dynamics == "v2" else None,
         "gymnasium": importlib.metadata.version("gymnasium"),

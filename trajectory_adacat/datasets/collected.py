@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import trajectory_adacat
 from trajectory_adacat.datasets.cache import cache_root
-from trajectory_adacat.datasets.policies import BehaviorPolicy, load_policy
+from trajectory_adacat.datasets.policies import BehaviorPolicy, load_policy, policy_sha256
 from trajectory_adacat.environments import COLLECTED_DATASETS, Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
 
@@ -21,9 +21,18 @@ DEFAULT_TRANSITIONS = 100_000
 DEFAULT_SEED = 0
 
 
-def collected_path(name: str, transitions: int = DEFAULT_TRANSITIONS, seed: int = DEFAULT_SEED) -> Path:
+def collected_path(
+    name: str, transitions: int = DEFAULT_TRANSITIONS, seed: int = DEFAULT_SEED, dynamics: Dynamics = "v2"
+) -> Path:
     """Where the file of an embedded dataset is kept."""
-    return cache_root() / "collected" / f"{name}-{transitions}-seed{seed}.hdf5"
+    suffix = "" if dynamics == "v2" else f"-{dynamics}"
+    return cache_root() / "collected" / f"{name}-{transitions}-seed{seed}{suffix}.hdf5"
+
+
+def is_collected_as(name: str, attributes: dict[str, Any]) -> bool:
+    """Whether a file's attributes say that it holds the dataset ``name``: this package's policy, with v2 dynamics."""
+    expected = {"dataset": name, "dynamics": "v2", "policy_sha256": policy_sha256(*name.split("-")[:2])}
+    return all(attributes.get(key) == value for key, value in expected.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +137,7 @@ def collect(
         raise InputError(f"{name!r} cannot be collected: choose one of {', '.join(COLLECTED_DATASETS)}.")
     if transitions < 1 or seed < 0:
         raise InputError(f"transitions must be at least 1 and seed at least 0, got {transitions} and {seed}.")
-    path = path or collected_path(name, transitions, seed)
+    path = path or collected_path(name, transitions, seed, dynamics)
     if path.exists() and not overwrite:
         raise InputError(f"{path} is there already: give --overwrite to replace it, or another --output.")
     robot, quality = name.split("-")[:2]
@@ -141,7 +150,7 @@ def collect(
         "dataset": name,
         "transitions": transitions,
         "seed": seed,
-        "policy_sha256": policy.sha256 or "uniform random actions",
+        "policy_sha256": policy_sha256(robot, quality),
         "trajectory_adacat": trajectory_adacat.__version__,
         "numpy": np.__version__,
         **environment_info(name, dynamics),

@@ -1,5 +1,10 @@
-"""Episodes of a D4RL-format HDF5 file."""
+"""Episodes of a D4RL-format HDF5 file.
 
+Each row is one transition. A flag at a row means that the row is the last of its episode: ``terminals`` marks a real
+end, ``timeouts`` a cut; where both are set the terminal wins. The rows after the last flag are an episode cut short.
+"""
+
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,61 +14,82 @@ import numpy as np
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.errors import InputError
 
-ARRAYS = {"observations": 2, "actions": 2, "rewards": 1, "terminals": 1}  # required keys and their numbers of axes
-OPTIONAL_ARRAYS = {"next_observations": 2, "timeouts": 1}
+REQUIRED = {"observations": 2, "actions": 2, "rewards": 1, "terminals": 1}  # keys and their numbers of axes
+OPTIONAL = {"next_observations": 2, "timeouts": 1}  # missing in v0 files
 
 
 def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read the arrays of a D4RL-format file, and its attributes.
+    """Read and check the arrays of a D4RL-format file: floats as float32, flags as bool; and its attributes.
 
     Raises:
-        InputError: if the file is missing, truncated or no HDF5 file, lacks a key, or holds a wrong shape.
+        InputError: if the file is missing, truncated or no HDF5 file, lacks a key, or holds a wrong shape or type, NaN
+            or infinity.
     """
     if not path.is_file():
         raise InputError(f"There is no dataset file {path}.")
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: file[name][()] for name in (*ARRAYS, *OPTIONAL_ARRAYS) if name in file}
-            attributes = {
-                key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()
-            }
-    except OSError as error:
+            _check_layout(file, path)
+            arrays = {name: file[name][()] for name in REQUIRED | OPTIONAL if name in file}
+            attributes = {key: getattr(value, "tolist", lambda v=value: v)() for key, value in file.attrs.items()}
+    except (OSError, RuntimeError) as error:  # what h5py raises for damaged files
         raise InputError(f"{path} is not a complete HDF5 file ({error}): fetch or make it again.") from error
-    _check(arrays, path)
-    return arrays, attributes
+    return {name: _convert(name, array, path) for name, array in arrays.items()}, attributes
 
 
-def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
-    missing = [name for name in ARRAYS if name not in arrays]
+def _check_layout(file: h5py.File, path: Path) -> None:
+    missing = [name for name in REQUIRED if not isinstance(file.get(name), h5py.Dataset)]
     if missing:
-        raise InputError(f"{path} is not in D4RL's format: it lacks {', '.join(missing)}.")
-    rows = len(arrays["observations"])
-    for name, dimension in (ARRAYS | OPTIONAL_ARRAYS).items():
-        if name not in arrays:
+        raise InputError(f"{path} is not in D4RL's format: it lacks the array(s) {', '.join(missing)}.")
+    rows = file["rewards"].size
+    if rows == 0:
+        raise InputError(f"{path} holds no transitions.")
+    for name, axes in (REQUIRED | OPTIONAL).items():
+        if name not in file:
             continue
-        shape = arrays[name].shape
-        if len(shape) != dimension or shape[0] != rows or rows == 0:
-            raise InputError(f"{path}: {name} has shape {shape}, but {dimension} axes and {rows} rows were expected.")
-        if not np.isfinite(arrays[name]).all():
-            raise InputError(f"{path}: {name} holds NaN or infinity.")
+        array = file[name]
+        if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiub":
+            raise InputError(f"{path}: {name} is not an array of numbers.")
+        if array.ndim != axes or array.shape[0] != rows or array.size == 0:
+            raise InputError(f"{path}: {name} has shape {array.shape}; {axes} axes and {rows} rows were expected.")
+    if "next_observations" in file and file["next_observations"].shape != file["observations"].shape:
+        raise InputError(f"{path}: next_observations and observations differ in shape.")
+
+
+def _convert(name: str, array: np.ndarray, path: Path) -> np.ndarray:
+    if name in ("terminals", "timeouts"):
+        if not np.isin(array, (0, 1)).all():
+            raise InputError(f"{path}: {name} must hold flags, 0 or 1.")
+        return array.astype(bool)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused next
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise InputError(f"{path}: {name} holds NaN or infinity, first in row {row}.")
+    return array
 
 
 def split_episodes(arrays: dict[str, np.ndarray]) -> list[Episode]:
-    """Cut the rows into episodes: a flag at a row means that the row is the last of its episode."""
-    terminals = arrays["terminals"].astype(bool)
-    timeouts = arrays["timeouts"].astype(bool) if "timeouts" in arrays else np.zeros_like(terminals)
+    """Cut the rows of :func:`read_d4rl`'s arrays into episodes, whose arrays are views of them."""
+    terminals = arrays["terminals"]
+    timeouts = arrays.get("timeouts", np.zeros_like(terminals))
     ends = np.flatnonzero(terminals | timeouts) + 1
-    bounds = np.unique([0, *ends, len(terminals)])
-    return [
-        _episode(arrays, start, stop, bool(terminals[stop - 1]))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    bounds = np.unique([0, *ends, len(terminals)]).tolist()
+    return [_episode(arrays, slice(start, stop)) for start, stop in itertools.pairwise(bounds)]
 
 
-def _episode(arrays: dict[str, np.ndarray], start: int, stop: int, terminated: bool) -> Episode:
-    def cut(name: str) -> np.ndarray:
-        return arrays[name][start:stop].astype(np.float32)
-
+def _episode(arrays: dict[str, np.ndarray], rows: slice) -> Episode:
+    terminated = bool(arrays["terminals"][rows.stop - 1])
+    observations = arrays["observations"][rows]
+    if "next_observations" in arrays:
+        final_observation = arrays["next_observations"][rows.stop - 1]
+    else:  # the next row's observation is the next episode's first
+        final_observation = np.full(observations.shape[1], np.nan, np.float32)
     return Episode(
-        cut("observations"), cut("actions"), cut("rewards"), terminated, not terminated, cut("next_observations")[-1]
+        observations=observations,
+        actions=arrays["actions"][rows],
+        rewards=arrays["rewards"][rows],
+        terminated=terminated,
+        truncated=not terminated,
+        final_observation=final_observation,
     )

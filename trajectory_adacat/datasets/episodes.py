@@ -18,6 +18,7 @@ class Episode:
         terminated: whether the last transition led to a terminal state.
         truncated: whether the episode was cut short instead (time limit, or the end of the recording).
         final_observation: the observation after the last action, shape ``[o]``, float32; never another episode's.
+            All NaN where the source does not tell it.
 
     Raises:
         InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or not exactly one of
@@ -32,13 +33,19 @@ class Episode:
     final_observation: np.ndarray
 
     def __post_init__(self) -> None:
-        dimensions = {"observations": 2, "actions": 2, "rewards": 1, "final_observation": 1}
-        for name, dimension in dimensions.items():
+        axes = {"observations": 2, "actions": 2, "rewards": 1, "final_observation": 1}
+        for name, count in axes.items():
             array = getattr(self, name)
-            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != dimension:
-                raise InputError(f"An episode's {name} must be a float32 array with {dimension} axes.")
-            if not np.isfinite(array).all():
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != count:
+                raise InputError(f"An episode's {name} must be a float32 array with {count} axes.")
+            unknown = name == "final_observation" and np.isnan(array).all()
+            if not unknown and not np.isfinite(array).all():
                 raise InputError(f"An episode's {name} holds NaN or infinity.")
+        self._check_lengths()
+        if self.terminated == self.truncated:
+            raise InputError("An episode ends either by termination or by truncation: exactly one must be set.")
+
+    def _check_lengths(self) -> None:
         length, size = self.observations.shape
         if length == 0 or len(self.actions) != length or len(self.rewards) != length:
             raise InputError(
@@ -47,8 +54,6 @@ class Episode:
             )
         if self.final_observation.shape != (size,):
             raise InputError(f"An episode's final_observation must have shape ({size},) as its observations have.")
-        if self.terminated == self.truncated:
-            raise InputError("An episode ends either by termination or by truncation: exactly one must be set.")
 
     def __len__(self) -> int:
         """The number of transitions T."""

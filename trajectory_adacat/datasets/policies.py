@@ -1,5 +1,6 @@
 """The behaviour policies that collect the embedded datasets, in plain NumPy."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,11 @@ from typing import Protocol
 import numpy as np
 
 FOLDER = Path(__file__).parent / "behavior"
+UNIFORM = "uniform"
 
 
 class BehaviorPolicy(Protocol):
     """A stochastic policy whose action likelihoods are known."""
-
-    sha256: str | None
 
     def act(self, observation: np.ndarray, noise: np.random.Generator) -> tuple[np.ndarray, float]:
         """Draw an action, shape ``[a]``, float32, and its log density (nats, summed over the action's dimensions)."""
@@ -25,7 +25,6 @@ class UniformPolicy:
     """Actions drawn uniformly from [-1, 1]."""
 
     action_size: int
-    sha256: None = None
 
     def act(self, observation: np.ndarray, noise: np.random.Generator) -> tuple[np.ndarray, float]:
         """See :class:`BehaviorPolicy`."""
@@ -39,16 +38,14 @@ class SquashedGaussianPolicy:
 
     Args:
         weights: ``{hidden_0,hidden_1,mean,log_std}.{weight,bias}``, weights with shape ``[inputs, outputs]``, float32.
-        sha256: of the file that the weights come from.
     """
 
     weights: dict[str, np.ndarray]
-    sha256: str
 
-    def gaussian(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation before the squashing, shape ``[..., a]``, of ``observation``, shape ``[..., o]``."""
+    def gaussian(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation before the squashing, shape ``[..., a]``, of observations, shape ``[..., o]``."""
         w = self.weights
-        hidden = np.maximum(observation.astype(np.float32) @ w["hidden_0.weight"] + w["hidden_0.bias"], 0)
+        hidden = np.maximum(observations.astype(np.float32) @ w["hidden_0.weight"] + w["hidden_0.bias"], 0)
         hidden = np.maximum(hidden @ w["hidden_1.weight"] + w["hidden_1.bias"], 0)
         log_std = np.clip(hidden @ w["log_std.weight"] + w["log_std.bias"], -20, 2)
         return hidden @ w["mean.weight"] + w["mean.bias"], np.exp(log_std)
@@ -64,10 +61,21 @@ class SquashedGaussianPolicy:
         return np.tanh(raw).astype(np.float32), float(np.sum(log_normal - log_slope))
 
 
+def _policy_path(robot: str, quality: str) -> Path:
+    return FOLDER / f"{robot}-{quality}.npz"
+
+
+@functools.cache
+def policy_sha256(robot: str, quality: str) -> str:
+    """What identifies the policy of ``{robot}-{quality}-collected``: its file's hash, or ``uniform``."""
+    if quality == "random":
+        return UNIFORM
+    return hashlib.sha256(_policy_path(robot, quality).read_bytes()).hexdigest()
+
+
 def load_policy(robot: str, quality: str, action_size: int) -> BehaviorPolicy:
     """The policy that collects ``{robot}-{quality}-collected``."""
     if quality == "random":
         return UniformPolicy(action_size)
-    path = FOLDER / f"{robot}-{quality}.npz"
-    with np.load(path) as weights:
-        return SquashedGaussianPolicy(dict(weights), hashlib.sha256(path.read_bytes()).hexdigest())
+    with np.load(_policy_path(robot, quality)) as weights:
+        return SquashedGaussianPolicy(dict(weights))
