@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Statistic = Literal["iqm", "mean"]
 LINE_STYLES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
+MARKERS = "Dos^vPX*<>ph"
 ENDINGS = (".png", ".pdf", ".svg")
 AXIS_LABELS = {"score": "normalized score", "return": "return"}
 INTERVAL_LABELS = {"iqm": "interquartile mean, 95% bootstrap interval", "mean": "mean, standard error"}
@@ -60,8 +61,9 @@ def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":
     figure = Figure(figsize=(2.0 * len(rows) + 2.5 * len(panels), 4.0), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=[len(found) + 0.5 for _, found in panels])[0]
     for axis, (measure, found) in zip(axes, panels, strict=True):
-        _draw_bars(axis, found, statistic)
-        _draw_references(axis, found)
+        width = min(0.3, 0.9 / max(len(row.values) + len(row.published) for row in found))
+        _draw_bars(axis, found, statistic, width)
+        _draw_references(axis, found, width)
         axis.set_ylabel(f"{AXIS_LABELS[measure]}\n({INTERVAL_LABELS[statistic]})")
         axis.set_xticks(range(len(found)), [row.label.replace(" (", "\n(") for row in found], fontsize="small")
         axis.set_xlim(-0.5, len(found) - 0.5)
@@ -69,36 +71,32 @@ def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":
     return figure
 
 
-def _draw_bars(axis: "Axes", rows: Sequence[Row], statistic: Statistic) -> None:
+def _draw_bars(axis: "Axes", rows: Sequence[Row], statistic: Statistic, width: float) -> None:
     for column in columns_of(rows):
         found = [(x, row) for x, row in enumerate(rows) if column in row.summaries]
-        places = [_place(x, row, columns_of([row]).index(column)) for x, row in found]
+        places = [_place(x, row, columns_of([row]).index(column), width) for x, row in found]
         heights, below, above = zip(*(_bar(row.summaries[column], statistic) for _, row in found), strict=True)
-        axis.bar(places, heights, [_width(row) for _, row in found], yerr=[below, above], capsize=3, label=column)
+        axis.bar(places, heights, width, yerr=[below, above], capsize=3, label=column)
 
 
-def _draw_references(axis: "Axes", rows: Sequence[Row]) -> None:
-    """Recorded references as lines behind a dataset's bars, published scores as diamonds to their right."""
+def _draw_references(axis: "Axes", rows: Sequence[Row], width: float) -> None:
+    """Recorded references as lines across a dataset's bars, published scores as black marks to their right."""
     for name, style in zip(names_of(row.recorded for row in rows), cycle(LINE_STYLES), strict=False):
         found = [(x, value) for x, row in enumerate(rows) for value in row.recorded.get(name, ())]
         xs, values = zip(*found, strict=True)
         left, right = [x - 0.45 for x in xs], [x + 0.45 for x in xs]
-        axis.hlines(values, left, right, colors="gray", linestyles=style, label=name, zorder=0)
-    for method in names_of(row.published for row in rows):
+        axis.hlines(values, left, right, colors="black", linestyles=style, label=name)
+    for method, marker in zip(names_of(row.published for row in rows), cycle(MARKERS), strict=False):
         marks = [(x, row) for x, row in enumerate(rows) if method in row.published]
-        places = [_place(x, row, len(row.values) + list(row.published).index(method)) for x, row in marks]
+        places = [_place(x, row, len(row.values) + list(row.published).index(method), width) for x, row in marks]
         scores = [row.published[method] for _, row in marks]
         errors = [score.standard_error or 0.0 for score in scores]
         means = [score.mean for score in scores]
-        axis.errorbar(places, means, errors, fmt="D", markersize=4, capsize=2, label=f"{method}, published")
+        axis.errorbar(places, means, errors, fmt=f"k{marker}", markersize=4, capsize=2, label=f"{method}, published")
 
 
-def _width(row: Row) -> float:
-    return 0.9 / (len(row.values) + len(row.published))
-
-
-def _place(x: int, row: Row, slot: int) -> float:
-    return x - 0.45 + _width(row) * (slot + 0.5)
+def _place(x: int, row: Row, slot: int, width: float) -> float:
+    return x + width * (slot + 0.5 - 0.5 * (len(row.values) + len(row.published)))
 
 
 def _bar(summary: Summary, statistic: Statistic) -> tuple[float, float, float]:
