@@ -68,8 +68,8 @@ def fetch_official(name: str) -> Path:
 def _check_cached(path: Path, official: OfficialFile) -> None:
     if path.stat().st_size != official.size or file_sha256(path) != official.sha256:
         raise InputError(
-            f"{path} is not the official file ({official}): move it away to have the official one downloaded, or give its "
-            "path by --dataset_path to use it as an unverified dataset."
+            f"{path} is not the official file ({official}): move it away to have the official one downloaded, or give "
+            "its path by --dataset_path to use it as an unverified dataset."
         )
 
 
@@ -97,8 +97,8 @@ def download(official: OfficialFile) -> None:
     if part.stat().st_size != official.size or file_sha256(part) != official.sha256:
         part.unlink()
         raise InputError(
-            f"{official.url} is not the file that is pinned here ({official}); nothing was kept. To use what that address "
-            "has now, fetch it yourself and give its path by --dataset_path: it will be called unverified."
+            f"{official.url} is not the file that is pinned here ({official}); nothing was kept. To use what that "
+            "address has now, fetch it yourself and give its path by --dataset_path: it will be called unverified."
         )
     os.replace(part, official.target)
 

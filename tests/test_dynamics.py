@@ -1,0 +1,144 @@
+"""The corrected robots against recordings of the old engine (gym 0.23.1 ``-v2``, MuJoCo 2.1.0)."""
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+
+from trajectory_adacat import dynamics
+from trajectory_adacat.environments import make_environment
+
+RECORDINGS = np.load(Path(__file__).parent / "fixtures" / "gym_v2_mujoco210.npz")
+ROBOTS = ("Hopper", "HalfCheetah", "Walker2d")
+EPISODES = [
+    f"{robot}_{kind}"
+    for robot in ROBOTS
+    for kind in [*(f"random{i}" for i in range(10)), *(f"gait{i}" for i in range(4))]
+]
+TOLERANCE = 1e-9
+CAPSULE_RADIUS, CAPSULE_HALF_LENGTH, DENSITY = 0.3, 0.7, 1234.0
+
+
+def corrected(robot):
+    return make_environment(f"{robot.lower()}-medium-v2").unwrapped
+
+
+def replay(env, episode):
+    """Drive ``env`` from the recorded state by the recorded actions until it ends: observations, rewards, done."""
+    env.reset(seed=0)
+    env.set_state(RECORDINGS[f"{episode}_qp"], RECORDINGS[f"{episode}_qv"])
+    steps = []
+    for action in RECORDINGS[f"{episode}_A"]:
+        observation, reward, terminated, _, _ = env.step(action)
+        steps.append((observation, reward, terminated))
+        if terminated:
+            break
+    observations, rewards, done = zip(*steps, strict=True)
+    return np.array(observations), np.array(rewards), np.array(done)
+
+
+@pytest.fixture(scope="module")
+def robots():
+    return {robot: corrected(robot) for robot in ROBOTS}
+
+
+@pytest.mark.parametrize("episode", EPISODES)
+def test_ten_steps_follow_the_old_engine(robots, episode):
+    observations, rewards, _ = replay(robots[episode.split("_")[0]], episode)
+    np.testing.assert_allclose(observations[:10], RECORDINGS[f"{episode}_O"][1:11], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(rewards[:10], RECORDINGS[f"{episode}_R"][:10], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("episode", [episode for episode in EPISODES if not episode.startswith("HalfCheetah")])
+def test_episodes_end_at_the_recorded_step(robots, episode):
+    _, _, done = replay(robots[episode.split("_")[0]], episode)
+    np.testing.assert_array_equal(done, RECORDINGS[f"{episode}_D"])
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+@pytest.mark.parametrize("constant", ["body_mass", "body_inertia", "body_ipos", "body_invweight0", "dof_invweight0"])
+def test_model_constants_are_those_of_the_old_engine(robots, robot, constant):
+    ours = getattr(robots[robot].model, constant)
+    np.testing.assert_allclose(ours, RECORDINGS[f"{robot}_model_{constant}"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_derived_masses_are_consistent(robots, robot):
+    model = robots[robot].model
+    np.testing.assert_allclose(model.body_subtreemass[0], RECORDINGS[f"{robot}_model_body_mass"].sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_shipped_robots_do_not_follow_the_old_engine(robot):
+    """If this ever fails, the correction has nothing left to do."""
+    env = make_environment(f"{robot.lower()}-medium-v2", "native").unwrapped
+    observations, _, _ = replay(env, f"{robot}_gait0")
+    assert np.abs(observations[9] - RECORDINGS[f"{robot}_gait0_O"][10]).max() > 0.01
+
+
+def test_contact_margin_is_the_maximum_of_the_geoms_margins(robots):
+    env = robots["Hopper"]
+    env.reset(seed=0)
+    for _ in range(100):
+        env.step(np.zeros(3))
+        if env.data.ncon:
+            break
+    margin = RECORDINGS["Hopper_model_geom_margin"].max()
+    assert env.data.ncon > 0
+    np.testing.assert_allclose(env.data.contact.includemargin, margin, rtol=1e-12)
+
+
+@pytest.mark.parametrize("robot", [*ROBOTS, "Ant"])
+def test_actions_are_clipped_before_their_cost(robot):
+    env = corrected(robot)
+    beyond = np.linspace(-3, 3, env.model.nu)
+    steps = []
+    for action in (beyond, np.clip(beyond, -1, 1)):
+        env.reset(seed=0)
+        steps.append(env.step(action))
+    np.testing.assert_array_equal(steps[0][0], steps[1][0])
+    assert steps[0][1] == steps[1][1]
+
+
+def test_ant_has_the_correction_too():
+    shipped, model = make_environment("Ant-v4").unwrapped.model, corrected("Ant").model
+    np.testing.assert_allclose(model.geom_margin, shipped.geom_margin / 2)
+    radius, half_length = shipped.geom("left_leg_geom").size[:2]
+    mass = 5.0 * np.pi * radius**2 * (2 * half_length + radius)
+    np.testing.assert_allclose(model.body("aux_1").mass, mass, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "size", [f'size="{CAPSULE_RADIUS} {CAPSULE_HALF_LENGTH}"', f'size="{CAPSULE_RADIUS}" fromto="0 0 -0.7 0 0 0.7"']
+)
+def test_a_capsule_weighs_as_a_lengthened_cylinder(tmp_path, size):
+    path = tmp_path / "capsule.xml"
+    body = f'<body><freejoint/><geom type="capsule" {size} density="{DENSITY}"/></body>'
+    path.write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+    model = dynamics.v2_model(str(path))
+    length = 2 * CAPSULE_HALF_LENGTH + CAPSULE_RADIUS
+    mass = DENSITY * np.pi * CAPSULE_RADIUS**2 * length
+    transverse = mass * (3 * CAPSULE_RADIUS**2 + length**2) / 12
+    np.testing.assert_allclose(model.body_mass[1], mass, rtol=1e-12)
+    np.testing.assert_allclose(
+        model.body_inertia[1], [transverse, transverse, mass * CAPSULE_RADIUS**2 / 2], rtol=1e-12
+    )
+    assert model.geom_type[0] == mujoco.mjtGeom.mjGEOM_CAPSULE
+
+
+def test_what_mujoco_does_already_is_left_alone(tmp_path, monkeypatch):
+    """On an engine that still has the old inertia and margin, the model is compiled as it stands."""
+    monkeypatch.setattr(dynamics, "capsule_is_exact", lambda: False)
+    monkeypatch.setattr(dynamics, "margins_add_up", lambda: False)
+    path = tmp_path / "capsule.xml"
+    path.write_text(dynamics.CAPSULE_PROBE.replace("<geom", '<geom margin="1"'))
+    model, shipped = dynamics.v2_model(str(path)), mujoco.MjModel.from_xml_path(str(path))
+    np.testing.assert_array_equal(model.body_mass, shipped.body_mass)
+    np.testing.assert_array_equal(model.geom_margin, shipped.geom_margin)
+
+
+def test_the_old_margin_needs_equal_geoms():
+    spec = mujoco.MjSpec.from_string(dynamics.MARGIN_PROBE.replace('margin="1"', 'margin="2"', 1))
+    with pytest.raises(ValueError, match="same margin"):
+        dynamics.halve_margins(spec)

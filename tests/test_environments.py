@@ -1,0 +1,140 @@
+"""Environments by name, their registration, and what results say of them."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from trajectory_adacat.environments import (
+    COLLECTED_DATASETS,
+    OFFICIAL_DATASETS,
+    choose_environment,
+    dynamics_of,
+    environment_info,
+    make_environment,
+)
+from trajectory_adacat.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamics", "environment", "resolved"),
+    [
+        ("hopper-medium-v2", None, "trajectory_adacat/Hopper-v2", "v2"),
+        ("hopper-medium-v2", "native", "Hopper-v4", "native"),
+        ("halfcheetah-medium-replay-v2", None, "trajectory_adacat/HalfCheetah-v2", "v2"),
+        ("walker2d-random-collected", None, "trajectory_adacat/Walker2d-v2", "v2"),
+        ("ant-full-replay-v2", "v2", "trajectory_adacat/Ant-v2", "v2"),
+        ("Hopper-v4", None, "Hopper-v4", "native"),
+        ("Hopper-v4", "v2", "trajectory_adacat/Hopper-v2", "v2"),
+        ("trajectory_adacat/Ant-v2", None, "trajectory_adacat/Ant-v2", "v2"),
+        ("Pendulum-v1", None, "Pendulum-v1", "native"),
+        ("minari:mujoco/hopper/medium-v0", None, "minari:mujoco/hopper/medium-v0", "native"),
+    ],
+)
+def test_names_choose_environment_and_dynamics(name, dynamics, environment, resolved):
+    choice = choose_environment(name, dynamics)
+    assert (choice.id, choice.dynamics) == (environment, resolved)
+    assert dynamics_of(name, dynamics) == resolved
+
+
+@pytest.mark.parametrize("name", [*OFFICIAL_DATASETS, *COLLECTED_DATASETS])
+def test_every_dataset_has_a_registered_environment(name):
+    for dynamics in ("v2", "native"):
+        assert choose_environment(name, dynamics).id in gymnasium.registry
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamics", "message"),
+    [
+        ("hopper-meduim-v2", None, "did you mean hopper-medium-v2"),
+        ("hopper-medium-v0", None, "did you mean hopper-medium-v2"),
+        ("nothing like it", None, "Unknown environment 'nothing like it'"),
+        ("no_such_module:Some-v0", None, "Unknown environment"),
+        ("Pendulum-v1", "v2", "has no v2 dynamics"),
+        ("Hopper-v5", "v2", "has no v2 dynamics"),
+        ("minari:mujoco/hopper/medium-v0", "v2", "has no v2 dynamics"),
+        ("trajectory_adacat/Hopper-v2", "native", "use Hopper-v4"),
+        ("hopper-medium-v2", "v3", "must be 'v2' or 'native'"),
+    ],
+)
+def test_impossible_choices_are_refused(name, dynamics, message):
+    with pytest.raises(InputError, match=message):
+        make_environment(name, dynamics)
+
+
+def test_episodes_are_cut_at_1000_steps():
+    env = make_environment("halfcheetah-medium-v2")
+    env.reset(seed=0)
+    flags = [env.step(np.zeros(6))[2:4] for _ in range(1000)]
+    assert not any(terminated or truncated for terminated, truncated in flags[:-1])
+    assert flags[-1] == (False, True)
+
+
+def test_a_seed_repeats_an_episode_and_another_does_not():
+    env = make_environment("walker2d-medium-v2")
+    first, again, other = (env.reset(seed=seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("name", ["hopper-medium-v2", "ant-medium-v2"])
+def test_copies_and_pickles_have_the_same_dynamics(name):
+    env = make_environment(name)
+    for twin in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        np.testing.assert_array_equal(twin.unwrapped.model.body_mass, env.unwrapped.model.body_mass)
+        for each in (env, twin):
+            each.reset(seed=3)
+        action = np.full(env.action_space.shape, 0.3, np.float32)
+        np.testing.assert_array_equal(env.step(action)[0], twin.step(action)[0])
+
+
+def test_options_reach_gymnasium():
+    assert make_environment("hopper-medium-v2", render_mode="rgb_array", width=100).render_mode == "rgb_array"
+
+
+def test_results_say_environment_dynamics_and_versions():
+    info = environment_info("hopper-medium-v2")
+    assert info["environment"] == "trajectory_adacat/Hopper-v2"
+    assert info["dynamics"] == "v2"
+    assert info["dynamics_verified"] is True
+    assert {"mujoco", "gymnasium"} <= info.keys()
+
+
+def test_results_on_ant_say_that_its_correction_is_unverified():
+    assert environment_info("ant-medium-v2")["dynamics_verified"] is False
+    assert environment_info("ant-medium-v2", "native")["dynamics_verified"] is None
+
+
+def run_python(code, folder):
+    """Run ``code`` in a fresh process, in a folder that holds no package."""
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_gymnasium_makes_the_robots_in_a_process_that_never_imported_the_package(tmp_path):
+    code = """
+import gymnasium
+env = gymnasium.make("trajectory_adacat.environments:trajectory_adacat/Hopper-v2")
+print(env.spec.id, env.reset(seed=0)[0].shape)
+"""
+    assert run_python(code, tmp_path) == "trajectory_adacat/Hopper-v2 (11,)\n"
+
+
+def test_the_plugin_entry_point_registers_the_robots(tmp_path):
+    code = """
+import importlib.metadata, gymnasium
+for plugin in importlib.metadata.entry_points(group="gymnasium.envs"):
+    if plugin.value.startswith("trajectory_adacat"):
+        plugin.load()()
+print(sorted(name for name in gymnasium.registry if name.startswith("trajectory_adacat")))
+"""
+    expected = [f"trajectory_adacat/{robot}-v2" for robot in ("Ant", "HalfCheetah", "Hopper", "Walker2d")]
+    assert run_python(code, tmp_path) == f"{expected}\n"
+
+
+def test_importing_the_names_costs_neither_mujoco_nor_torch(tmp_path):
+    code = "import sys, trajectory_adacat.environments; print({'mujoco', 'torch', 'minari'} & sys.modules.keys())"
+    assert run_python(code, tmp_path) == "set()\n"
