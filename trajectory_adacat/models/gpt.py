@@ -60,9 +60,7 @@ class GPTConfig:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
         if self.parameterization not in ("adacat", "uniform", "quantile"):
-            raise InputError(
-                f"parameterization must be adacat, uniform or quantile, got {self.parameterization!r}."
-            )
+            raise InputError(f"parameterization must be adacat, uniform or quantile, got {self.parameterization!r}.")
         if self.embedding not in ("shared", "per_dimension"):
             raise InputError(f"embedding must be shared or per_dimension, got {self.embedding!r}.")
 
@@ -92,9 +90,7 @@ def attention_mask(block_size: int, spec: TransitionSpec) -> Tensor:
     return (positions[:, None] >= positions[None, :]) & ~is_value[None, :]
 
 
-def attend_rows(
-    queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_mask: Tensor | None
-) -> Tensor:
+def attend_rows(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_mask: Tensor | None) -> Tensor:
     """Attention of all rows over caches that groups of rows share: each is read once, not once a row.
 
     Args:
@@ -105,7 +101,7 @@ def attend_rows(
     Returns:
         ``[G, R, H, L, d]``.
     """
-    n_environments, n_rows, n_heads, length, size = queries.shape
+    length, size = queries.shape[-2:]
 
     def group(rows: Tensor, n_groups: int) -> Tensor:  # [G, R, H, L, x] -> [G, S, H, R / S * L, x]
         return rows.unflatten(1, (n_groups, -1)).transpose(2, 3).flatten(3, 4)

@@ -188,7 +188,9 @@ def beam_search(
         value = decoder.next_distribution(spec.value)
         last = draw(keep_likely(value, config.k_rew, 0.0, 0.0), uniforms[:, step, spec.value], config.sampling)
         scores = rows.rewards + config.discount ** (step + 1) * _in_units(value, spec.value, config, normalizer)
-        chosen = keep_places(scores.topk(config.beam_width, -1).indices, 1 if step == 0 else config.n_expand)
+        chosen = scores.topk(config.beam_width, -1).indices
+        if step > 0:  # before, all have the same parent
+            chosen = keep_places(chosen, config.n_expand)
         rows.select(chosen)
         scores = scores.gather(1, chosen)
         if step + 1 < config.horizon:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ class PlannerConfig:
     """
 
     search: BeamSearchConfig
-    window: WindowConfig = WindowConfig()
+    window: WindowConfig = field(default_factory=WindowConfig)
     plan_freq: int = 1
     prefix_context: bool = True
     use_ema: bool = False
@@ -92,9 +92,7 @@ class Planner:
         self.n_clamped = 0
 
     @classmethod
-    def from_checkpoint(
-        cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu"
-    ) -> "Planner":
+    def from_checkpoint(cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu") -> "Planner":
         """Loads a checkpoint folder; the dataset is not needed.
 
         Raises:

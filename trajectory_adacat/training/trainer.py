@@ -110,9 +110,7 @@ class Trainer:
         self.training, self.held_out, self.normalizer = training, held_out, normalizer
         self.description, self.verbose = description, verbose
         self.average = make_average(model, config.ema_decay)
-        self.optimizer = make_optimizer(
-            model, config.learning_rate, (config.beta1, config.beta2), config.weight_decay
-        )
+        self.optimizer = make_optimizer(model, config.learning_rate, (config.beta1, config.beta2), config.weight_decay)
         self.step = 0
         self._batch_size = min(config.batch_size, len(training))
         self._steps_per_epoch = len(training) // self._batch_size
@@ -141,7 +139,9 @@ class Trainer:
         folder = self.folder / checkpoint_name(self.step)
         save_checkpoint(folder, self.model, self.average.module, self.normalizer, self._training_state(), description)
 
-    def load_state(self, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    def load_state(
+        self, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> None:
         """Takes up the training where a checkpoint of ``step`` left it; the steps that follow are the same bits."""
         self.model.load_state_dict(weights)
         self.average.module.load_state_dict(ema)
@@ -213,9 +213,7 @@ class Trainer:
         return metrics
 
     def _progress(self) -> tqdm:
-        return tqdm(
-            total=self.config.n_steps, initial=self.step, desc="train", unit="step", disable=not self.verbose
-        )
+        return tqdm(total=self.config.n_steps, initial=self.step, desc="train", unit="step", disable=not self.verbose)
 
 
 def evaluation_batches(dataset: SequenceDataset, batch_size: int) -> Iterator[Batch]:

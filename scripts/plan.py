@@ -1,0 +1,169 @@
+"""Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tap import TapIgnore
+from tqdm import tqdm
+
+from trajectory_adacat.checkpoint import Checkpoint, find_checkpoint, load_model, read_description
+from trajectory_adacat.configuration import OfflineParser, dataset_folder, run_command
+from trajectory_adacat.environments import Dynamics, environment_info, make_environment
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.rollout import EpisodeResult, check_fit, run_episodes
+from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.planning.beam_search import BeamSearchConfig
+from trajectory_adacat.planning.decoding import WindowConfig
+from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.provenance import git_revision, library_versions
+
+
+class PlanArguments(OfflineParser):
+    """Plan in the environment with a trained model, and write one JSON for each rollout."""
+
+    section: TapIgnore[str] = "plan"
+
+    exp_name: str = "plans/{gpt_loadpath}"  # experiment name; {flag} stands for another flag's value
+    gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
+    gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
+    environment: str | None = None  # where to act; by default where the dataset was collected
+    dynamics: Dynamics | None = None  # D4RL's old dynamics (v2) or the simulator's own (native); by default the data's
+    discount: float | None = None  # discount of the search; by default the one of the model's values
+    horizon: int = 15  # transitions to imagine
+    beam_width: int = 128  # beams kept after each transition
+    n_expand: int = 2  # actions sampled for each beam
+    k_obs: int | None = 1  # observations from this many most massive bins only
+    k_act: int | None = None  # actions from this many most massive bins only
+    k_rew: int | None = 1  # rewards and values from this many most massive bins only
+    cdf_obs: float = 0.0  # x: observations from the fewest bins that hold 1 - x of the probability mass
+    cdf_act: float = 0.0  # x: actions from the fewest bins that hold 1 - x of the probability mass
+    drop_obs: float = 0.0  # x: observations without this fraction of the bins, the least massive ones
+    drop_act: float = 0.0  # x: actions without this fraction of the bins, the least massive ones
+    sampling: Literal["uniform", "midpoint", "mean"] = "uniform"  # within a bin, or the mean of what is kept
+    percentile: str = "mean"  # rewards and values count with their mean, or with this percentile (0 to 100)
+    use_ema: bool = False  # plan with the moving average of the weights
+    plan_freq: int = 1  # steps between two plans
+    max_context_transitions: int = 5  # bounds the past that the model sees, the current transition included
+    window: Literal["cropped", "full"] = "cropped"  # while imagining: crop to that bound, or fill the trained block
+    prefix_context: bool = True  # give the model the past, not the current observation alone
+    n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
+    max_episode_length: int = 1000  # steps after which an episode is cut
+    vis_freq: int = 50  # environment steps between two updates of the returns shown
+    threads: int = 1  # threads of this process
+
+
+def pick(kind: type, arguments: PlanArguments, **others: Any) -> Any:
+    """A config dataclass filled with the flags of the same names."""
+    values = {field.name: getattr(arguments, field.name) for field in fields(kind) if hasattr(arguments, field.name)}
+    return kind(**{**values, **others})
+
+
+def checkpoint_folder(arguments: PlanArguments) -> Path:
+    """The checkpoint that the flags name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    below = Path(arguments.logbase, dataset_folder(arguments.dataset), arguments.gpt_loadpath)
+    folder = below if below.exists() else Path(arguments.gpt_loadpath)
+    return find_checkpoint(folder if folder.exists() else below, arguments.gpt_epoch)
+
+
+def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Path]:
+    """The flags, with the configuration's values for the parameterization of the checkpoint that they name.
+
+    Raises:
+        InputError: if the checkpoint is missing or of another dataset, or a flag is wrong.
+    """
+    first = PlanArguments().parse(argv)
+    folder = checkpoint_folder(first)
+    description = read_description(folder)
+    trained_on = description["dataset"]["name"]
+    if trained_on != first.dataset:
+        raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {first.dataset}.")
+    return PlanArguments().parse(argv, parameterization=description["parameterization"]), folder
+
+
+def planner_config(arguments: PlanArguments, trained_discount: float) -> PlannerConfig:
+    """How to plan, by the flags."""
+    discount = trained_discount if arguments.discount is None else arguments.discount
+    try:
+        percentile = "mean" if arguments.percentile == "mean" else float(arguments.percentile)
+    except ValueError:
+        raise InputError(f"--percentile is 'mean' or a number from 0 to 100, not {arguments.percentile!r}.") from None
+    return PlannerConfig(
+        search=pick(BeamSearchConfig, arguments, discount=discount, percentile=percentile),
+        window=WindowConfig(arguments.window, arguments.max_context_transitions),
+        plan_freq=arguments.plan_freq,
+        prefix_context=arguments.prefix_context,
+        use_ema=arguments.use_ema,
+    )
+
+
+def to_result(
+    episode: EpisodeResult, arguments: PlanArguments, checkpoint: Checkpoint, config: PlannerConfig, where: dict
+) -> RolloutResult:
+    """A rollout's result with all that it depends on."""
+    description = checkpoint.description
+    dataset = description["dataset"]
+    return RolloutResult(
+        dataset=dataset["name"],
+        parameterization=description["parameterization"],
+        train_seed=description["train_seed"],
+        rollout_seed=episode.seed,
+        return_=episode.return_,
+        normalized_score=normalized_score(dataset["name"], episode.return_),
+        length=episode.length,
+        terminated=episode.terminated,
+        truncated=episode.truncated,
+        planner={**asdict(config), "max_episode_length": arguments.max_episode_length},
+        checkpoint={"hash": checkpoint.hash, "step": description["step"]},
+        environment=where,
+        versions=library_versions(),
+        git_revision=git_revision(),
+        seconds_per_action=episode.seconds_per_action,
+        data_status="verified" if dataset["verified"] else "unverified",
+        references={"dataset mean return": dataset["mean_return"]},
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
+    arguments, folder = parse(argv)
+    if arguments.n_rollouts < 1:
+        raise InputError(f"--n_rollouts must be at least 1, got {arguments.n_rollouts}.")
+    torch.set_num_threads(arguments.threads)
+    checkpoint = load_model(folder, arguments.use_ema, arguments.device)
+    config = planner_config(arguments, checkpoint.description["discount"])
+    planner = Planner(checkpoint.model, checkpoint.normalizer, config)
+    name = arguments.environment or checkpoint.description["dataset"]["environment"]
+    if name is None:
+        raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
+    seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
+    environments = [make_environment(name, arguments.dynamics) for _ in seeds]
+    check_fit(planner, environments[0])
+    with tqdm(total=arguments.max_episode_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
+
+        def show(results: Sequence[EpisodeResult]) -> None:
+            bar.update()
+            if bar.n % arguments.vis_freq == 0:
+                n_live = sum(not (result.terminated or result.truncated) for result in results)
+                bar.set_postfix_str(f"{n_live} live, mean return {np.mean([r.return_ for r in results]):.0f}")
+
+        episodes = run_episodes(planner, environments, seeds, arguments.max_episode_length, show)
+    where = environment_info(name, arguments.dynamics)
+    for episode in episodes:
+        result = to_result(episode, arguments, checkpoint, config, where)
+        path = result.save(arguments.savepath)
+        if arguments.verbose:
+            score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
+            print(f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)
