@@ -10,6 +10,8 @@ from torch.distributions.utils import lazy_property
 
 from trajectory_adacat.distributions.piecewise import PiecewiseConstant, cumulative
 from trajectory_adacat.distributions.precision import working
+from trajectory_adacat.distributions.smoothed_likelihood import smoothed_log_likelihood
+from trajectory_adacat.distributions.smoothing import SmoothingKernel
 
 
 class AdaCat(PiecewiseConstant):
@@ -56,7 +58,13 @@ class AdaCat(PiecewiseConstant):
             raise ValueError(
                 f"params must end in an even dimension of at least 2 (2k), got shape {tuple(params.shape)}."
             )
-        return cls(params[..., : size // 2], params[..., size // 2 :], validate_args=validate_args)
+        new = cls(params[..., : size // 2], params[..., size // 2 :], validate_args=validate_args)
+        new._params = params
+        return new
+
+    @lazy_property
+    def _params(self) -> Tensor:
+        return torch.cat((self.width_logits, self.mass_logits), dim=-1)  # [..., 2k]
 
     @lazy_property
     def _log_widths(self) -> Tensor:
@@ -70,6 +78,23 @@ class AdaCat(PiecewiseConstant):
     def widths(self) -> Tensor:
         """Widths of the bins ``[..., k]``, summing to 1; positive, also where two edges round to the same number."""
         return self._log_widths.exp().to(self._dtype)
+
+    def smoothed_log_prob(self, kernel: Distribution) -> Tensor:
+        """The expected log-density under ``kernel``, in closed form (Equation 8).
+
+        For a kernel of this package, a constant to the gradient, only the bins that meet the kernel are evaluated.
+
+        Args:
+            kernel: any distribution with a ``cdf``; its batch shape broadcasts against this one's.
+
+        Returns:
+            The joint batch shape, in the precision of the parameters.
+        """
+        if not isinstance(kernel, SmoothingKernel) or kernel.requires_grad:
+            return super().smoothed_log_prob(kernel)
+        shape = torch.broadcast_shapes(self.batch_shape, kernel.batch_shape)
+        new = self if shape == self.batch_shape else self.expand(shape)
+        return smoothed_log_likelihood(new._params, kernel.expand(shape)).to(self._dtype)
 
     def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> Any:
         """The same distribution with its parameters expanded to ``batch_shape``."""

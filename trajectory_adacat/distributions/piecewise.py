@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.utils import lazy_property
 
+from trajectory_adacat.distributions.lookup import Lookup
 from trajectory_adacat.distributions.precision import answer_dtype, working
 
 # Sums of masses reach a threshold within this much: six bins of mass 0.1 hold 0.6 in spite of rounding.
@@ -20,10 +21,9 @@ WithinBin = Literal["uniform", "midpoint"]
 def cumulative(log_weights: Tensor) -> Tensor:
     """Normalized partial sums ``[..., k + 1]`` of ``exp(log_weights)`` ``[..., k]``.
 
-    They do not decrease and are exactly 0 and 1 at the ends.
-
-    Division by the last partial sum, not by the softmax's own normalizer, makes the end exact and leaves trailing
-    weights of 0 with partial sums of exactly 1, so that a search never lands on them.
+    They do not decrease and are exactly 0 and 1 at the ends. Division by the last partial sum, not by the softmax's own
+    normalizer, makes the end exact and leaves trailing weights of 0 with partial sums of exactly 1, so that a search
+    never lands on them.
     """
     sums = F.pad(log_weights.exp().cumsum(dim=-1), (1, 0))
     return sums / sums[..., -1:]
@@ -33,7 +33,8 @@ class PiecewiseConstant(Distribution):
     """A density over ``k`` adjoining bins, constant within each: mass ``h_i`` spread over width ``w_i`` (Equation 1).
 
     A bin holds its lower edge, the last one both of its edges. Bins without mass are never sampled and have
-    log-density -inf. All arithmetic is in float64; results come in the precision of the parameters, at least float32.
+    log-density -inf. All arithmetic is in float64; results come in the precision of the parameters and the argument, at
+    least float32.
 
     Subclasses provide ``_edges`` ``[..., k + 1]`` and ``_log_widths`` ``[..., k]`` in the working precision, and
     ``_with_mass_logits``.
@@ -98,50 +99,63 @@ class PiecewiseConstant(Distribution):
         """Log-density within each bin ``[..., k]``; -inf for a bin without mass."""
         return self._log_density.to(self._dtype)
 
-    # -- densities and quantiles -------------------------------------------------------------------------------
+    # -- densities and masses ----------------------------------------------------------------------------------
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density at ``value``; -inf outside the support (refused there if arguments are validated), NaN at NaN."""
         if self._validate_args:
             self._validate_sample(value)
-        lookup = _Lookup(self._edges, value)
-        log_density = lookup.bin(self._log_density)
-        low, high = self._edges[..., 0], self._edges[..., -1]
-        log_density = log_density.masked_fill((value < low) | (value > high), -torch.inf)
-        return log_density.masked_fill(value.isnan(), torch.nan).to(answer_dtype(self._mass_logits, value))
+        return self._log_density_at(value).to(answer_dtype(self._mass_logits, value))
+
+    def _log_density_at(self, value: Tensor) -> Tensor:
+        log_density = Lookup(self._edges, value).at(self._log_density)
+        outside = (value < self._edges[..., 0]) | (value > self._edges[..., -1])
+        return log_density.masked_fill(outside, -torch.inf).masked_fill(value.isnan(), torch.nan)
 
     def cdf(self, value: Tensor) -> Tensor:
         """The mass below ``value``."""
         if self._validate_args:
             self._validate_sample(value)
-        lookup = _Lookup(self._edges, value)
-        share = lookup.offset() / lookup.bin(self._log_widths.exp())  # of the bin's mass
-        result = lookup.bin(self._cumulative_masses) + lookup.bin(self._log_masses.exp()) * share.clamp(0, 1)
-        return result.to(answer_dtype(self._mass_logits, value))
+        return self._mass_below(value).to(answer_dtype(self._mass_logits, value))
 
-    def icdf(self, value: Tensor) -> Tensor:
-        """The quantile: where the mass below is ``value``, in [0, 1]. Differentiable in the parameters."""
-        lookup = self._quantile_lookup(value)
-        share = (lookup.offset() / lookup.bin(self._log_masses.exp())).clamp(0, 1)  # of the bin's width
-        low, high = lookup.bin(self._edges), lookup.bin(self._edges, shift=1)
-        return (low + share * (high - low)).to(answer_dtype(self._mass_logits, value))
+    def _mass_below(self, value: Tensor) -> Tensor:
+        found = Lookup(self._edges, value)
+        share = found.offset() / found.at(self._log_widths.exp())  # of the bin's mass
+        below = found.at(self._cumulative_masses[..., :-1]) + found.at(self._log_masses.exp()) * share.clamp(0, 1)
+        return below.masked_fill(value >= self._edges[..., -1], 1.0)
 
-    def icdf_midpoint(self, value: Tensor) -> Tensor:
-        """The midpoint of the bin that holds the quantile of ``value``, in [0, 1]."""
-        lookup = self._quantile_lookup(value)
-        middle = (lookup.bin(self._edges) + lookup.bin(self._edges, shift=1)) / 2
-        return middle.masked_fill(value.isnan(), torch.nan).to(answer_dtype(self._mass_logits, value))
+    def interval_log_prob(self, low: Tensor, high: Tensor) -> Tensor:
+        """Log of the mass in ``[low, high)``: the likelihood of discrete data (Section 4.2).
 
-    def _quantile_lookup(self, value: Tensor) -> "_Lookup":
-        if self._validate_args and not bool(((value >= 0) & (value <= 1)).all()):
-            raise ValueError("A quantile's level must lie in [0, 1].")
-        return _Lookup(self._cumulative_masses, value)
+        The mass is summed bin by bin: a difference of two values of ``cdf`` would lose the digits of a small one.
+
+        Args:
+            low: lower ends; a shape that broadcasts against the batch shape.
+            high: upper ends, likewise; an interval that ends with the support holds that end.
+        """
+        low, high = (working(end).unsqueeze(-1) for end in torch.broadcast_tensors(low, high))
+        lower, upper = self._edges[..., :-1], self._edges[..., 1:]
+        overlap = (upper.minimum(high) - lower.maximum(low)).clamp(min=0)  # [..., k]
+        width = upper - lower
+        # A bin too narrow for its edges to differ lies in the interval as a whole or not at all.
+        inside = ((lower >= low) & (lower < high)).to(overlap.dtype)
+        share = torch.where(width > 0, overlap / width.masked_fill(width == 0, 1.0), inside)
+        log_masses = self._log_masses.expand_as(share)
+        # The largest mass comes out of the sum, so that masses below float64's range stay finite in the logarithm.
+        largest = log_masses.detach().masked_fill(share == 0, -torch.inf).amax(dim=-1, keepdim=True)
+        largest = largest.nan_to_num(neginf=0.0)
+        mass = ((log_masses - largest).exp() * share).sum(dim=-1)
+        log_mass = mass.masked_fill(mass == 0, 1.0).log() + largest.squeeze(-1)
+        return log_mass.masked_fill(mass == 0, -torch.inf).to(answer_dtype(self._mass_logits, low))
 
     def smoothed_log_prob(self, kernel: Distribution) -> Tensor:
         """The expected log-density under ``kernel``, in closed form (Equation 8).
 
         Args:
-            kernel: any distribution with a ``cdf``, its batch shape broadcasting against this one's.
+            kernel: any distribution with a ``cdf``; its batch shape broadcasts against this one's.
+
+        Returns:
+            The joint batch shape, in the precision of the parameters.
         """
         shape = torch.broadcast_shapes(self.batch_shape, kernel.batch_shape)
         kernel = kernel.expand(shape)
@@ -151,6 +165,40 @@ class PiecewiseConstant(Distribution):
         # A bin that the kernel does not meet contributes nothing, also where its log-density is -inf.
         log_density = self._log_density.expand_as(shares).masked_fill(shares == 0, 0.0)
         return (shares * log_density).sum(dim=-1).to(self._dtype)
+
+    # -- quantiles and samples ---------------------------------------------------------------------------------
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile: where the mass below is ``value``, in [0, 1]. Differentiable in the parameters."""
+        found = self._find_quantile(value)
+        share = (found.offset() / found.at(self._log_masses.exp())).clamp(0, 1)  # of the bin's width
+        low, high = found.edges(self._edges)
+        return (low + share * (high - low)).to(answer_dtype(self._mass_logits, value))
+
+    def icdf_midpoint(self, value: Tensor) -> Tensor:
+        """The midpoint of the bin that holds the quantile of ``value``, in [0, 1]."""
+        low, high = self._find_quantile(value).edges(self._edges)
+        middle = ((low + high) / 2).masked_fill(value.isnan(), torch.nan)
+        return middle.to(answer_dtype(self._mass_logits, value))
+
+    def _find_quantile(self, value: Tensor) -> Lookup:
+        if self._validate_args and not bool(((value >= 0) & (value <= 1)).all()):
+            raise ValueError("The level of a quantile must lie in [0, 1].")
+        return Lookup(self._cumulative_masses, value)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Samples with the exact pathwise gradient, by inversion of the cumulative distribution."""
+        return self.icdf(self._random_levels(sample_shape)).to(self._dtype)
+
+    def sample(self, sample_shape: Sequence[int] = (), within_bin: WithinBin = "uniform") -> Tensor:
+        """Samples ``[*sample_shape, *batch_shape]``: a bin by its mass, then a uniform point in it or its midpoint."""
+        with torch.no_grad():
+            invert = {"uniform": self.icdf, "midpoint": self.icdf_midpoint}[within_bin]
+            return invert(self._random_levels(sample_shape)).to(self._dtype)
+
+    def _random_levels(self, sample_shape: Sequence[int]) -> Tensor:
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return torch.rand(shape, dtype=self._log_masses.dtype, device=self._log_masses.device)
 
     # -- summaries ---------------------------------------------------------------------------------------------
 
@@ -164,98 +212,58 @@ class PiecewiseConstant(Distribution):
         return (self._log_masses.exp() * self._middles).sum(dim=-1).to(self._dtype)
 
     @property
+    def variance(self) -> Tensor:
+        """The variance between the bins' midpoints and that within the bins."""
+        masses = self._log_masses.exp()
+        deviation = self._middles - (masses * self._middles).sum(dim=-1, keepdim=True)
+        within = self._edges.diff(dim=-1).square() / 12
+        return (masses * (deviation.square() + within)).sum(dim=-1).to(self._dtype)
+
+    @property
     def mode(self) -> Tensor:
-        """The midpoint of the densest bin (the first one among equals)."""
+        """The midpoint of the densest bin, the first one among equals."""
         densest = self._log_density.argmax(dim=-1, keepdim=True)
-        return self._middles.expand_as(self._log_density).gather(-1, densest).squeeze(-1).to(self._dtype)
+        return self._middles.gather(-1, densest).squeeze(-1).to(self._dtype)
 
-    # -- sampling ----------------------------------------------------------------------------------------------
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Samples with the exact pathwise gradient, by inversion of the cumulative distribution."""
-        return self.icdf(self._uniform(sample_shape)).to(self._dtype)
-
-    def sample(self, sample_shape: Sequence[int] = (), within_bin: WithinBin = "uniform") -> Tensor:
-        """Samples ``[*sample_shape, *batch_shape]``: a bin by its mass, then a uniform point in it or its midpoint."""
-        with torch.no_grad():
-            invert = {"uniform": self.icdf, "midpoint": self.icdf_midpoint}[within_bin]
-            return invert(self._uniform(sample_shape)).to(self._dtype)
-
-    def _uniform(self, sample_shape: Sequence[int]) -> Tensor:
-        shape = self._extended_shape(torch.Size(sample_shape))
-        return torch.rand(shape, dtype=self._log_masses.dtype, device=self._log_masses.device)
+    def entropy(self) -> Tensor:
+        """The differential entropy, ``-sum_i h_i log(h_i / w_i)``, in nats."""
+        surprise = self._log_density.masked_fill(self._log_masses == -torch.inf, 0.0)
+        return -(self._log_masses.exp() * surprise).sum(dim=-1).to(self._dtype)
 
     # -- filters -----------------------------------------------------------------------------------------------
 
     def keep_top_bins(self, count: int) -> Self:
         """The ``count`` most massive bins, renormalized; at least one stays."""
-        return self._keep(self._ranks() < max(count, 1))
+        top = self._mass_logits.topk(min(max(count, 1), self.bins), dim=-1, sorted=False).indices
+        return self._keep(torch.zeros_like(self._mass_logits, dtype=torch.bool).scatter_(-1, top, True))
 
     def drop_bins(self, fraction: float) -> Self:
         """Without this ``fraction`` of the bins by their number, the least massive ones; at least one stays.
 
-        Bins that have no mass to begin with do not count.
+        Bins that have no mass to begin with do not count. Compare ``keep_top_mass``, which cuts by probability.
         """
-        present = (self._log_masses > -torch.inf).sum(dim=-1, keepdim=True)
-        dropped = (present * fraction + 1e-9).floor()  # 0.29 of 100 bins is 29 of them, rounding or not
-        return self._keep(self._ranks() < (present - dropped).clamp(min=1))
+        present = (self._mass_logits > -torch.inf).sum(dim=-1, keepdim=True)
+        dropped = (present * fraction + 1e-6).floor()  # 0.29 of 100 bins is 29 of them, rounding or not
+        order = self._mass_logits.argsort(dim=-1, descending=True, stable=True)
+        places = torch.arange(self.bins, device=order.device)  # in this order
+        return self._keep_in_order(order, places < (present - dropped).clamp(min=1))
 
     def keep_top_mass(self, mass: float) -> Self:
         """The fewest most massive bins that together hold at least ``mass``, renormalized; at least one stays."""
         if mass >= 1:
             return self
-        masses, order = self._log_masses.exp().sort(dim=-1, descending=True)
+        masses, order = self._log_masses.exp().sort(dim=-1, descending=True, stable=True)
         held_before = masses.cumsum(dim=-1) - masses
         keep = held_before < mass - _MASS_TOLERANCE
         keep[..., 0] = True
-        return self._keep(torch.zeros_like(keep).scatter(-1, order, keep))
+        return self._keep_in_order(order, keep)
 
-    def _ranks(self) -> Tensor:
-        """The rank of each bin by mass ``[..., k]``, 0 being the most massive; no two bins share one."""
-        order = self._log_masses.argsort(dim=-1, descending=True, stable=True)
-        ranks = torch.arange(self.bins, device=order.device).expand_as(order)
-        return torch.empty_like(order).scatter(-1, order, ranks)
+    def _keep_in_order(self, order: Tensor, keep: Tensor) -> Self:
+        """Only the bins ``order[i]`` where ``keep[i]``, both ``[..., k]``."""
+        return self._keep(torch.empty_like(keep).scatter_(-1, order, keep))
 
     def _keep(self, keep: Tensor) -> Self:
-        """Only the bins where ``keep`` ``[..., k]``; the geometry, once computed, is shared."""
+        """Only the bins where ``keep`` ``[..., k]``; the geometry, computed once, is shared."""
         new = self._with_mass_logits(self._mass_logits.masked_fill(~keep, -torch.inf))
         new._edges, new._log_widths = self._edges, self._log_widths
         return new
-
-
-class _Lookup:
-    """The bin of each value among ``boundaries``: ``boundaries[i] <= value < boundaries[i + 1]``, never an empty one.
-
-    Args:
-        boundaries: non-decreasing, ``[*batch, k + 1]``.
-        value: shape that broadcasts against ``batch``; NaN and values outside the boundaries get some valid index.
-    """
-
-    def __init__(self, boundaries: Tensor, value: Tensor) -> None:
-        self._batch = boundaries.shape[:-1]
-        self._shape = torch.broadcast_shapes(value.shape, self._batch)
-        if self._shape[len(self._shape) - len(self._batch) :] != self._batch:  # the batch itself is broadcast
-            self._batch = self._shape
-        self._value = value.to(boundaries.dtype)
-        self._boundaries = boundaries
-        rows = self._rows(boundaries)
-        # The upper end belongs to the last bin that is not empty.
-        last = torch.nextafter(rows[:, -1:], rows[:, :1])
-        sought = self._columns(self._value).minimum(last)
-        index = torch.searchsorted(rows.detach(), sought.detach(), right=True) - 1
-        self._index = index.clamp(0, boundaries.shape[-1] - 2)  # [batch, samples]
-
-    def bin(self, per_bin: Tensor, shift: int = 0) -> Tensor:
-        """``per_bin`` ``[*batch, k or k + 1]`` at the bins found, ``shift`` places on: the shape of the values."""
-        gathered = self._rows(per_bin).gather(-1, self._index + shift if shift else self._index)
-        return gathered.T.reshape(self._shape)
-
-    def offset(self) -> Tensor:
-        """How far each value lies above its bin's lower boundary."""
-        return self._value - self.bin(self._boundaries)
-
-    def _rows(self, per_bin: Tensor) -> Tensor:
-        return per_bin.expand(*self._batch, -1).reshape(-1, per_bin.shape[-1]).contiguous()
-
-    def _columns(self, value: Tensor) -> Tensor:
-        return value.expand(self._shape).reshape(-1, self._batch.numel()).T.contiguous()
