@@ -1,0 +1,163 @@
+"""The embedded datasets: what is collected, by which policy, and how it is made on demand."""
+
+import h5py
+import numpy as np
+import pytest
+from scipy import stats
+
+import scripts.collect
+from trajectory_adacat.datasets import collected, load_dataset, sources
+from trajectory_adacat.datasets.collected import collect, collected_path
+from trajectory_adacat.datasets.policies import load_policy
+from trajectory_adacat.environments import make_environment
+from trajectory_adacat.errors import InputError
+
+ROBOT_SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def contents(path):
+    with h5py.File(path) as file:
+        names = [*(key for key in file if key != "infos"), *(f"infos/{key}" for key in file["infos"])]
+        return {name: file[name][()] for name in names}, dict(file.attrs)
+
+
+@pytest.mark.parametrize("robot", ROBOT_SIZES)
+@pytest.mark.parametrize("quality", ["medium", "random"])
+def test_the_file_has_d4rls_layout(tmp_path, robot, quality):
+    arrays, attributes = contents(collect(f"{robot}-{quality}-collected", 60, path=tmp_path / "file.hdf5"))
+    observation_size, action_size = ROBOT_SIZES[robot]
+    assert arrays["observations"].shape == arrays["next_observations"].shape == (60, observation_size)
+    assert arrays["actions"].shape == (60, action_size)
+    for key in ("rewards", "terminals", "timeouts", "infos/action_log_probs"):
+        assert arrays[key].shape == (60,)
+    assert np.abs(arrays["actions"]).max() <= 1
+    assert attributes["dataset"] == f"{robot}-{quality}-collected"
+    assert attributes["dynamics"] == "v2"
+    assert {"policy_sha256", "environment", "mujoco", "gymnasium", "numpy", "seed", "transitions"} <= attributes.keys()
+
+
+def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    files = [
+        collect("hopper-medium-collected", 300, seed, path=tmp_path / f"{i}.hdf5") for i, seed in enumerate((4, 4, 5))
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not np.array_equal(contents(files[0])[0]["actions"], contents(files[2])[0]["actions"])
+
+
+def test_rows_replay_in_the_environment(tmp_path):
+    """From the recorded state, the recorded action leads to the recorded next observation and reward."""
+    arrays, _ = contents(collect("walker2d-medium-collected", 40, path=tmp_path / "file.hdf5"))
+    env = make_environment("walker2d-medium-collected").unwrapped
+    env.reset(seed=0)
+    env.set_state(arrays["infos/qpos"][0], arrays["infos/qvel"][0])
+    np.testing.assert_allclose(arrays["observations"][0], env._get_obs(), atol=1e-6)
+    for row in range(10):
+        observation, reward, terminated, _, _ = env.step(arrays["actions"][row])
+        np.testing.assert_allclose(arrays["next_observations"][row], observation, atol=1e-5)
+        np.testing.assert_allclose(arrays["rewards"][row], reward, atol=1e-5)
+        assert arrays["terminals"][row] == terminated
+
+
+def test_rows_follow_each_other_within_an_episode_only(tmp_path):
+    arrays, _ = contents(collect("hopper-random-collected", 200, path=tmp_path / "file.hdf5"))
+    follows = (arrays["observations"][1:] == arrays["next_observations"][:-1]).all(1)
+    np.testing.assert_array_equal(follows, ~arrays["terminals"][:-1])
+    assert 0 < arrays["terminals"].sum() < 200
+
+
+def test_episodes_time_out_after_1000_steps(tmp_path):
+    arrays, _ = contents(collect("halfcheetah-random-collected", 1100, path=tmp_path / "file.hdf5"))
+    np.testing.assert_array_equal(np.flatnonzero(arrays["timeouts"]), [999])
+    assert not arrays["terminals"].any()
+
+
+def test_log_probabilities_are_those_of_the_squashed_gaussian(tmp_path):
+    """Recomputed from the stored actions through arctanh, where float32 leaves enough digits."""
+    arrays, _ = contents(collect("hopper-medium-collected", 200, path=tmp_path / "file.hdf5"))
+    mean, std = load_policy("hopper", "medium", 3).gaussian(arrays["observations"])
+    actions = arrays["actions"].astype(np.float64)
+    inner = np.abs(actions).max(1) < 0.99
+    raw = np.arctanh(actions[inner])
+    expected = (stats.norm.logpdf(raw, mean[inner], std[inner]) - np.log1p(-(actions[inner] ** 2))).sum(1)
+    np.testing.assert_allclose(arrays["infos/action_log_probs"][inner], expected, atol=1e-3)
+    assert inner.sum() > 20
+    assert np.isfinite(arrays["infos/action_log_probs"]).all()
+
+
+def test_log_probabilities_of_random_actions(tmp_path):
+    arrays, _ = contents(collect("hopper-random-collected", 20, path=tmp_path / "file.hdf5"))
+    np.testing.assert_allclose(arrays["infos/action_log_probs"], -3 * np.log(2))
+
+
+def test_the_policy_is_of_medium_quality(tmp_path):
+    """The policy's known mean return is 1252 with standard deviation 210."""
+    episodes = load_dataset(
+        "hopper-medium-collected", collect("hopper-medium-collected", 2000, path=tmp_path / "file.hdf5")
+    ).episodes
+    assert 1000 < np.mean([episode.rewards.sum() for episode in episodes if episode.terminated]) < 1600
+
+
+def test_a_collected_dataset_is_made_on_demand_and_then_found(monkeypatch):
+    path = collected_path("hopper-random-collected")
+    assert path.name == "hopper-random-collected-100000-seed0.hdf5"
+    # 100 transitions instead of the 100,000, into the same place
+    monkeypatch.setattr(sources, "collect", lambda name: collect(name, 100, path=collected_path(name)))
+    dataset = load_dataset("hopper-random-collected")
+    assert dataset.label == dataset.name == dataset.environment == "hopper-random-collected"
+    assert dataset.verified
+    assert sum(len(episode) for episode in dataset.episodes) == 100
+    monkeypatch.setattr(sources, "collect", None)  # would fail if it were called again
+    assert load_dataset("hopper-random-collected").sha256 == dataset.sha256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("hopper-expert-collected",), "choose one of hopper-medium-collected|cannot be collected"),
+        (("hopper-medium-v2",), "cannot be collected"),
+        (("hopper-medium-collected", 0), "transitions must be at least 1"),
+        (("hopper-medium-collected", -5), "transitions must be at least 1"),
+        (("hopper-medium-collected", 5, -1), "seed at least 0"),
+    ],
+)
+def test_what_cannot_be_collected_is_refused(home, arguments, message):
+    with pytest.raises(InputError, match=message):
+        collect(*arguments)
+    assert list(home.iterdir()) == []
+
+
+def test_an_interrupted_collection_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collected.os, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        collect("hopper-random-collected", 10, path=tmp_path / "file.hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_a_file_and_says_what_is_in_it(tmp_path, capsys):
+    path = tmp_path / "new" / "file.hdf5"
+    arguments = ["--dataset", "hopper-random-collected", "--transitions", "100", "--seed", "1", "--output", str(path)]
+    scripts.collect.main(arguments)
+    said = capsys.readouterr().out
+    assert str(path) in said
+    assert "100 transitions" in said
+    assert contents(path)[1]["seed"] == 1
+
+
+def test_the_command_replaces_a_file_only_when_told(tmp_path):
+    path = tmp_path / "file.hdf5"
+    path.write_text("precious")
+    arguments = ["--dataset", "hopper-random-collected", "--transitions", "10", "--output", str(path)]
+    with pytest.raises(InputError, match="--overwrite"):
+        scripts.collect.main(arguments)
+    assert path.read_text() == "precious"
+    scripts.collect.main([*arguments, "--overwrite"])
+    assert len(contents(path)[0]["rewards"]) == 10

@@ -1,0 +1,55 @@
+"""What an episode may hold."""
+
+import numpy as np
+import pytest
+
+from trajectory_adacat.datasets import Episode
+from trajectory_adacat.errors import InputError
+
+
+def parts(**changes):
+    return {
+        "observations": np.zeros((3, 2), np.float32),
+        "actions": np.zeros((3, 1), np.float32),
+        "rewards": np.zeros(3, np.float32),
+        "terminated": True,
+        "truncated": False,
+        "final_observation": np.zeros(2, np.float32),
+    } | changes
+
+
+def test_length_is_the_number_of_transitions():
+    assert len(Episode(**parts())) == 3
+
+
+def test_an_unknown_final_observation_is_all_nan():
+    episode = Episode(**parts(final_observation=np.full(2, np.nan, np.float32)))
+    assert np.isnan(episode.final_observation).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observations": np.zeros((2, 2), np.float32)}, "as many actions and rewards"),
+        ({"actions": np.zeros((4, 1), np.float32)}, "as many actions and rewards"),
+        ({"rewards": np.zeros((3, 1), np.float32)}, "rewards must be a float32 array with 1 axes"),
+        ({"rewards": np.zeros(3)}, "rewards must be a float32 array"),
+        ({"observations": [[0.0]] * 3}, "observations must be a float32 array"),
+        ({"observations": np.full((3, 2), np.inf, np.float32)}, "observations holds NaN or infinity"),
+        ({"final_observation": np.array([0, np.nan], np.float32)}, "final_observation holds NaN or infinity"),
+        ({"final_observation": np.zeros(3, np.float32)}, r"must have shape \(2,\)"),
+        ({"truncated": True}, "exactly one"),
+        ({"terminated": False}, "exactly one"),
+        (
+            {
+                "observations": np.zeros((0, 2), np.float32),
+                "actions": np.zeros((0, 1), np.float32),
+                "rewards": np.zeros(0, np.float32),
+            },
+            "at least one",
+        ),
+    ],
+)
+def test_what_is_no_episode_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        Episode(**parts(**changes))

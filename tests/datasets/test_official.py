@@ -1,0 +1,190 @@
+"""The official files: pinned, found in a cache, or downloaded from a server on loopback."""
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import threading
+
+import pytest
+
+from trajectory_adacat.datasets import load_dataset, official
+from trajectory_adacat.datasets.official import OfficialFile, fetch_official, official_file
+from trajectory_adacat.environments import OFFICIAL_DATASETS
+from trajectory_adacat.errors import InputError
+
+NAME = "hopper-medium-v2"
+FILE_NAME = "hopper_medium-v2.hdf5"
+CONTENT = bytes(range(256)) * 4000
+PINNED = OfficialFile(FILE_NAME, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+
+
+@dataclasses.dataclass
+class Behaviour:
+    """What the server does; ``requests`` collects the Range headers that it was sent."""
+
+    content: bytes = CONTENT
+    ranges: bool = True
+    cut_after: int | None = None  # bytes after which a response is broken off
+    status: int | None = None
+    requests: list = dataclasses.field(default_factory=list)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def __init__(self, behaviour, *args):
+        self.behaviour = behaviour
+        super().__init__(*args)
+
+    def do_GET(self):
+        behaviour = self.behaviour
+        behaviour.requests.append(self.headers["Range"])
+        if behaviour.status or self.path != f"/data/{FILE_NAME}":
+            return self.send_error(behaviour.status or 404)
+        start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) if behaviour.ranges else 0
+        if start >= len(behaviour.content):
+            return self.send_error(416)
+        body = behaviour.content[start:]
+        self.send_response(206 if behaviour.ranges else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: behaviour.cut_after])
+        return None
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A server of the pinned file, which is small here, and an empty cache."""
+    behaviour = Behaviour()
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, behaviour))
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(official, "BASE_URL", f"http://127.0.0.1:{running.server_port}/data")
+    monkeypatch.setattr(official, "official_file", lambda name: PINNED)
+    yield behaviour
+    running.shutdown()
+    running.server_close()
+
+
+def part():
+    return PINNED.target.with_name(FILE_NAME + ".part")
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_all_24_files_are_pinned():
+    pinned = [official_file(name) for name in OFFICIAL_DATASETS]
+    assert len(pinned) == len({file.sha256 for file in pinned}) == 24
+    assert official_file("halfcheetah-medium-replay-v2") == OfficialFile(
+        "halfcheetah_medium_replay-v2.hdf5",
+        59448533,
+        "48d494a4770c11f48260736dec090b78bdca8375647ed4d24bfa5b6610c7f683",
+    )
+    url = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_full_replay-v2.hdf5"
+    assert official_file("hopper-full-replay-v2").url == url
+
+
+def test_a_missing_file_is_downloaded_once(server, tmp_path):
+    path = fetch_official(NAME)
+    assert path == tmp_path / "cache" / "d4rl" / FILE_NAME
+    assert path.read_bytes() == CONTENT
+    assert fetch_official(NAME) == path
+    assert server.requests == ["bytes=0-"]
+    assert files(tmp_path) == [FILE_NAME]
+
+
+def test_the_default_cache_is_in_the_home_folder(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("TRAJECTORY_ADACAT_HOME")
+    assert fetch_official(NAME) == tmp_path / "home" / ".cache" / "trajectory_adacat" / "d4rl" / FILE_NAME
+
+
+def test_a_file_in_d4rls_own_cache_is_found(server, tmp_path):
+    path = tmp_path / "home" / ".d4rl" / "datasets" / FILE_NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert fetch_official(NAME) == path
+    assert server.requests == []
+
+
+def test_a_cut_download_goes_on_by_itself(server):
+    server.cut_after = 300_000
+    assert fetch_official(NAME).read_bytes() == CONTENT
+    assert server.requests == [f"bytes={start}-" for start in range(0, len(CONTENT), 300_000)]
+
+
+def test_a_download_goes_on_where_an_earlier_process_stopped(server):
+    part().parent.mkdir(parents=True)
+    part().write_bytes(CONTENT[:1234])
+    assert fetch_official(NAME).read_bytes() == CONTENT
+    assert server.requests == ["bytes=1234-"]
+    assert not part().exists()
+
+
+def test_a_server_without_ranges_sends_all_again(server):
+    server.ranges = False
+    part().parent.mkdir(parents=True)
+    part().write_bytes(b"something else")
+    assert fetch_official(NAME).read_bytes() == CONTENT
+
+
+def test_a_download_that_stalls_keeps_what_it_has_and_says_so(server):
+    part().parent.mkdir(parents=True)
+    part().write_bytes(CONTENT[:1234])
+    server.cut_after = 0
+    with pytest.raises(InputError, match="goes on where it stopped"):
+        fetch_official(NAME)
+    assert part().read_bytes() == CONTENT[:1234]
+    server.cut_after = None
+    assert fetch_official(NAME).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "content",
+    [CONTENT[:-1] + b"?", CONTENT + b"more", CONTENT[:-5]],
+    ids=["other bytes", "longer", "shorter"],
+)
+def test_a_file_that_is_not_the_pinned_one_is_not_kept(server, tmp_path, content):
+    server.content = content
+    with pytest.raises(InputError, match=r"is not the file that is pinned .*nothing was kept"):
+        fetch_official(NAME)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_refusal_says_what_to_fetch_and_where_to_put_it(server, tmp_path, status):
+    server.status = status
+    with pytest.raises(InputError) as caught:
+        fetch_official(NAME)
+    for told in (PINNED.url, str(PINNED.target), str(PINNED.size), PINNED.sha256, "--dataset_path", str(status)):
+        assert told in str(caught.value)
+    assert files(tmp_path) == []
+
+
+def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(official, "BASE_URL", "http://127.0.0.1:1")  # nothing listens on this port
+    with pytest.raises(InputError) as caught:
+        load_dataset(NAME)
+    target = tmp_path / "cache" / "d4rl" / FILE_NAME
+    for told in (f"http://127.0.0.1:1/{FILE_NAME}", str(target), official_file(NAME).sha256, "--dataset_path"):
+        assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT[:-1] + b"?"], ids=["other size", "other bytes"])
+def test_a_cached_file_that_is_not_the_pinned_one_is_refused_and_left(server, content):
+    PINNED.target.parent.mkdir(parents=True)
+    PINNED.target.write_bytes(content)
+    with pytest.raises(InputError, match="is not the official file"):
+        fetch_official(NAME)
+    assert PINNED.target.read_bytes() == content
+    assert server.requests == []
