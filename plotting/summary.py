@@ -6,7 +6,7 @@ where its planner's or its training's settings differ.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,12 @@ from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import Summary, interquartile_mean, summarize
 
 PUBLISHED = Path(__file__).with_name("published_scores.json")
+UNVERIFIED_DYNAMICS = "unverified dynamics"
 FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others follow by name
+UNSET = "unset"
+
+Results = Mapping[Path, RolloutResult]
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,6 @@ class Row:
         values: the measure of each pooled run, by column.
         recorded: the references that the rollouts carry, in the row's measure, by name.
         published: the published scores of exactly this dataset; none where there is a qualifier.
-        notes: what the environment has to say about itself.
     """
 
     dataset: str
@@ -55,7 +59,6 @@ class Row:
     values: Mapping[str, Sequence[float]]
     recorded: Mapping[str, Sequence[float]]
     published: Mapping[str, PublishedScore]
-    notes: tuple[str, ...]
 
     @property
     def label(self) -> str:
@@ -75,19 +78,17 @@ def load_published(groups: Iterable[str]) -> list[PublishedScore]:
     return [score for score in scores if score.group in set(groups)]
 
 
-def gather(results: Mapping[Path, RolloutResult], published: Sequence[PublishedScore] = ()) -> list[Row]:
+def gather(results: Results, published: Sequence[PublishedScore] = ()) -> list[Row]:
     """Gather results into rows, sorted by dataset, those without qualifiers first.
 
     Raises:
         InputError: if two files hold the same run.
     """
-    by_dataset = _group(results, lambda result: (result.dataset, result.data_status))
     rows = []
-    for (dataset, status), members in sorted(by_dataset.items()):
+    for (dataset, status, dynamics, unverified), members in sorted(_group(results, _standing).items()):
         environments = _split(members, lambda result: result.environment)
-        several = len(environments) > 1
         for differing, same_environment in environments:
-            qualifiers = _qualifiers(status, next(iter(same_environment.values())), differing if several else {})
+            qualifiers = (*_qualifiers(status, dynamics, unverified), *_settings(differing))
             references = [score for score in published if score.dataset == dataset and not qualifiers]
             rows.append(_row(dataset, qualifiers, same_environment, references))
     return sorted(rows, key=lambda row: (row.dataset, bool(row.qualifiers)))
@@ -137,7 +138,7 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
 def _row(
     dataset: str,
     qualifiers: tuple[str, ...],
-    results: Mapping[Path, RolloutResult],
+    results: Results,
     published: Sequence[PublishedScore],
 ) -> Row:
     scored = all(result.normalized_score is not None for result in results.values())
@@ -146,7 +147,7 @@ def _row(
         methods = _split(members, lambda result: {**result.checkpoint.get("training", {}), **result.planner})
         for differing, runs in methods:
             _refuse_duplicates(runs)
-            column = f"{parameterization} ({_settings(differing)})" if len(methods) > 1 else parameterization
+            column = f"{parameterization} ({', '.join(_settings(differing))})" if differing else parameterization
             ordered = sorted(runs.values(), key=lambda result: (result.train_seed, result.rollout_seed))
             values[column] = [_measure(result, scored) for result in ordered]
     return Row(
@@ -156,9 +157,6 @@ def _row(
         values=values,
         recorded=_recorded(dataset, results.values(), scored),
         published={score.method: score for score in published} if scored else {},
-        notes=tuple(
-            sorted({result.environment["note"] for result in results.values() if "note" in result.environment})
-        ),
     )
 
 
@@ -178,39 +176,41 @@ def _recorded(dataset: str, results: Iterable[RolloutResult], scored: bool) -> d
     return {name: sorted(values) for name, values in found.items()}
 
 
-def _qualifiers(status: str, example: RolloutResult, differing: Mapping[str, Any]) -> tuple[str, ...]:
-    dynamics = example.environment["dynamics"]
-    others = {key: value for key, value in differing.items() if key not in ("dynamics", "note")}
-    return (
-        *([f"{dynamics} dynamics"] if dynamics != "v2" else []),
-        *([status] if status != "verified" else []),
-        *([_settings(others)] if others else []),
-    )
+def _standing(result: RolloutResult) -> tuple[str, str, str, bool]:
+    unverified = result.environment.get("dynamics_verified") is False
+    return result.dataset, result.data_status, result.environment["dynamics"], unverified
 
 
-def _group(results: Mapping[Path, RolloutResult], key: Any) -> dict[Any, dict[Path, RolloutResult]]:
+def _qualifiers(status: str, dynamics: str, unverified_dynamics: bool) -> Iterator[str]:
+    if dynamics != "v2":
+        yield f"{dynamics} dynamics"
+    if unverified_dynamics:
+        yield UNVERIFIED_DYNAMICS
+    if status != "verified":
+        yield status
+
+
+def _group(results: Results, key: Callable[[RolloutResult], Any]) -> dict[Any, Results]:
     groups: dict[Any, dict[Path, RolloutResult]] = defaultdict(dict)
     for path, result in results.items():
         groups[key(result)][path] = result
-    return groups
+    return dict(groups)
 
 
-def _split(
-    results: Mapping[Path, RolloutResult], settings: Any
-) -> list[tuple[dict[str, Any], dict[Path, RolloutResult]]]:
+def _split(results: Results, settings: Callable[[RolloutResult], Settings]) -> list[tuple[Settings, Results]]:
     """Split results by a dictionary of settings, each part with those of its settings that the others do not share."""
     parts = _group(results, lambda result: json.dumps(settings(result), sort_keys=True))
     found = {text: json.loads(text) for text in sorted(parts)}
-    keys = {key for values in found.values() for key in values}
-    differing = sorted(key for key in keys if len({json.dumps(values.get(key)) for values in found.values()}) > 1)
-    return [({key: values.get(key) for key in differing}, parts[text]) for text, values in found.items()]
+    keys = sorted({key for values in found.values() for key in values})
+    differing = [key for key in keys if len({json.dumps(values.get(key, UNSET)) for values in found.values()}) > 1]
+    return [({key: values.get(key, UNSET) for key in differing}, parts[text]) for text, values in found.items()]
 
 
-def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items())
+def _settings(values: Settings) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
 
 
-def _refuse_duplicates(runs: Mapping[Path, RolloutResult]) -> None:
+def _refuse_duplicates(runs: Results) -> None:
     seen: dict[tuple[int, int], Path] = {}
     for path, result in runs.items():
         seeds = (result.train_seed, result.rollout_seed)

@@ -12,6 +12,7 @@ from typing import Literal
 from tap import Positional
 from trajectory_adacat.plotting.formats import TextTable, latex, markdown, text
 from trajectory_adacat.plotting.summary import (
+    UNVERIFIED_DYNAMICS,
     PublishedScore,
     Row,
     columns_of,
@@ -156,7 +157,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         notes.append("unverified: the data file differs from the official one of that name.")
     if any("native dynamics" in row.qualifiers for row in rows):
         notes.append("native dynamics: the simulator's own, not those of D4RL's data and published scores.")
-    notes += dict.fromkeys(f"{row.dataset}: {note}" for row in rows for note in row.notes)
+    if any(UNVERIFIED_DYNAMICS in row.qualifiers for row in rows):
+        notes.append(f"{UNVERIFIED_DYNAMICS}: those of D4RL's data, but not checked against recordings of them.")
     sources: dict[str, list[str]] = {}
     for row in rows:
         for score in row.published.values():

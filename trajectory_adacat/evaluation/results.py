@@ -30,8 +30,10 @@ class RolloutResult:
         truncated: whether it was cut.
         planner: the settings that define the method. Only rollouts with equal settings are pooled, so no seed and no
             path belongs here.
-        checkpoint: at least its ``hash``, None where nothing was trained.
-        environment: at least its ``id`` and its ``dynamics``, such as ``v2`` or ``native``.
+        checkpoint: at least its ``hash``, None where nothing was trained. Where it says the settings of its
+            ``training`` (again no seed and no path), only equal ones are pooled.
+        environment: at least its ``id`` and its ``dynamics``, such as ``v2`` or ``native``; ``dynamics_verified`` is
+            False where these were not checked against the original. Only equal environments are pooled.
         versions: of the libraries, by name.
         git_revision: of the code, None outside a clone.
         seconds_per_action: wall-clock seconds for each planned action.

@@ -1,0 +1,85 @@
+"""The bar figure: one bar for each column, its height and interval the table's."""
+
+from pathlib import Path
+
+import pytest
+from matplotlib.container import BarContainer
+from trajectory_adacat.plotting.plot import Statistic, bar_figure, main
+from trajectory_adacat.plotting.summary import Row, load_published
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.evaluation.statistics import summarize
+
+PUBLISHED = {score.method: score for score in load_published(["paper"]) if score.dataset == "hopper-medium-v2"}
+HOPPER = Row(
+    dataset="hopper-medium-v2",
+    qualifiers=(),
+    measure="score",
+    values={"adacat": [60.0, 70.0, 75.0], "uniform": [40.0]},
+    recorded={"dataset mean": [39.0]},
+    published=PUBLISHED,
+)
+OWN = Row("own", ("native dynamics",), "return", {"adacat": [900.0, 1000.0]}, {}, {})
+
+
+def bars(row: Row, statistic: Statistic) -> dict[str, float]:
+    (axis,) = bar_figure([row], statistic).axes
+    containers = [container for container in axis.containers if isinstance(container, BarContainer)]
+    return {str(container.get_label()): container.patches[0].get_height() for container in containers}
+
+
+@pytest.mark.parametrize("statistic", ["iqm", "mean"])
+def test_heights_are_the_tables(statistic: Statistic) -> None:
+    summary = summarize(HOPPER.values["adacat"])
+    assert bars(HOPPER, statistic) == {"uniform": 40.0, "adacat": pytest.approx(getattr(summary, statistic))}
+
+
+def test_published_and_recorded_references_are_in_the_legend() -> None:
+    (axis,) = bar_figure([HOPPER]).axes
+    legend = axis.get_legend()
+    assert legend is not None
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert labels == {
+        *("adacat", "uniform", "dataset mean"),
+        *("AdaCat, published", "uniform, published", "quantile, published"),
+    }
+
+
+def test_scores_and_returns_have_axes_of_their_own() -> None:
+    scores, returns = bar_figure([HOPPER, OWN]).axes
+    assert "score" in scores.get_ylabel()
+    assert "return" in returns.get_ylabel()
+    assert [label.get_text() for label in returns.get_xticklabels()] == ["own\n(native dynamics)"]
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_the_command_writes_a_figure(tmp_path: Path, ending: str, start: bytes) -> None:
+    for seed in range(2):
+        RolloutResult(
+            dataset="hopper-medium-v2",
+            parameterization="adacat",
+            train_seed=0,
+            rollout_seed=seed,
+            return_=1000.0 + seed,
+            normalized_score=normalized_score("hopper-medium-v2", 1000.0 + seed),
+            length=1000,
+            terminated=False,
+            truncated=True,
+            planner={},
+            checkpoint={"hash": "a"},
+            environment={"id": "x", "dynamics": "v2"},
+            versions={},
+            git_revision=None,
+            seconds_per_action=0.1,
+            data_status="verified",
+        ).save(tmp_path)
+    out = tmp_path / "figures" / f"scores{ending}"
+    main([str(tmp_path), "--out", str(out)])
+    assert out.read_bytes().startswith(start)
+
+
+def test_another_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.png, \.pdf, \.svg"):
+        main([str(tmp_path), "--out", "scores.bmp"])

@@ -1,0 +1,146 @@
+"""The table command, from JSON files to text, Markdown, LaTeX and CSV."""
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trajectory_adacat.plotting.table import main, tabulate
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.scores import normalized_score
+
+RETURNS = {"adacat": [2000.0, 2100.0, 2200.0, 2300.0], "uniform": [1500.0, 1500.0, 1500.0, 1500.0]}
+
+
+def save(folder: Path, dataset: str, parameterization: str, seed: int, return_: float, **changes: Any) -> None:
+    values: dict[str, Any] = {
+        "data_status": "verified",
+        "environment": {"id": "x", "dynamics": "v2"},
+        "references": {},
+        **changes,
+    }
+    RolloutResult(
+        dataset=dataset,
+        parameterization=parameterization,
+        train_seed=seed // 2,
+        rollout_seed=seed,
+        return_=return_,
+        normalized_score=normalized_score(dataset, return_),
+        length=1000,
+        terminated=False,
+        truncated=True,
+        planner={"horizon": 15},
+        checkpoint={"hash": "a"},
+        versions={},
+        git_revision=None,
+        seconds_per_action=0.1,
+        **values,
+    ).save(folder / dataset.replace(":", "-") / parameterization / values["data_status"])
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    for parameterization, returns in RETURNS.items():
+        for seed, return_ in enumerate(returns):
+            save(tmp_path, "hopper-medium-v2", parameterization, seed, return_)
+    return tmp_path
+
+
+def expected(parameterization: str) -> tuple[float, float]:
+    scores = [normalized_score("hopper-medium-v2", value) or math.nan for value in RETURNS[parameterization]]
+    mean = sum(scores) / 4
+    return mean, math.sqrt(sum((score - mean) ** 2 for score in scores) / 3) / 2
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_mean_standard_error_and_n(logs: Path, form: str) -> None:
+    table = tabulate([logs], form)
+    mean, error = expected("adacat")
+    cell = f"{mean:.1f} ± {error:.1f} (4)"
+    assert cell.replace("±", r"$\pm$" if form == "latex" else "±") in table
+    assert "69.2" in table  # the paper's number for this dataset
+    assert "Table 4" in table  # and its source
+    assert "IQM" in table
+
+
+def test_csv_holds_the_unrounded_numbers(logs: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO(tabulate([logs], "csv"))))
+    measured = {line["method"]: line for line in lines if line["kind"] == "measured"}
+    mean, error = expected("adacat")
+    assert float(measured["adacat"]["mean"]) == pytest.approx(mean)
+    assert float(measured["adacat"]["standard_error"]) == pytest.approx(error)
+    assert (
+        float(measured["adacat"]["iqm_low"]) < float(measured["adacat"]["iqm"]) < float(measured["adacat"]["iqm_high"])
+    )
+    assert measured["uniform"]["n"] == "4"
+    published = {line["method"]: line for line in lines if line["kind"] == "published"}
+    assert published["AdaCat"]["mean"] == "69.2"
+    assert all(line["source"] for line in published.values())
+
+
+def test_the_same_files_give_the_same_table(logs: Path) -> None:
+    assert tabulate([logs]) == tabulate([logs])
+
+
+def test_published_scores_are_not_shown_for_collected_data(tmp_path: Path) -> None:
+    save(tmp_path, "hopper-medium-collected", "adacat", 0, 1800.0, references={"dataset mean": 1259.0})
+    table = tabulate([tmp_path], published="all")
+    assert "69.2" not in table
+    assert "published" not in table
+    assert "hopper-medium-v2" not in table
+    assert "dataset mean" in table
+    assert f"{normalized_score('hopper-medium-collected', 1259.0):.1f}" in table
+
+
+def test_unverified_data_and_native_dynamics_are_called_so(logs: Path) -> None:
+    save(logs, "hopper-medium-v2", "adacat", 0, 1.0, data_status="unverified")
+    save(logs / "other", "hopper-medium-v2", "adacat", 0, 1.0, environment={"id": "x", "dynamics": "native"})
+    table = tabulate([logs])
+    assert "hopper-medium-v2 (unverified)" in table
+    assert "hopper-medium-v2 (native dynamics)" in table
+    assert f"{expected('adacat')[0]:.1f}" in table  # the verified runs are still their own
+
+
+def test_returns_stand_where_no_score_is_known(tmp_path: Path) -> None:
+    save(tmp_path, "minari:hopper", "adacat", 0, 912.34)
+    table = tabulate([tmp_path])
+    assert "return, mean" in table
+    assert "912.3 (1)" in table
+
+
+@pytest.mark.parametrize(
+    ("ending", "marker"), [("md", "| --- |"), ("tex", r"\toprule"), ("csv", "dataset,"), ("txt", "-+-")]
+)
+def test_the_command_writes_by_the_ending(
+    logs: Path, capsys: pytest.CaptureFixture[str], ending: str, marker: str
+) -> None:
+    out = logs / "tables" / f"table.{ending}"
+    main([str(logs), "--out", str(out)])
+    assert marker in out.read_text()
+    assert capsys.readouterr().out == f"{out}\n"
+
+
+def test_the_command_prints_and_reads_logs_by_default(
+    logs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (logs / "logs").mkdir()
+    (logs / "hopper-medium-v2").rename(logs / "logs" / "hopper-medium-v2")
+    monkeypatch.chdir(logs)
+    main(["--format", "markdown", "--published", "none"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("| dataset |")
+    assert "published" not in printed
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        main([str(tmp_path / "nowhere")])
+
+
+def test_a_place_that_cannot_be_written_is_named(logs: Path) -> None:
+    with pytest.raises(InputError, match="--out"):
+        main([str(logs), "--out", str(logs)])
