@@ -34,6 +34,7 @@ from trajectory_adacat.errors import InputError
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
 SECTIONS = ("train", "plan")
 PARAMETERIZATIONS = ("adacat", "uniform", "quantile")
+NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse's own takes -1e-3 for a flag
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -93,6 +94,7 @@ class CommandParser(Tap):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+        self._negative_number_matcher = NEGATIVE_NUMBER
 
     def _add_argument(self, *name_or_flags: str, **kwargs: Any) -> None:
         name = name_or_flags[-1].lstrip("-")

@@ -1,0 +1,56 @@
+"""Checks of names and values that come from outside."""
+
+from typing import Any, Literal
+
+import pytest
+
+from trajectory_adacat.checks import fits, suggest, type_name
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (3, int),
+        (3, float),
+        (3.5, float),
+        (True, bool),
+        ("a", str),
+        (None, int | None),
+        (4, int | None),
+        ("uniform", Literal["uniform", "normal"]),
+        ([1, 2], list[int]),
+        ({"a": [1]}, dict[str, Any]),
+    ],
+)
+def test_values_of_a_type_fit(value: Any, annotation: Any) -> None:
+    assert fits(value, annotation)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (True, int),
+        (True, float),
+        (1, bool),
+        (3.0, int),
+        ("3", int),
+        (None, int),
+        (float("nan"), float),
+        (float("inf"), float | None),
+        ("unifrom", Literal["uniform", "normal"]),
+        ([1, "2"], list[int]),
+        ({"a": 1}, dict[str, str]),
+        ({1: "a"}, dict[str, str]),
+    ],
+)
+def test_values_of_another_type_do_not_fit(value: Any, annotation: Any) -> None:
+    assert not fits(value, annotation)
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    assert suggest("horizn", ["beam_width", "horizon"]) == "did you mean horizon?"
+    assert suggest("zzz", ["a", "b"]) == "known are a, b."
+
+
+def test_types_are_named_as_they_are_written() -> None:
+    assert [type_name(kind) for kind in (int, int | None, list[int])] == ["int", "int | None", "list[int]"]

@@ -1,0 +1,66 @@
+"""The ``trajectory-adacat`` command: dispatch, help, and what it does not import."""
+
+import subprocess
+import sys
+import types
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import pytest
+
+from trajectory_adacat import console
+from trajectory_adacat.errors import InputError
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help_lists_the_commands(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    console.dispatch(argv)
+    printed = capsys.readouterr().out
+    for command in ("train", "plan", "collect", "table", "plot", "density", "demo"):
+        assert f"\n  {command} " in printed
+
+
+def test_an_unknown_command_exits_2_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="no command 'tabel': did you mean table"):
+        console.dispatch(["tabel"])
+    with pytest.raises(SystemExit) as raised:
+        console.main(["tabel"])
+    assert raised.value.code == 2
+    assert "did you mean table" in capsys.readouterr().err
+
+
+def test_a_command_gets_the_rest_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def main(argv: Sequence[str] | None) -> None:
+        seen.append((argv, sys.argv))
+
+    module = types.ModuleType("fake_command")
+    vars(module)["main"] = main
+    monkeypatch.setitem(sys.modules, "fake_command", module)
+    monkeypatch.setitem(console.COMMANDS, "train", ("fake_command", ""))
+    monkeypatch.setattr(sys, "argv", ["trajectory-adacat", "train", "--seed", "1"])
+    console.dispatch()
+    assert seen == [(["--seed", "1"], ["trajectory-adacat train", "--seed", "1"])]
+
+
+@pytest.mark.parametrize("command", list(console.COMMANDS))
+def test_every_command_is_there(command: str) -> None:
+    assert find_spec(console.COMMANDS[command][0]) is not None
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["table", "--help"], ["plot", "--help"]])
+def test_help_starts_without_heavy_imports(argv: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from trajectory_adacat.console import main\n"
+        "try:\n"
+        f"    main({argv})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "heavy = {'torch', 'mujoco', 'gymnasium', 'rliable', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "usage: trajectory-adacat" in run.stdout if len(argv) == 1 else f"trajectory-adacat {argv[0]}" in run.stdout
