@@ -1,5 +1,7 @@
 """Packaging: the clone's ``scripts``, ``plotting`` and ``config`` folders are installed inside the package."""
 
+import runpy
+
 from setuptools import find_packages, setup
 
 # So nothing but ``trajectory_adacat`` stands in site-packages, and the clone keeps the folders its users know.
@@ -18,7 +20,6 @@ TEST = [
     "pytest-xdist>=3.8",
     "pytest-randomly>=5",
     "hypothesis>=6.100",
-    "scipy>=1.14",
     "mpmath>=1.3",
     "adacat==0.4.2",
     "setuptools>=77",
@@ -31,7 +32,7 @@ TEST = [
 
 setup(
     name="trajectory-adacat",
-    version="0.1.0",
+    version=runpy.run_path("trajectory_adacat/__init__.py")["__version__"],
     description="A Trajectory Transformer with AdaCat heads: offline dataset, training, beam-search planning, scores",
     author="trajectory-adacat authors",
     license="MIT",
@@ -48,6 +49,7 @@ setup(
         "numpy>=2,<3",
         "gymnasium[mujoco]>=1.4,<1.5",
         "mujoco>=3.5,<4.1",
+        "scipy>=1.14",
         "h5py>=3.16,<4",
         "typed-argument-parser>=1.12,<2",
         "safetensors>=0.8",
