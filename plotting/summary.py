@@ -199,15 +199,22 @@ def _group(results: Results, key: Callable[[RolloutResult], Any]) -> dict[Any, R
 
 def _split(results: Results, settings: Callable[[RolloutResult], Settings]) -> list[tuple[Settings, Results]]:
     """Split results by a dictionary of settings, each part with those of its settings that the others do not share."""
-    parts = _group(results, lambda result: json.dumps(settings(result), sort_keys=True))
+    parts = _group(results, lambda result: json.dumps(_flat(settings(result)), sort_keys=True))
     found = {text: json.loads(text) for text in sorted(parts)}
     keys = sorted({key for values in found.values() for key in values})
     differing = [key for key in keys if len({json.dumps(values.get(key, UNSET)) for values in found.values()}) > 1]
     return [({key: values.get(key, UNSET) for key in differing}, parts[text]) for text, values in found.items()]
 
 
+def _flat(settings: Settings, prefix: str = "") -> Settings:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _settings(values: Settings) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items()]
+    return [f"{key.rpartition('.')[2]}={value}" for key, value in values.items()]
 
 
 def _refuse_duplicates(runs: Results) -> None:

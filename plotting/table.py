@@ -32,6 +32,11 @@ CSV_HEADER = (
     *("dataset", "qualifiers", "measure", "kind", "method"),
     *("mean", "standard_error", "n", "iqm", "iqm_low", "iqm_high", "source"),
 )
+QUALIFIER_NOTES = {
+    "unverified": "the data was identified neither as the official file of its name nor as collected by this package.",
+    "native dynamics": "the simulator's own, not those of D4RL's data and published scores.",
+    UNVERIFIED_DYNAMICS: "those of D4RL's data, but not checked against recordings of them.",
+}
 PUBLISHED_GROUPS: dict[Published, tuple[str, ...]] = {"paper": ("paper",), "all": ("paper", "peers"), "none": ()}
 
 
@@ -153,12 +158,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         "pooled runs (training seeds x rollouts) / sqrt(n). IQM: interquartile mean with a 95% stratified bootstrap "
         f"interval ({RESAMPLES} resamples)."
     ]
-    if any("unverified" in row.qualifiers for row in rows):
-        notes.append("unverified: the data file differs from the official one of that name.")
-    if any("native dynamics" in row.qualifiers for row in rows):
-        notes.append("native dynamics: the simulator's own, not those of D4RL's data and published scores.")
-    if any(UNVERIFIED_DYNAMICS in row.qualifiers for row in rows):
-        notes.append(f"{UNVERIFIED_DYNAMICS}: those of D4RL's data, but not checked against recordings of them.")
+    used = {qualifier for row in rows for qualifier in row.qualifiers}
+    notes += [f"{qualifier}: {note}" for qualifier, note in QUALIFIER_NOTES.items() if qualifier in used]
     sources: dict[str, list[str]] = {}
     for row in rows:
         for score in row.published.values():

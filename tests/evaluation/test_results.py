@@ -22,7 +22,7 @@ RESULT = RolloutResult(
     truncated=False,
     planner={"horizon": 15, "drop_act": 0.0},
     checkpoint={"hash": "ab12"},
-    environment={"id": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
+    environment={"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
     versions={"torch": "2.13.0"},
     git_revision=None,
     seconds_per_action=0.2,
@@ -55,9 +55,9 @@ def test_the_files_keys(tmp_path: Path) -> None:
 
 def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     RESULT.save(tmp_path)
-    broken = dataclasses.replace(RESULT, return_=float("nan"))
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        broken.save(tmp_path)
+    for changes in ({"return_": float("nan")}, {"versions": {"torch": 2}}, {"planner": {"a": float("inf")}}):
+        with pytest.raises(ValueError, match=r"return|versions|JSON"):
+            dataclasses.replace(RESULT, **changes).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["rollout_3.json"]
     assert RolloutResult.load(tmp_path / "rollout_3.json") == RESULT
 
@@ -82,7 +82,7 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
         ({"data_status": "official"}, "'data_status': 'official'"),
         ({"versions": {"torch": 2}}, "'versions'"),
         ({"checkpoint": {}}, "'hash' in 'checkpoint'"),
-        ({"environment": {"id": "Hopper-v4"}}, "'dynamics' in 'environment'"),
+        ({"environment": {"environment": "Hopper-v4"}}, "'dynamics' in 'environment'"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_file(tmp_path: Path, changes: dict[str, Any], named: str) -> None:

@@ -69,7 +69,7 @@ def test_the_command_writes_a_figure(tmp_path: Path, ending: str, start: bytes) 
             truncated=True,
             planner={},
             checkpoint={"hash": "a"},
-            environment={"id": "x", "dynamics": "v2"},
+            environment={"environment": "x", "dynamics": "v2"},
             versions={},
             git_revision=None,
             seconds_per_action=0.1,

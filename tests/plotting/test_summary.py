@@ -24,13 +24,13 @@ BASE = RolloutResult(
     truncated=True,
     planner={"horizon": 15},
     checkpoint={"hash": "a"},
-    environment={"id": "Hopper", "dynamics": "v2"},
+    environment={"environment": "Hopper", "dynamics": "v2"},
     versions={},
     git_revision=None,
     seconds_per_action=0.1,
     data_status="verified",
 )
-NATIVE = {"id": "Hopper-v4", "dynamics": "native"}
+NATIVE = {"environment": "Hopper-v4", "dynamics": "native"}
 
 
 def result(**changes: Any) -> RolloutResult:
@@ -91,7 +91,7 @@ def test_other_settings_are_a_column_of_their_own(changes: dict[str, Any]) -> No
 
 
 def test_a_columns_name_has_the_differing_settings_only() -> None:
-    (row,) = rows_of([result(planner={"horizon": h, "beam_width": 8}, rollout_seed=h) for h in (3, 5)])
+    (row,) = rows_of([result(planner={"search": {"horizon": h, "beam_width": 8}}, rollout_seed=h) for h in (3, 5)])
     assert set(row.values) == {"adacat (horizon=3)", "adacat (horizon=5)"}
 
 

@@ -19,7 +19,7 @@ RETURNS = {"adacat": [2000.0, 2100.0, 2200.0, 2300.0], "uniform": [1500.0, 1500.
 def save(folder: Path, dataset: str, parameterization: str, seed: int, return_: float, **changes: Any) -> None:
     values: dict[str, Any] = {
         "data_status": "verified",
-        "environment": {"id": "x", "dynamics": "v2"},
+        "environment": {"environment": "x", "dynamics": "v2"},
         "references": {},
         **changes,
     }
@@ -98,7 +98,7 @@ def test_published_scores_are_not_shown_for_collected_data(tmp_path: Path) -> No
 
 def test_unverified_data_and_native_dynamics_are_called_so(logs: Path) -> None:
     save(logs, "hopper-medium-v2", "adacat", 0, 1.0, data_status="unverified")
-    save(logs / "other", "hopper-medium-v2", "adacat", 0, 1.0, environment={"id": "x", "dynamics": "native"})
+    save(logs / "other", "hopper-medium-v2", "adacat", 0, 1.0, environment={"environment": "x", "dynamics": "native"})
     table = tabulate([logs])
     assert "hopper-medium-v2 (unverified)" in table
     assert "hopper-medium-v2 (native dynamics)" in table

@@ -32,13 +32,14 @@ class RolloutResult:
             path belongs here.
         checkpoint: at least its ``hash``, None where nothing was trained. Where it says the settings of its
             ``training`` (again no seed and no path), only equal ones are pooled.
-        environment: at least its ``id`` and its ``dynamics``, such as ``v2`` or ``native``; ``dynamics_verified`` is
-            False where these were not checked against the original. Only equal environments are pooled.
+        environment: at least its id as ``environment`` and its ``dynamics``, such as ``v2`` or ``native``;
+            ``dynamics_verified`` is False where these were not checked against the original. Only equal environments
+            are pooled.
         versions: of the libraries, by name.
         git_revision: of the code, None outside a clone.
         seconds_per_action: wall-clock seconds for each planned action.
-        data_status: ``unverified`` when the data was read under an official name from a file that differs from the
-            official one.
+        data_status: ``verified`` when the data was identified as the official file of its name, or as collected by
+            this package.
         references: returns to set the result beside, by name, such as the mean return of the dataset's episodes.
     """
 
@@ -61,11 +62,16 @@ class RolloutResult:
     references: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write ``rollout_<rollout_seed>.json`` in ``folder`` in one step, and return its path."""
+        """Write ``rollout_<rollout_seed>.json`` in ``folder`` in one step, and return its path.
+
+        Raises:
+            InputError: if a value is of the wrong type, NaN or infinite; nothing is written.
+        """
+        path = folder / FILE_PATTERN.replace("*", str(self.rollout_seed))
         values = {_key(name): value for name, value in dataclasses.asdict(self).items()}
+        self._check(values, path)
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE_PATTERN.replace("*", str(self.rollout_seed))
         temporary = folder / f".{path.name}.{os.getpid()}"
         try:
             temporary.write_text(text)
@@ -82,6 +88,11 @@ class RolloutResult:
             InputError: if the file is missing or no JSON, or a key is missing, unknown or of the wrong type.
         """
         values = _read_object(path)
+        cls._check(values, path)
+        return cls(**{"return_" if key == "return" else key: value for key, value in values.items()})
+
+    @classmethod
+    def _check(cls, values: dict[str, Any], path: Path) -> None:
         types = {_key(name): annotation for name, annotation in get_type_hints(cls).items()}
         optional = {_key(f.name) for f in dataclasses.fields(cls) if f.default_factory is not dataclasses.MISSING}
         for key in types:
@@ -93,9 +104,9 @@ class RolloutResult:
             if not fits(value, types[key]):
                 wanted = type_name(types[key])
                 raise InputError(f"The rollout result {path} has {key!r}: {value!r}, which is not of type {wanted}.")
-        _require(values, "checkpoint", ("hash",), path)
-        _require(values, "environment", ("id", "dynamics"), path)
-        return cls(**{"return_" if key == "return" else key: value for key, value in values.items()})
+        for key, inner in (("checkpoint", "hash"), ("environment", "environment"), ("environment", "dynamics")):
+            if inner not in values[key]:
+                raise InputError(f"The rollout result {path} lacks {inner!r} in {key!r}.")
 
 
 def load_results(paths: Iterable[Path]) -> dict[Path, RolloutResult]:
@@ -129,9 +140,3 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"The rollout result {path} holds a {type(values).__name__} in place of an object of keys.")
     return values
-
-
-def _require(values: dict[str, Any], key: str, inner: tuple[str, ...], path: Path) -> None:
-    for name in inner:
-        if name not in values[key]:
-            raise InputError(f"The rollout result {path} lacks {name!r} in {key!r}.")
