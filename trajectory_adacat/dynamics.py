@@ -2,8 +2,8 @@
 
 D4RL's data and published scores come from that engine. Gymnasium's ``-v4`` robots have the same observations, rewards
 and terminations, but newer versions of MuJoCo give another mass and inertia to a capsule and another margin to a
-contact. What the installed one does is found out by asking it (:func:`capsule_is_exact`, :func:`margins_add_up`), not
-by its number.
+contact, and turn free bodies by another Runge-Kutta step. What the installed one does is found out by asking it
+(:func:`capsule_is_exact`, :func:`margins_add_up`, :func:`rotation_step_is_classical`), not by its number.
 """
 
 import functools
@@ -24,6 +24,15 @@ MARGIN_PROBE = """<mujoco><worldbody>
   <body pos="0 0 2.5"><freejoint/><geom size="1" margin="1"/></body>
 </worldbody></mujoco>"""
 
+ROTATION_PROBE = """<mujoco>
+  <option integrator="RK4" timestep="0.1" gravity="0 0 0"/>
+  <worldbody><body><freejoint/><geom type="box" size="1 2 3"/></body></worldbody>
+</mujoco>"""
+
+# The classical Runge-Kutta method of order four: stages 2 to 4 start from the stage before, at these parts of the step.
+STAGES = (0.5, 0.5, 1.0)
+WEIGHTS = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
+
 
 @functools.cache
 def capsule_is_exact() -> bool:
@@ -43,6 +52,48 @@ def margins_add_up() -> bool:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     return bool(data.contact[0].includemargin > 1.5)  # the geoms' margins are 1 and 1
+
+
+@functools.cache
+def rotation_step_is_classical() -> bool:
+    """Whether the installed MuJoCo's Runge-Kutta step turns a tumbling body as :func:`classical_step` does."""
+    model = mujoco.MjModel.from_xml_string(ROTATION_PROBE)
+    states = []
+    for step in (mujoco.mj_step, classical_step):
+        data = mujoco.MjData(model)
+        data.qvel[3:] = (1.0, 2.0, 3.0)
+        step(model, data)
+        states.append(data.qpos.copy())
+    return np.allclose(states[0], states[1], rtol=0, atol=1e-12)
+
+
+def classical_step(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Advance ``data`` by one time step of the classical Runge-Kutta method, as MuJoCo <= 2.1.0 did.
+
+    A rotation is turned once, from the start, by the weighted mean of the four stages' angular velocities. Actuators
+    must have no states of their own.
+    """
+    assert model.na == 0
+    mujoco.mj_checkPos(model, data)  # these reset what has blown up, as mj_step does
+    mujoco.mj_checkVel(model, data)
+    mujoco.mj_forward(model, data)
+    mujoco.mj_checkAcc(model, data)
+    time_step, time = model.opt.timestep, data.time
+    qpos, qvel = data.qpos.copy(), data.qvel.copy()
+    velocities, accelerations = [qvel], [data.qacc.copy()]
+
+    def move(part: float, velocity: np.ndarray, acceleration: np.ndarray) -> None:
+        data.qpos[:] = qpos
+        mujoco.mj_integratePos(model, data.qpos, velocity, part * time_step)
+        data.qvel[:] = qvel + part * time_step * acceleration
+        data.time = time + part * time_step
+
+    for part in STAGES:
+        move(part, velocities[-1], accelerations[-1])
+        mujoco.mj_forward(model, data)
+        velocities.append(data.qvel.copy())
+        accelerations.append(data.qacc.copy())
+    move(1.0, np.dot(WEIGHTS, velocities), np.dot(WEIGHTS, accelerations))
 
 
 def lengthen_capsules(spec: mujoco.MjSpec) -> None:
@@ -143,4 +194,13 @@ class Walker2dV2(V2Dynamics, Walker2dEnv):
 
 
 class AntV2(V2Dynamics, AntEnv):
-    """Gymnasium's Ant-v4 with the same correction; unverified, since no recording of the old engine exists."""
+    """Gymnasium's Ant-v4 with the dynamics of gym's Ant-v2; the only robot of these whose torso turns freely."""
+
+    def _step_mujoco_simulation(self, ctrl: np.ndarray, n_frames: int) -> None:
+        if rotation_step_is_classical():
+            return super()._step_mujoco_simulation(ctrl, n_frames)
+        self.data.ctrl[:] = ctrl
+        for _ in range(n_frames):
+            classical_step(self.model, self.data)
+        mujoco.mj_rnePostConstraint(self.model, self.data)
+        return None

@@ -16,12 +16,13 @@ from trajectory_adacat.errors import InputError
 Dynamics = Literal["v2", "native"]
 
 ROBOTS = {"halfcheetah": "HalfCheetah", "hopper": "Hopper", "walker2d": "Walker2d", "ant": "Ant"}
-VERIFIED_ROBOTS = ("halfcheetah", "hopper", "walker2d")  # checked against recordings of the old engine
+VERIFIED_ROBOTS = ("halfcheetah", "hopper", "walker2d", "ant")  # those that tests compare with the old engine
+COLLECTED_ROBOTS = ("halfcheetah", "hopper", "walker2d")  # those that a behaviour policy ships for
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
 
 OFFICIAL_DATASETS = tuple(f"{robot}-{quality}-v2" for robot in ROBOTS for quality in QUALITIES)
 COLLECTED_DATASETS = tuple(
-    f"{robot}-{quality}-collected" for robot in VERIFIED_ROBOTS for quality in ("medium", "random")
+    f"{robot}-{quality}-collected" for robot in COLLECTED_ROBOTS for quality in ("medium", "random")
 )
 MINARI_PREFIX = "minari:"
 
@@ -151,8 +152,8 @@ def _minari_environment_spec(name: str) -> EnvSpec:
 def environment_info(name: str, dynamics: Dynamics | None = None) -> dict[str, Any]:
     """What must stand in every result: the environment's id, its dynamics, and the versions that made them.
 
-    ``dynamics_verified`` says whether v2 dynamics were checked against recordings of the old engine (for ant they were
-    not); it is None for native dynamics.
+    ``dynamics_verified`` says whether v2 dynamics were checked against recordings of the old engine; it is None for native
+    dynamics.
 
     Raises:
         InputError: as :func:`choose_environment`.
