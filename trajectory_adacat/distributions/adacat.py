@@ -34,8 +34,9 @@ class AdaCat(PiecewiseConstant):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "width_logits": constraints.real_vector,
-        "mass_logits": constraints.real_vector,
+        # Not real_vector, whose check fails on a batch of no rows.
+        "width_logits": constraints.real,
+        "mass_logits": constraints.real,
     }
     support = constraints.unit_interval
 

@@ -27,7 +27,7 @@ class FixedBins(PiecewiseConstant):
         ValueError: if the edges decrease, or no bin has a width and mass, and arguments are validated.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real_vector}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real}
 
     def __init__(self, edges: Tensor, logits: Tensor, validate_args: bool | None = None) -> None:
         if edges.shape[-1] != logits.shape[-1] + 1:

@@ -29,9 +29,9 @@ class LogisticMixture(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        "logits": constraints.real_vector,
-        "locs": constraints.real_vector,
-        "scales": constraints.independent(constraints.positive, 1),
+        "logits": constraints.real,
+        "locs": constraints.real,
+        "scales": constraints.positive,
     }
     support = constraints.real
     has_rsample = True

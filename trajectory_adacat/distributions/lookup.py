@@ -51,4 +51,5 @@ class Lookup:
         return per_bin.expand(*self._batch, -1).reshape(-1, per_bin.shape[-1]).contiguous()
 
     def _columns(self, value: Tensor) -> Tensor:
-        return value.expand(self._shape).reshape(-1, self._batch.numel()).T.contiguous()
+        samples = self._shape[: len(self._shape) - len(self._batch)].numel()
+        return value.expand(self._shape).reshape(samples, self._batch.numel()).T.contiguous()

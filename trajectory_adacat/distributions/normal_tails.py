@@ -40,8 +40,7 @@ def log_normal_quantile(log_level: Tensor) -> Tensor:
         for _ in range(_NEWTON_STEPS):
             quantile = quantile - (log_ndtr(quantile) - log_level) / _log_ndtr_slope(quantile)
     correction = (log_ndtr(quantile) - log_level) / _log_ndtr_slope(quantile)
-    finite = log_level > -torch.inf
-    return torch.where(finite, quantile - correction, -torch.inf)
+    return torch.where(log_level == -torch.inf, -torch.inf, quantile - correction)
 
 
 def _log_ndtr_slope(value: Tensor) -> Tensor:

@@ -213,8 +213,11 @@ class TruncatedNormal(SmoothingKernel):
     def cdf(self, value: Tensor) -> Tensor:
         """The mass below ``value``; 0 below ``low`` and 1 above ``high``."""
         low, high = self._standardize(self.low), self._standardize(self.high)
-        standard = self._standardize(value).maximum(low).minimum(high)
-        return (log_normal_mass(low, standard) - self._log_normalizer).exp().to(answer_dtype(self.loc, value))
+        standard = self._standardize(value).minimum(high)
+        empty = standard <= low
+        log_mass = log_normal_mass(low, torch.where(empty, high, standard))  # whose gradient is infinite at no mass
+        mass = (log_mass - self._log_normalizer).exp().masked_fill(empty, 0.0)
+        return mass.to(answer_dtype(self.loc, value))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The quantile of ``value`` in [0, 1], from whichever tail of the normal is the lighter one."""
