@@ -33,7 +33,9 @@ BASE = {
         "smooth_type": "uniform",
         # optimization
         "batch_size": 256,
+        "optimizer": "adamw",
         "learning_rate": 6e-4,
+        "muon_learning_rate": 0.02,  # where the optimizer is Muon
         "weight_decay": 0.1,
         "beta1": 0.9,
         "beta2": 0.95,
@@ -124,7 +126,9 @@ PRESETS = {
             "attn_pdrop": 0.0,
             "resid_pdrop": 0.0,
             "batch_size": 64,
+            "optimizer": "muon",
             "learning_rate": 2e-3,
+            "weight_decay": 0.01,
             "n_steps": 4000,
             "warmup_epochs": 0.1,
             "final_epochs": None,  # the cosine ends with the training
@@ -147,7 +151,9 @@ PRESETS = {
             "attn_pdrop": 0.0,
             "resid_pdrop": 0.0,
             "batch_size": 64,
+            "optimizer": "muon",
             "learning_rate": 2e-3,
+            "weight_decay": 0.01,
             "n_steps": 1000,
             "warmup_epochs": 0.1,
             "final_epochs": None,  # the cosine ends with the training

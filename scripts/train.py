@@ -52,7 +52,9 @@ class TrainArguments(OfflineParser):
     reward_weight: float = 1.0  # weight of the rewards in the loss
     value_weight: float = 1.0  # weight of the values in the loss
     batch_size: int = 256  # sequences in a step
-    learning_rate: float = 6e-4  # highest learning rate
+    optimizer: Literal["adamw", "muon"] = "adamw"  # AdamW, or Muon for the blocks' matrices and AdamW for the rest
+    learning_rate: float = 6e-4  # AdamW's highest learning rate
+    muon_learning_rate: float = 0.02  # Muon's highest learning rate
     weight_decay: float = 0.1  # weight decay of the matrices
     beta1: float = 0.9  # AdamW's first decay rate
     beta2: float = 0.95  # AdamW's second decay rate

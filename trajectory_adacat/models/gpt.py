@@ -218,8 +218,9 @@ class GPT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.embedding.weight, std=INITIAL_STD)
-        nn.init.normal_(self.head.weight, std=INITIAL_STD)
+        # With a zero offset, the first norm would keep no more of a scalar times a vector than the scalar's sign.
+        for parameter in (*self.embedding.parameters(), self.positions, self.head.weight):
+            nn.init.normal_(parameter, std=INITIAL_STD)
 
     def forward(self, tokens: Tensor) -> Distribution:
         """The distributions of tokens 1 to T, batch shape ``[B, T]``, given ``tokens [B, T]`` 0 to T - 1.

@@ -1,29 +1,72 @@
-"""AdamW with decay groups, and the learning rate by tokens."""
+"""The optimizers with their decay groups, and the learning rate by tokens."""
 
 import math
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
 
+OptimizerKind = Literal["adamw", "muon"]
 ScheduleEnd = Literal["hold", "rise"]
 LOWEST_RATE = 0.1
+NOT_DECAYED = ("embedding.", "positions")
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Parameter groups: decay for the matrices of linear maps, none for embeddings, positions, biases and norms."""
-    exempt = ("embedding.", "positions")
-    decayed, free = [], []
+def make_optimizers(
+    model: nn.Module,
+    kind: OptimizerKind,
+    learning_rate: float,
+    muon_learning_rate: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+) -> list[Optimizer]:
+    """AdamW for all parameters (the paper's), or Muon for the matrices of the blocks and AdamW for the others.
+
+    Weight decay is for the matrices of linear maps alone, not for embeddings, positions, biases and norms. Muon is
+    scaled to the size of AdamW's updates (``match_rms_adamw``). Each group remembers its highest rate as ``top_lr``.
+    """
+    by_muon, decayed, free = [], [], []
     for name, parameter in model.named_parameters():
-        (decayed if parameter.ndim >= 2 and not name.startswith(exempt) else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+        if kind == "muon" and name.startswith("blocks.") and parameter.ndim == 2:
+            by_muon.append(parameter)
+        else:
+            (decayed if parameter.ndim >= 2 and not name.startswith(NOT_DECAYED) else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    optimizers: list[Optimizer] = [AdamW(groups, lr=learning_rate, betas=betas, fused=True)]
+    if by_muon:
+        decay = {"weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw"}
+        optimizers.append(Muon(by_muon, lr=muon_learning_rate, **decay))
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["top_lr"] = group["lr"]
+    return optimizers
 
 
-def make_optimizer(
-    model: nn.Module, learning_rate: float, betas: tuple[float, float], weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW in its fused form."""
-    return torch.optim.AdamW(decay_groups(model, weight_decay), lr=learning_rate, betas=betas, fused=True)
+def set_rate(optimizers: list[Optimizer], multiplier: float) -> None:
+    """Sets each group's rate to its highest times ``multiplier``."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = group["top_lr"] * multiplier
+
+
+def optimizer_state(optimizers: list[Optimizer], model: nn.Module) -> dict[str, torch.Tensor]:
+    """All state of the optimizers as ``{"<parameter>/<key>": tensor}``."""
+    state = {}
+    for name, parameter in model.named_parameters():
+        for optimizer in optimizers:
+            state |= {f"{name}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}
+    return state
+
+
+def load_optimizer_state(optimizers: list[Optimizer], model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Takes back what `optimizer_state` gave."""
+    for name, parameter in model.named_parameters():
+        holder = next(o for o in optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
+        prefix = f"{name}/"
+        holder.state[parameter] = {
+            key.removeprefix(prefix): value.to(parameter.device)
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
 
 
 def rate_multiplier(n_tokens: int, warmup_tokens: float, final_tokens: float, end: ScheduleEnd) -> float:

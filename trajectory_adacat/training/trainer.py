@@ -18,7 +18,15 @@ from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.loss import LossConfig, group_likelihoods, sequence_loss
 from trajectory_adacat.training.ema import make_average
 from trajectory_adacat.training.logger import MetricsLogger
-from trajectory_adacat.training.optimizer import ScheduleEnd, make_optimizer, rate_multiplier
+from trajectory_adacat.training.optimizer import (
+    OptimizerKind,
+    ScheduleEnd,
+    load_optimizer_state,
+    make_optimizers,
+    optimizer_state,
+    rate_multiplier,
+    set_rate,
+)
 
 N_EVALUATION_WINDOWS = 512
 
@@ -30,7 +38,9 @@ class TrainerConfig:
     Attributes:
         n_steps: optimizer steps in all.
         batch_size: windows in a step.
-        learning_rate: the highest.
+        optimizer: "adamw", or "muon" for the blocks' matrices and AdamW for the rest (not the paper's).
+        learning_rate: AdamW's highest.
+        muon_learning_rate: Muon's highest.
         weight_decay: on matrices only.
         beta1, beta2: AdamW's.
         grad_norm_clip: the gradient's norm is clipped to this.
@@ -49,7 +59,9 @@ class TrainerConfig:
 
     n_steps: int
     batch_size: int = 256
+    optimizer: OptimizerKind = "adamw"
     learning_rate: float = 6e-4
+    muon_learning_rate: float = 0.02
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
@@ -64,7 +76,8 @@ class TrainerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "batch_size", "learning_rate", "grad_norm_clip", "log_freq", "n_saves"):
+        positive = ("n_steps", "batch_size", "learning_rate", "muon_learning_rate", "grad_norm_clip", "log_freq")
+        for name in (*positive, "n_saves"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be above 0, got {getattr(self, name)}.")
         for name in ("beta1", "beta2", "ema_decay"):
@@ -110,7 +123,14 @@ class Trainer:
         self.training, self.held_out, self.normalizer = training, held_out, normalizer
         self.description, self.verbose = description, verbose
         self.average = make_average(model, config.ema_decay)
-        self.optimizer = make_optimizer(model, config.learning_rate, (config.beta1, config.beta2), config.weight_decay)
+        self.optimizers = make_optimizers(
+            model,
+            config.optimizer,
+            config.learning_rate,
+            config.muon_learning_rate,
+            (config.beta1, config.beta2),
+            config.weight_decay,
+        )
         self.step = 0
         self._batch_size = min(config.batch_size, len(training))
         self._steps_per_epoch = len(training) // self._batch_size
@@ -146,22 +166,13 @@ class Trainer:
         self.model.load_state_dict(weights)
         self.average.module.load_state_dict(ema)
         self.average.n_averaged.copy_(state["n_averaged"])
-        for i, parameter in enumerate(self._parameters()):
-            keys = {key: f"{i}.{key}" for key in ("step", "exp_avg", "exp_avg_sq")}
-            self.optimizer.state[parameter] = {
-                key: state[name].to(parameter.device) if key != "step" else state[name] for key, name in keys.items()
-            }
+        load_optimizer_state(self.optimizers, self.model, state)
         torch.set_rng_state(state["rng"])
         self.step = step
 
     def _training_state(self) -> dict[str, Tensor]:
-        state = {"rng": torch.get_rng_state(), "n_averaged": self.average.n_averaged}
-        for i, parameter in enumerate(self._parameters()):
-            state |= {f"{i}.{key}": value for key, value in self.optimizer.state[parameter].items()}
-        return state
-
-    def _parameters(self) -> list[torch.nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        own = {"rng": torch.get_rng_state(), "n_averaged": self.average.n_averaged}
+        return {**own, **optimizer_state(self.optimizers, self.model)}
 
     def _batches(self) -> Iterator[Batch]:
         while self.step < self.config.n_steps:
@@ -181,10 +192,11 @@ class Trainer:
         rate = self._set_rate()
         self.model.train()
         loss = sequence_loss(self.model(batch.tokens[:, :-1]), batch.tokens, batch.mask, self.model.spec, self.loss)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update_parameters(self.model)
         self.step += 1
         return {"loss": loss.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
@@ -199,8 +211,7 @@ class Trainer:
         if config.lr_decay:
             seen = (self.step + 1) * step_tokens
             multiplier = rate_multiplier(seen, config.warmup_epochs * epoch_tokens, end, config.lr_schedule_end)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * multiplier
+        set_rate(self.optimizers, multiplier)
         return config.learning_rate * multiplier
 
     def _evaluate(self, batch: Batch) -> dict[str, float]:

@@ -1,0 +1,76 @@
+"""The cached decoder against one that recomputes everything for every token."""
+
+import pytest
+import torch
+
+from benchmarks.naive_planner import NaiveDecoder
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
+
+from .conftest import random_model
+
+WINDOWS = [WindowConfig("cropped", 2), WindowConfig("cropped", 4), WindowConfig("full", 2), WindowConfig("full", 4)]
+
+
+def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transitions: int) -> list[torch.Tensor]:
+    """Log-densities at every token of random rows that are expanded, reordered and grow beyond the window."""
+    generator = torch.Generator().manual_seed(1)
+    spec, n_rows, n_expand = model.spec, 3, 2
+    probes = torch.linspace(0.05, 0.95, 7, dtype=torch.float64)[:, None, None]
+    predictions = []
+
+    def grow(dimensions: range, rows: int) -> None:
+        for dimension in dimensions:
+            predictions.append(decoder.next_distribution(dimension).log_prob(probes.to(model.positions.dtype)))
+            decoder.append(torch.rand(n_environments, rows, generator=generator).to(model.positions.dtype))
+
+    for step in range(n_transitions):
+        decoder.expand(n_rows * n_expand if step == 0 else n_expand)
+        grow(range(spec.observation_size, spec.dimension), n_rows * n_expand)
+        decoder.select(torch.randint(n_rows * n_expand, (n_environments, n_rows), generator=generator))
+        grow(range(spec.observation_size), n_rows)
+    return predictions
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("n_past", [0, 1])
+@pytest.mark.parametrize("form", [{}, {"parameterization": "uniform"}, {"embedding": "per_dimension"}], ids=str)
+def test_cached_equals_uncached_beyond_the_window_and_after_reordering(
+    window: WindowConfig, n_past: int, form: dict[str, str]
+) -> None:
+    model = random_model(**form)
+    context = torch.rand(2, n_past * model.spec.dimension + model.spec.observation_size, dtype=torch.float64)
+    with torch.inference_mode():
+        cached = all_predictions(CachedDecoder(model, context, window), model, 2, 7)
+        naive = all_predictions(NaiveDecoder(model, context, window), model, 2, 7)
+    for a, b in zip(cached, naive, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_float32_agrees_to_1e_5() -> None:
+    model = random_model().float()
+    context = torch.rand(2, model.spec.observation_size)
+    window = WindowConfig("full", 4)
+    with torch.inference_mode():
+        cached = all_predictions(CachedDecoder(model, context, window), model, 2, 7)
+        naive = all_predictions(NaiveDecoder(model, context, window), model, 2, 7)
+    for a, b in zip(cached, naive, strict=True):
+        assert ((a - b).abs() < 1e-5 * b.abs().clamp(min=1.0)).float().mean() > 0.99  # a probe may cross an edge
+
+
+def test_select_without_expand_is_refused(model: GPT) -> None:
+    decoder = CachedDecoder(model, torch.rand(1, model.spec.observation_size, dtype=torch.float64), WindowConfig())
+    with pytest.raises(RuntimeError, match="expand"):
+        decoder.select(torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_windows() -> None:
+    cropped, full = WindowConfig("cropped", 5), WindowConfig("full", 5)
+    assert [cropped.kept(n, 10) for n in (0, 3, 4, 5, 10)] == [0, 3, 4, 4, 4]
+    assert [full.kept(n, 10) for n in (0, 5, 9, 10)] == [0, 5, 9, 5]
+    assert full.kept(5, 5) == 2
+    with pytest.raises(InputError, match="max_context_transitions"):
+        WindowConfig("cropped", 0)
+    with pytest.raises(InputError, match="window"):
+        WindowConfig("sliding")  # type: ignore[arg-type]
