@@ -1,13 +1,15 @@
 """The corrected robots against recordings of the old engine (gym 0.23.1 ``-v2``, MuJoCo 2.1.0)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from trajectory_adacat import dynamics
-from trajectory_adacat.environments import VERIFIED_ROBOTS, make_environment
+from trajectory_adacat.environments import VERIFIED_ROBOTS, Dynamics, make_environment
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECORDINGS = {
@@ -22,11 +24,17 @@ TOLERANCE = 1e-9
 CAPSULE_RADIUS, CAPSULE_HALF_LENGTH, DENSITY = 0.3, 0.7, 1234.0
 
 
-def corrected(robot):
-    return make_environment(f"{robot.lower()}-medium-v2").unwrapped
+def unwrapped(name: str, dynamics: Dynamics | None = None) -> MujocoEnv:
+    env = make_environment(name, dynamics).unwrapped
+    assert isinstance(env, MujocoEnv)
+    return env
 
 
-def replay(env, episode):
+def corrected(robot: str) -> MujocoEnv:
+    return unwrapped(f"{robot.lower()}-medium-v2")
+
+
+def replay(env: MujocoEnv, episode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Drive ``env`` from the recorded state by the recorded actions until it ends: observations, rewards, done."""
     env.reset(seed=0)
     env.set_state(RECORDINGS[f"{episode}_qp"], RECORDINGS[f"{episode}_qv"])
@@ -41,18 +49,18 @@ def replay(env, episode):
 
 
 @pytest.fixture(scope="module")
-def robots():
+def robots() -> dict[str, MujocoEnv]:
     return {robot: corrected(robot) for robot in ROBOTS}
 
 
-def test_robots_are_called_verified_where_there_are_recordings():
+def test_robots_are_called_verified_where_there_are_recordings() -> None:
     assert (
         {robot.lower() for robot in ROBOTS} == {key.split("_")[0].lower() for key in RECORDINGS} == {*VERIFIED_ROBOTS}
     )
 
 
 @pytest.mark.parametrize("episode", EPISODES)
-def test_ten_steps_follow_the_old_engine(robots, episode):
+def test_ten_steps_follow_the_old_engine(robots: dict[str, MujocoEnv], episode: str) -> None:
     observations, rewards, _ = replay(robots[episode.split("_")[0]], episode)
     expected = RECORDINGS[f"{episode}_O"][1:11, : observations.shape[1]]
     np.testing.assert_allclose(observations[:10], expected, rtol=0, atol=TOLERANCE)
@@ -60,45 +68,47 @@ def test_ten_steps_follow_the_old_engine(robots, episode):
 
 
 @pytest.mark.parametrize("episode", [episode for episode in EPISODES if not episode.startswith(CHAOTIC)])
-def test_episodes_end_at_the_recorded_step(robots, episode):
+def test_episodes_end_at_the_recorded_step(robots: dict[str, MujocoEnv], episode: str) -> None:
     _, _, done = replay(robots[episode.split("_")[0]], episode)
     np.testing.assert_array_equal(done, RECORDINGS[f"{episode}_D"])
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
 @pytest.mark.parametrize("constant", ["body_mass", "body_inertia", "body_ipos", "body_invweight0", "dof_invweight0"])
-def test_model_constants_are_those_of_the_old_engine(robots, robot, constant):
+def test_model_constants_are_those_of_the_old_engine(robots: dict[str, MujocoEnv], robot: str, constant: str) -> None:
     ours = getattr(robots[robot].model, constant)
     np.testing.assert_allclose(ours, RECORDINGS[f"{robot}_model_{constant}"], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_derived_masses_are_consistent(robots, robot):
+def test_derived_masses_are_consistent(robots: dict[str, MujocoEnv], robot: str) -> None:
     model = robots[robot].model
     np.testing.assert_allclose(model.body_subtreemass[0], RECORDINGS[f"{robot}_model_body_mass"].sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_shipped_robots_do_not_follow_the_old_engine(robot, tmp_path, monkeypatch):
+def test_shipped_robots_do_not_follow_the_old_engine(
+    robot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If this ever fails, the correction has nothing left to do."""
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log
-    env = make_environment(f"{robot.lower()}-medium-v2", "native").unwrapped
+    env = unwrapped(f"{robot.lower()}-medium-v2", "native")
     episode = f"{robot}_random0" if robot == "Ant" else f"{robot}_gait0"
     observations, _, _ = replay(env, episode)
     assert np.abs(observations[9] - RECORDINGS[f"{episode}_O"][10, : observations.shape[1]]).max() > 0.01
 
 
-def test_the_observations_that_ant_leaves_out_are_zero():
+def test_the_observations_that_ant_leaves_out_are_zero() -> None:
     recorded = [RECORDINGS[f"{episode}_O"] for episode in EPISODES if episode.startswith("Ant")]
     assert all(not observations[:, ANT_OBSERVATION_SIZE:].any() for observations in recorded)
     assert corrected("Ant").observation_space.shape == (ANT_OBSERVATION_SIZE,)
 
 
-def test_contact_margin_is_the_maximum_of_the_geoms_margins(robots):
+def test_contact_margin_is_the_maximum_of_the_geoms_margins(robots: dict[str, MujocoEnv]) -> None:
     env = robots["Hopper"]
     env.reset(seed=0)
     for _ in range(100):
-        env.step(np.zeros(3))
+        env.step(np.zeros(3, np.float32))
         if env.data.ncon:
             break
     margin = RECORDINGS["Hopper_model_geom_margin"].max()
@@ -107,9 +117,9 @@ def test_contact_margin_is_the_maximum_of_the_geoms_margins(robots):
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_actions_are_clipped_before_their_cost(robot):
+def test_actions_are_clipped_before_their_cost(robot: str) -> None:
     env = corrected(robot)
-    beyond = np.linspace(-3, 3, env.model.nu)
+    beyond = np.linspace(-3, 3, env.model.nu, dtype=np.float32)
     steps = []
     for action in (beyond, np.clip(beyond, -1, 1)):
         env.reset(seed=0)
@@ -121,7 +131,7 @@ def test_actions_are_clipped_before_their_cost(robot):
 @pytest.mark.parametrize(
     "size", [f'size="{CAPSULE_RADIUS} {CAPSULE_HALF_LENGTH}"', f'size="{CAPSULE_RADIUS}" fromto="0 0 -0.7 0 0 0.7"']
 )
-def test_a_capsule_weighs_as_a_lengthened_cylinder(tmp_path, size):
+def test_a_capsule_weighs_as_a_lengthened_cylinder(tmp_path: Path, size: str) -> None:
     path = tmp_path / "capsule.xml"
     body = f'<body><freejoint/><geom type="capsule" {size} density="{DENSITY}"/></body>'
     path.write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
@@ -136,7 +146,7 @@ def test_a_capsule_weighs_as_a_lengthened_cylinder(tmp_path, size):
     assert model.geom_type[0] == mujoco.mjtGeom.mjGEOM_CAPSULE
 
 
-def test_what_mujoco_does_already_is_left_alone(tmp_path, monkeypatch):
+def test_what_mujoco_does_already_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On an engine that still has the old inertia and margin, the model is compiled as it stands."""
     monkeypatch.setattr(dynamics, "capsule_is_exact", lambda: False)
     monkeypatch.setattr(dynamics, "margins_add_up", lambda: False)
@@ -147,13 +157,13 @@ def test_what_mujoco_does_already_is_left_alone(tmp_path, monkeypatch):
     np.testing.assert_array_equal(model.body_mass, shipped.body_mass)
     np.testing.assert_array_equal(model.geom_margin, shipped.geom_margin)
     stepped = []
-    for env in (corrected("Ant"), make_environment("Ant-v4").unwrapped):
+    for env in (corrected("Ant"), unwrapped("Ant-v4")):
         env.reset(seed=0)
         stepped.append(env.step(np.full(8, 0.5))[0])
-    np.testing.assert_array_equal(*stepped)
+    np.testing.assert_array_equal(stepped[0], stepped[1])
 
 
-def tumble(step, time_step):
+def tumble(step: Callable[[mujoco.MjModel, mujoco.MjData], None], time_step: float) -> np.ndarray:
     """Where a tumbling box points after one second, a unit quaternion."""
     xml = dynamics.ROTATION_PROBE.replace('timestep="0.1"', f'timestep="{time_step}"')
     model = mujoco.MjModel.from_xml_string(xml)
@@ -165,24 +175,24 @@ def tumble(step, time_step):
     return data.qpos[3:].copy()
 
 
-def test_the_classical_step_converges_to_the_same_motion():
+def test_the_classical_step_converges_to_the_same_motion() -> None:
     exact = tumble(mujoco.mj_step, 0.001)
     errors = [np.abs(tumble(dynamics.classical_step, time_step) - exact).max() for time_step in (0.1, 0.05, 0.01)]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 1e-4
 
 
-def test_a_state_that_blows_up_is_reset_as_mujoco_does(tmp_path, monkeypatch):
+def test_a_state_that_blows_up_is_reset_as_mujoco_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log
     env = corrected("Ant")
     env.reset(seed=0)
     env.data.qvel[:] = 1e12
-    env.step(np.zeros(8))
+    env.step(np.zeros(8, np.float32))
     assert np.isfinite(env.data.qpos).all()
     assert np.abs(env.data.qvel).max() < 100
 
 
-def test_the_old_margin_needs_equal_geoms():
+def test_the_old_margin_needs_equal_geoms() -> None:
     spec = mujoco.MjSpec.from_string(dynamics.MARGIN_PROBE.replace('margin="1"', 'margin="2"', 1))
     with pytest.raises(ValueError, match="same margin"):
         dynamics.halve_margins(spec)

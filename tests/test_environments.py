@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from trajectory_adacat.environments import (
     COLLECTED_DATASETS,
     OFFICIAL_DATASETS,
+    Dynamics,
     choose_environment,
     dynamics_of,
     environment_info,
@@ -35,14 +37,16 @@ from trajectory_adacat.errors import InputError
         ("minari:mujoco/hopper/medium-v0", None, "minari:mujoco/hopper/medium-v0", "native"),
     ],
 )
-def test_names_choose_environment_and_dynamics(name, dynamics, environment, resolved):
+def test_names_choose_environment_and_dynamics(
+    name: str, dynamics: Dynamics | None, environment: str, resolved: str
+) -> None:
     choice = choose_environment(name, dynamics)
     assert (choice.id, choice.dynamics) == (environment, resolved)
     assert dynamics_of(name, dynamics) == resolved
 
 
 @pytest.mark.parametrize("name", [*OFFICIAL_DATASETS, *COLLECTED_DATASETS])
-def test_every_dataset_has_a_registered_environment(name):
+def test_every_dataset_has_a_registered_environment(name: str) -> None:
     for dynamics in ("v2", "native"):
         assert choose_environment(name, dynamics).id in gymnasium.registry
 
@@ -61,12 +65,12 @@ def test_every_dataset_has_a_registered_environment(name):
         ("hopper-medium-v2", "v3", "must be 'v2' or 'native'"),
     ],
 )
-def test_impossible_choices_are_refused(name, dynamics, message):
+def test_impossible_choices_are_refused(name: str, dynamics: Dynamics | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_environment(name, dynamics)
 
 
-def test_episodes_are_cut_at_1000_steps():
+def test_episodes_are_cut_at_1000_steps() -> None:
     env = make_environment("halfcheetah-medium-v2")
     env.reset(seed=0)
     flags = [env.step(np.zeros(6))[2:4] for _ in range(1000)]
@@ -74,7 +78,7 @@ def test_episodes_are_cut_at_1000_steps():
     assert flags[-1] == (False, True)
 
 
-def test_a_seed_repeats_an_episode_and_another_does_not():
+def test_a_seed_repeats_an_episode_and_another_does_not() -> None:
     env = make_environment("walker2d-medium-v2")
     first, again, other = (env.reset(seed=seed)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -82,21 +86,21 @@ def test_a_seed_repeats_an_episode_and_another_does_not():
 
 
 @pytest.mark.parametrize("name", ["hopper-medium-v2", "ant-medium-v2"])
-def test_copies_and_pickles_have_the_same_dynamics(name):
+def test_copies_and_pickles_have_the_same_dynamics(name: str) -> None:
     env = make_environment(name)
+    action = np.full(env.action_space.shape or (), 0.3, np.float32)
     for twin in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
-        np.testing.assert_array_equal(twin.unwrapped.model.body_mass, env.unwrapped.model.body_mass)
-        for each in (env, twin):
-            each.reset(seed=3)
-        action = np.full(env.action_space.shape, 0.3, np.float32)
-        np.testing.assert_array_equal(env.step(action)[0], twin.step(action)[0])
+        env.reset(seed=3)
+        twin.reset(seed=3)
+        for _ in range(10):
+            np.testing.assert_array_equal(env.step(action)[0], twin.step(action)[0])
 
 
-def test_options_reach_gymnasium():
+def test_options_reach_gymnasium() -> None:
     assert make_environment("hopper-medium-v2", render_mode="rgb_array", width=100).render_mode == "rgb_array"
 
 
-def test_results_say_environment_dynamics_and_versions():
+def test_results_say_environment_dynamics_and_versions() -> None:
     info = environment_info("hopper-medium-v2")
     assert info["environment"] == "trajectory_adacat/Hopper-v2"
     assert info["dynamics"] == "v2"
@@ -104,17 +108,17 @@ def test_results_say_environment_dynamics_and_versions():
     assert {"mujoco", "gymnasium"} <= info.keys()
 
 
-def test_results_say_whether_the_dynamics_were_checked():
+def test_results_say_whether_the_dynamics_were_checked() -> None:
     assert environment_info("ant-medium-v2")["dynamics_verified"] is True
     assert environment_info("ant-medium-v2", "native")["dynamics_verified"] is None
 
 
-def run_python(code, folder):
+def run_python(code: str, folder: Path) -> str:
     """Run ``code`` in a fresh process, in a folder that holds no package."""
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_gymnasium_makes_the_robots_in_a_process_that_never_imported_the_package(tmp_path):
+def test_gymnasium_makes_the_robots_in_a_process_that_never_imported_the_package(tmp_path: Path) -> None:
     code = """
 import gymnasium
 env = gymnasium.make("trajectory_adacat.environments:trajectory_adacat/Hopper-v2")
@@ -123,7 +127,7 @@ print(env.spec.id, env.reset(seed=0)[0].shape)
     assert run_python(code, tmp_path) == "trajectory_adacat/Hopper-v2 (11,)\n"
 
 
-def test_the_plugin_entry_point_registers_the_robots(tmp_path):
+def test_the_plugin_entry_point_registers_the_robots(tmp_path: Path) -> None:
     code = """
 import importlib.metadata, gymnasium
 for plugin in importlib.metadata.entry_points(group="gymnasium.envs"):
@@ -135,6 +139,6 @@ print(sorted(name for name in gymnasium.registry if name.startswith("trajectory_
     assert run_python(code, tmp_path) == f"{expected}\n"
 
 
-def test_importing_the_names_costs_neither_mujoco_nor_torch(tmp_path):
+def test_importing_the_names_costs_neither_mujoco_nor_torch(tmp_path: Path) -> None:
     code = "import sys, trajectory_adacat.environments; print({'mujoco', 'torch', 'minari'} & sys.modules.keys())"
     assert run_python(code, tmp_path) == "set()\n"

@@ -152,8 +152,8 @@ def _minari_environment_spec(name: str) -> EnvSpec:
 def environment_info(name: str, dynamics: Dynamics | None = None) -> dict[str, Any]:
     """What must stand in every result: the environment's id, its dynamics, and the versions that made them.
 
-    ``dynamics_verified`` says whether v2 dynamics were checked against recordings of the old engine; it is None for native
-    dynamics.
+    ``dynamics_verified`` says whether v2 dynamics were checked against recordings of the old engine; it is None for
+    native dynamics.
 
     Raises:
         InputError: as :func:`choose_environment`.

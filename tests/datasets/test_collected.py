@@ -1,14 +1,18 @@
 """The embedded datasets: what is collected, by which policy, and how it is made on demand."""
 
+from pathlib import Path
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 from scipy import stats
 
 import scripts.collect
 from trajectory_adacat.datasets import collected, load_dataset, sources
 from trajectory_adacat.datasets.collected import collect, collected_path
-from trajectory_adacat.datasets.policies import load_policy
+from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
 
@@ -16,12 +20,12 @@ ROBOT_SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 
-def contents(path):
+def contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with h5py.File(path) as file:
         names = [*(key for key in file if key != "infos"), *(f"infos/{key}" for key in file["infos"])]
         return {name: file[name][()] for name in names}, dict(file.attrs)
@@ -29,7 +33,7 @@ def contents(path):
 
 @pytest.mark.parametrize("robot", ROBOT_SIZES)
 @pytest.mark.parametrize("quality", ["medium", "random"])
-def test_the_file_has_d4rls_layout(tmp_path, robot, quality):
+def test_the_file_has_d4rls_layout(tmp_path: Path, robot: str, quality: str) -> None:
     arrays, attributes = contents(collect(f"{robot}-{quality}-collected", 60, path=tmp_path / "file.hdf5"))
     observation_size, action_size = ROBOT_SIZES[robot]
     assert arrays["observations"].shape == arrays["next_observations"].shape == (60, observation_size)
@@ -42,7 +46,7 @@ def test_the_file_has_d4rls_layout(tmp_path, robot, quality):
     assert {"policy_sha256", "environment", "mujoco", "gymnasium", "numpy", "seed", "transitions"} <= attributes.keys()
 
 
-def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
     files = [
         collect("hopper-medium-collected", 300, seed, path=tmp_path / f"{i}.hdf5") for i, seed in enumerate((4, 4, 5))
     ]
@@ -50,10 +54,11 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     assert not np.array_equal(contents(files[0])[0]["actions"], contents(files[2])[0]["actions"])
 
 
-def test_rows_replay_in_the_environment(tmp_path):
+def test_rows_replay_in_the_environment(tmp_path: Path) -> None:
     """From the recorded state, the recorded action leads to the recorded next observation and reward."""
     arrays, _ = contents(collect("walker2d-medium-collected", 40, path=tmp_path / "file.hdf5"))
     env = make_environment("walker2d-medium-collected").unwrapped
+    assert isinstance(env, Walker2dEnv)
     env.reset(seed=0)
     env.set_state(arrays["infos/qpos"][0], arrays["infos/qvel"][0])
     np.testing.assert_allclose(arrays["observations"][0], env._get_obs(), atol=1e-6)
@@ -64,23 +69,25 @@ def test_rows_replay_in_the_environment(tmp_path):
         assert arrays["terminals"][row] == terminated
 
 
-def test_rows_follow_each_other_within_an_episode_only(tmp_path):
+def test_rows_follow_each_other_within_an_episode_only(tmp_path: Path) -> None:
     arrays, _ = contents(collect("hopper-random-collected", 200, path=tmp_path / "file.hdf5"))
     follows = (arrays["observations"][1:] == arrays["next_observations"][:-1]).all(1)
     np.testing.assert_array_equal(follows, ~arrays["terminals"][:-1])
     assert 0 < arrays["terminals"].sum() < 200
 
 
-def test_episodes_time_out_after_1000_steps(tmp_path):
+def test_episodes_time_out_after_1000_steps(tmp_path: Path) -> None:
     arrays, _ = contents(collect("halfcheetah-random-collected", 1100, path=tmp_path / "file.hdf5"))
     np.testing.assert_array_equal(np.flatnonzero(arrays["timeouts"]), [999])
     assert not arrays["terminals"].any()
 
 
-def test_log_probabilities_are_those_of_the_squashed_gaussian(tmp_path):
+def test_log_probabilities_are_those_of_the_squashed_gaussian(tmp_path: Path) -> None:
     """Recomputed from the stored actions through arctanh, where float32 leaves enough digits."""
     arrays, _ = contents(collect("hopper-medium-collected", 200, path=tmp_path / "file.hdf5"))
-    mean, std = load_policy("hopper", "medium", 3).gaussian(arrays["observations"])
+    policy = load_policy("hopper", "medium", 3)
+    assert isinstance(policy, SquashedGaussianPolicy)
+    mean, std = policy.gaussian(arrays["observations"])
     actions = arrays["actions"].astype(np.float64)
     inner = np.abs(actions).max(1) < 0.99
     raw = np.arctanh(actions[inner])
@@ -90,12 +97,12 @@ def test_log_probabilities_are_those_of_the_squashed_gaussian(tmp_path):
     assert np.isfinite(arrays["infos/action_log_probs"]).all()
 
 
-def test_log_probabilities_of_random_actions(tmp_path):
+def test_log_probabilities_of_random_actions(tmp_path: Path) -> None:
     arrays, _ = contents(collect("hopper-random-collected", 20, path=tmp_path / "file.hdf5"))
     np.testing.assert_allclose(arrays["infos/action_log_probs"], -3 * np.log(2))
 
 
-def test_the_policy_is_of_medium_quality(tmp_path):
+def test_the_policy_is_of_medium_quality(tmp_path: Path) -> None:
     """The policy's known mean return is 1252 with standard deviation 210."""
     episodes = load_dataset(
         "hopper-medium-collected", collect("hopper-medium-collected", 2000, path=tmp_path / "file.hdf5")
@@ -103,7 +110,7 @@ def test_the_policy_is_of_medium_quality(tmp_path):
     assert 1000 < np.mean([episode.rewards.sum() for episode in episodes if episode.terminated]) < 1600
 
 
-def test_a_collected_dataset_is_made_on_demand_and_then_found(monkeypatch):
+def test_a_collected_dataset_is_made_on_demand_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None:
     path = collected_path("hopper-random-collected")
     assert path.name == "hopper-random-collected-100000-seed0.hdf5"
     # 100 transitions instead of the 100,000, into the same place
@@ -126,14 +133,14 @@ def test_a_collected_dataset_is_made_on_demand_and_then_found(monkeypatch):
         (("hopper-medium-collected", 5, -1), "seed at least 0"),
     ],
 )
-def test_what_cannot_be_collected_is_refused(home, arguments, message):
+def test_what_cannot_be_collected_is_refused(home: Path, arguments: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         collect(*arguments)
     assert list(home.iterdir()) == []
 
 
-def test_an_interrupted_collection_leaves_nothing(tmp_path, monkeypatch):
-    def fail(*_):
+def test_an_interrupted_collection_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(collected.os, "replace", fail)
@@ -142,7 +149,7 @@ def test_an_interrupted_collection_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_file_and_says_what_is_in_it(tmp_path, capsys):
+def test_the_command_writes_a_file_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "new" / "file.hdf5"
     arguments = ["--dataset", "hopper-random-collected", "--transitions", "100", "--seed", "1", "--output", str(path)]
     scripts.collect.main(arguments)
@@ -152,7 +159,7 @@ def test_the_command_writes_a_file_and_says_what_is_in_it(tmp_path, capsys):
     assert contents(path)[1]["seed"] == 1
 
 
-def test_the_command_replaces_a_file_only_when_told(tmp_path):
+def test_the_command_replaces_a_file_only_when_told(tmp_path: Path) -> None:
     path = tmp_path / "file.hdf5"
     path.write_text("precious")
     arguments = ["--dataset", "hopper-random-collected", "--transitions", "10", "--output", str(path)]

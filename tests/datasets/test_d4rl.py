@@ -1,6 +1,8 @@
 """Episode ends and damaged files, on hand-made D4RL-format HDF5 files."""
 
 import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,15 +15,16 @@ from trajectory_adacat.datasets.d4rl import split_episodes
 from trajectory_adacat.errors import InputError
 
 OBSERVATION_SIZE, ACTION_SIZE = 11, 3  # hopper's
+Writer = Callable[[dict[str, np.ndarray]], Path]
 
 
-def rows(count, terminals=(), timeouts=(), observation_size=OBSERVATION_SIZE):
+def rows(count: int, terminals: Sequence[int] = (), timeouts: Sequence[int] = ()) -> dict[str, np.ndarray]:
     """Arrays whose observation in row i is i and whose next observation is i + 0.5: no two episodes share a value."""
     index = np.arange(count, dtype=np.float32)
     return {
-        "observations": np.repeat(index[:, None], observation_size, 1),
+        "observations": np.repeat(index[:, None], OBSERVATION_SIZE, 1),
         "actions": np.repeat(index[:, None], ACTION_SIZE, 1) / count,
-        "next_observations": np.repeat(index[:, None] + 0.5, observation_size, 1),
+        "next_observations": np.repeat(index[:, None] + 0.5, OBSERVATION_SIZE, 1),
         "rewards": index,
         "terminals": np.isin(np.arange(count), list(terminals)),
         "timeouts": np.isin(np.arange(count), list(timeouts)),
@@ -29,9 +32,9 @@ def rows(count, terminals=(), timeouts=(), observation_size=OBSERVATION_SIZE):
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write_file(arrays, name="own.hdf5"):
-        path = tmp_path / name
+def write(tmp_path: Path) -> Writer:
+    def write_file(arrays: dict[str, np.ndarray]) -> Path:
+        path = tmp_path / "own.hdf5"
         with h5py.File(path, "w") as file:
             for key, array in arrays.items():
                 file[key] = array
@@ -40,27 +43,27 @@ def write(tmp_path):
     return write_file
 
 
-def ends(path):
+def ends(path: Path) -> list[tuple[int, bool, bool, float]]:
     return [(len(e), e.terminated, e.truncated, float(e.final_observation[0])) for e in load_episodes("own", path)]
 
 
-def test_a_flag_marks_the_last_row_of_its_episode(write):
+def test_a_flag_marks_the_last_row_of_its_episode(write: Writer) -> None:
     assert ends(write(rows(5, terminals=[1], timeouts=[4]))) == [(2, True, False, 1.5), (3, False, True, 4.5)]
 
 
-def test_a_terminal_takes_precedence_over_a_timeout(write):
+def test_a_terminal_takes_precedence_over_a_timeout(write: Writer) -> None:
     assert ends(write(rows(4, terminals=[1, 3], timeouts=[1, 3]))) == [(2, True, False, 1.5), (2, True, False, 3.5)]
 
 
-def test_an_unflagged_tail_is_cut_short_and_keeps_its_own_final_observation(write):
+def test_an_unflagged_tail_is_cut_short_and_keeps_its_own_final_observation(write: Writer) -> None:
     assert ends(write(rows(5, terminals=[1]))) == [(2, True, False, 1.5), (3, False, True, 4.5)]
 
 
-def test_a_file_without_flags_is_one_episode_cut_short(write):
+def test_a_file_without_flags_is_one_episode_cut_short(write: Writer) -> None:
     assert ends(write(rows(4))) == [(4, False, True, 3.5)]
 
 
-def test_neighbouring_flags_make_episodes_of_one_step(write):
+def test_neighbouring_flags_make_episodes_of_one_step(write: Writer) -> None:
     assert ends(write(rows(3, terminals=[0, 1]))) == [
         (1, True, False, 0.5),
         (1, True, False, 1.5),
@@ -68,7 +71,7 @@ def test_neighbouring_flags_make_episodes_of_one_step(write):
     ]
 
 
-def test_episodes_hold_their_rows_and_untouched_rewards(write):
+def test_episodes_hold_their_rows_and_untouched_rewards(write: Writer) -> None:
     second = load_episodes("own", write(rows(5, terminals=[1, 4])))[1]
     np.testing.assert_array_equal(second.observations[:, 0], [2, 3, 4])
     np.testing.assert_allclose(second.actions[:, 0], [0.4, 0.6, 0.8])
@@ -76,11 +79,11 @@ def test_episodes_hold_their_rows_and_untouched_rewards(write):
     assert {a.dtype for a in (second.observations, second.actions, second.rewards)} == {np.dtype(np.float32)}
 
 
-def test_episodes_longer_than_1000_steps_are_whole(write):
+def test_episodes_longer_than_1000_steps_are_whole(write: Writer) -> None:
     assert ends(write(rows(2500, timeouts=[1499]))) == [(1500, False, True, 1499.5), (1000, False, True, 2499.5)]
 
 
-def test_v0_files_do_not_tell_final_observations(write):
+def test_v0_files_do_not_tell_final_observations(write: Writer) -> None:
     """The row after an episode's last is another episode's first, so nothing in the file tells it."""
     arrays = rows(5, terminals=[1])
     del arrays["next_observations"], arrays["timeouts"]
@@ -89,7 +92,7 @@ def test_v0_files_do_not_tell_final_observations(write):
     assert all(np.isnan(e.final_observation).all() for e in episodes)
 
 
-def test_flags_may_be_numbers(write):
+def test_flags_may_be_numbers(write: Writer) -> None:
     arrays = rows(4, terminals=[1])
     arrays["terminals"] = arrays["terminals"].astype(np.float64)
     arrays["timeouts"] = arrays["timeouts"].astype(np.uint8)
@@ -97,7 +100,7 @@ def test_flags_may_be_numbers(write):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
-def test_episodes_partition_the_rows(flags):
+def test_episodes_partition_the_rows(flags: list[tuple[bool, bool]]) -> None:
     arrays = rows(len(flags))
     arrays["terminals"], arrays["timeouts"] = np.array(flags).T
     episodes = split_episodes(arrays)
@@ -108,11 +111,11 @@ def test_episodes_partition_the_rows(flags):
     assert {last - 1 for last in lasts} == {i for i, flag in enumerate(flags) if any(flag)} | {len(flags) - 1}
 
 
-def changed(key, value):
+def changed(key: str, value: np.ndarray) -> dict[str, np.ndarray]:
     return rows(4) | {key: value}
 
 
-def with_value(key, value):
+def with_value(key: str, value: float) -> dict[str, np.ndarray]:
     arrays = rows(4)
     arrays[key][2] = value
     return arrays
@@ -141,7 +144,7 @@ def with_value(key, value):
         (rows(0), "holds no transitions"),
     ],
 )
-def test_bad_contents_are_refused_by_name(write, arrays, message):
+def test_bad_contents_are_refused_by_name(write: Writer, arrays: dict[str, np.ndarray], message: str) -> None:
     path = write(arrays)
     before = path.read_bytes()
     with pytest.raises(InputError, match=message):
@@ -150,25 +153,25 @@ def test_bad_contents_are_refused_by_name(write, arrays, message):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no dataset file .*nowhere.hdf5"):
         load_dataset("own", tmp_path / "nowhere.hdf5")
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dataset file"):
         load_dataset("own", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all" * 100], ids=["empty", "text"])
-def test_what_is_not_hdf5_is_refused(tmp_path, content):
+def test_what_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "own.hdf5"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"own\.hdf5 is not a complete HDF5 file"):
         load_dataset("own", path)
 
 
-def test_a_truncated_file_is_refused(write):
+def test_a_truncated_file_is_refused(write: Writer) -> None:
     path = write(rows(1000))
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(InputError, match="not a complete HDF5 file"):

@@ -1,5 +1,7 @@
 """What an episode may hold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from trajectory_adacat.datasets import Episode
 from trajectory_adacat.errors import InputError
 
 
-def parts(**changes):
+def parts(**changes: Any) -> dict[str, Any]:
     return {
         "observations": np.zeros((3, 2), np.float32),
         "actions": np.zeros((3, 1), np.float32),
@@ -18,11 +20,11 @@ def parts(**changes):
     } | changes
 
 
-def test_length_is_the_number_of_transitions():
+def test_length_is_the_number_of_transitions() -> None:
     assert len(Episode(**parts())) == 3
 
 
-def test_an_unknown_final_observation_is_all_nan():
+def test_an_unknown_final_observation_is_all_nan() -> None:
     episode = Episode(**parts(final_observation=np.full(2, np.nan, np.float32)))
     assert np.isnan(episode.final_observation).all()
 
@@ -50,6 +52,6 @@ def test_an_unknown_final_observation_is_all_nan():
         ),
     ],
 )
-def test_what_is_no_episode_is_refused(changes, message):
+def test_what_is_no_episode_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Episode(**parts(**changes))

@@ -1,6 +1,9 @@
 """A Minari dataset that the test makes with the minari library."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,10 +17,11 @@ minari = pytest.importorskip("minari")
 from minari.data_collector import EpisodeBuffer  # noqa: E402
 
 NAME = "test/pendulum/random-v0"
+ENDS = ((3, True, False), (2, False, True), (4, True, True))  # length, terminated, truncated
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")  # of metadata that a test need not have
 
 
-def buffer(length, terminated, truncated, first):
+def buffer(length: int, terminated: bool, truncated: bool, first: int) -> EpisodeBuffer:
     observations = first + np.arange(3 * (length + 1), dtype=np.float32).reshape(length + 1, 3) / 100
     flags = np.zeros((2, length), bool)
     flags[:, -1] = terminated, truncated
@@ -31,18 +35,18 @@ def buffer(length, terminated, truncated, first):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     return tmp_path
 
 
-def create(ends=((3, True, False), (2, False, True), (4, True, True)), **options):
+def create(ends: Sequence[tuple[int, bool, bool]] = ENDS, **options: Any) -> None:
     buffers = [buffer(*end, first=index) for index, end in enumerate(ends)]
-    defaults = {"dataset_id": NAME, "buffer": buffers, "env": gymnasium.make("Pendulum-v1")}
-    return minari.create_dataset_from_buffers(**(defaults | options))
+    defaults: dict[str, Any] = {"dataset_id": NAME, "buffer": buffers, "env": gymnasium.make("Pendulum-v1")}
+    minari.create_dataset_from_buffers(**(defaults | options))
 
 
-def test_episodes_keep_their_ends_and_final_observations():
+def test_episodes_keep_their_ends_and_final_observations() -> None:
     create()
     episodes = load_episodes(f"minari:{NAME}")
     assert [(len(e), e.terminated, e.truncated) for e in episodes] == [
@@ -54,17 +58,20 @@ def test_episodes_keep_their_ends_and_final_observations():
     np.testing.assert_array_equal(episodes[2].rewards, [0, 1, 2, 3])
 
 
-def test_the_environment_comes_from_the_datasets_own_specification():
+def test_the_environment_comes_from_the_datasets_own_specification() -> None:
     create()
     dataset = load_dataset(f"minari:{NAME}")
+    assert dataset.environment is not None
     assert dataset.label == dataset.environment == f"minari:{NAME}"
     assert not dataset.verified
-    assert make_environment(dataset.environment).spec.id == "Pendulum-v1"
+    spec = make_environment(dataset.environment).spec
+    assert spec is not None
+    assert spec.id == "Pendulum-v1"
     info = environment_info(dataset.environment)
     assert (info["environment"], info["dynamics"]) == ("Pendulum-v1", "native")
 
 
-def test_the_hash_identifies_the_contents():
+def test_the_hash_identifies_the_contents() -> None:
     create()
     first = load_dataset(f"minari:{NAME}").sha256
     assert first == load_dataset(f"minari:{NAME}").sha256
@@ -73,7 +80,7 @@ def test_the_hash_identifies_the_contents():
     assert load_dataset(f"minari:{NAME}").sha256 != first
 
 
-def test_a_dataset_without_environment_needs_one_to_be_named():
+def test_a_dataset_without_environment_needs_one_to_be_named() -> None:
     spaces = gymnasium.make("Pendulum-v1")
     create(env=None, observation_space=spaces.observation_space, action_space=spaces.action_space)
     assert load_dataset(f"minari:{NAME}").environment is None
@@ -81,17 +88,17 @@ def test_a_dataset_without_environment_needs_one_to_be_named():
         make_environment(f"minari:{NAME}")
 
 
-def test_a_missing_dataset_says_how_to_get_it():
+def test_a_missing_dataset_says_how_to_get_it() -> None:
     with pytest.raises(InputError, match="minari download mujoco/hopper/medium-v0"):
         load_dataset("minari:mujoco/hopper/medium-v0")
 
 
-def test_a_missing_library_says_how_to_get_it(monkeypatch):
+def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(InputError, match=r"pip install trajectory-adacat\[minari\]"):
         load_dataset(f"minari:{NAME}")
 
 
-def test_a_path_is_refused(tmp_path):
+def test_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="MINARI_DATASETS_PATH"):
         load_dataset(f"minari:{NAME}", tmp_path)

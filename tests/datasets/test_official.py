@@ -5,6 +5,9 @@ import functools
 import hashlib
 import http.server
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,35 +30,36 @@ class Behaviour:
     ranges: bool = True
     cut_after: int | None = None  # bytes after which a response is broken off
     status: int | None = None
-    requests: list = dataclasses.field(default_factory=list)
+    requests: list[str] = dataclasses.field(default_factory=list)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def __init__(self, behaviour, *args):
+    def __init__(self, behaviour: Behaviour, *args: Any) -> None:
         self.behaviour = behaviour
         super().__init__(*args)
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         behaviour = self.behaviour
         behaviour.requests.append(self.headers["Range"])
         if behaviour.status or self.path != f"/data/{FILE_NAME}":
-            return self.send_error(behaviour.status or 404)
+            self.send_error(behaviour.status or 404)
+            return
         start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) if behaviour.ranges else 0
         if start >= len(behaviour.content):
-            return self.send_error(416)
+            self.send_error(416)
+            return
         body = behaviour.content[start:]
         self.send_response(206 if behaviour.ranges else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: behaviour.cut_after])
-        return None
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviour]:
     """A server of the pinned file, which is small here, and an empty cache."""
     behaviour = Behaviour()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, behaviour))
@@ -70,15 +74,15 @@ def server(monkeypatch, tmp_path):
     running.server_close()
 
 
-def part():
+def part() -> Path:
     return PINNED.target.with_name(FILE_NAME + ".part")
 
 
-def files(folder):
+def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_all_24_files_are_pinned():
+def test_all_24_files_are_pinned() -> None:
     pinned = [official_file(name) for name in OFFICIAL_DATASETS]
     assert len(pinned) == len({file.sha256 for file in pinned}) == 24
     assert official_file("halfcheetah-medium-replay-v2") == OfficialFile(
@@ -90,7 +94,7 @@ def test_all_24_files_are_pinned():
     assert official_file("hopper-full-replay-v2").url == url
 
 
-def test_a_missing_file_is_downloaded_once(server, tmp_path):
+def test_a_missing_file_is_downloaded_once(server: Behaviour, tmp_path: Path) -> None:
     path = fetch_official(NAME)
     assert path == tmp_path / "cache" / "d4rl" / FILE_NAME
     assert path.read_bytes() == CONTENT
@@ -99,12 +103,14 @@ def test_a_missing_file_is_downloaded_once(server, tmp_path):
     assert files(tmp_path) == [FILE_NAME]
 
 
-def test_the_default_cache_is_in_the_home_folder(server, tmp_path, monkeypatch):
+def test_the_default_cache_is_in_the_home_folder(
+    server: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("TRAJECTORY_ADACAT_HOME")
     assert fetch_official(NAME) == tmp_path / "home" / ".cache" / "trajectory_adacat" / "d4rl" / FILE_NAME
 
 
-def test_a_file_in_d4rls_own_cache_is_found(server, tmp_path):
+def test_a_file_in_d4rls_own_cache_is_found(server: Behaviour, tmp_path: Path) -> None:
     path = tmp_path / "home" / ".d4rl" / "datasets" / FILE_NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
@@ -112,13 +118,13 @@ def test_a_file_in_d4rls_own_cache_is_found(server, tmp_path):
     assert server.requests == []
 
 
-def test_a_cut_download_goes_on_by_itself(server):
+def test_a_cut_download_goes_on_by_itself(server: Behaviour) -> None:
     server.cut_after = 300_000
     assert fetch_official(NAME).read_bytes() == CONTENT
     assert server.requests == [f"bytes={start}-" for start in range(0, len(CONTENT), 300_000)]
 
 
-def test_a_download_goes_on_where_an_earlier_process_stopped(server):
+def test_a_download_goes_on_where_an_earlier_process_stopped(server: Behaviour) -> None:
     part().parent.mkdir(parents=True)
     part().write_bytes(CONTENT[:1234])
     assert fetch_official(NAME).read_bytes() == CONTENT
@@ -126,14 +132,14 @@ def test_a_download_goes_on_where_an_earlier_process_stopped(server):
     assert not part().exists()
 
 
-def test_a_server_without_ranges_sends_all_again(server):
+def test_a_server_without_ranges_sends_all_again(server: Behaviour) -> None:
     server.ranges = False
     part().parent.mkdir(parents=True)
     part().write_bytes(b"something else")
     assert fetch_official(NAME).read_bytes() == CONTENT
 
 
-def test_a_download_that_stalls_keeps_what_it_has_and_says_so(server):
+def test_a_download_that_stalls_keeps_what_it_has_and_says_so(server: Behaviour) -> None:
     part().parent.mkdir(parents=True)
     part().write_bytes(CONTENT[:1234])
     server.cut_after = 0
@@ -149,7 +155,7 @@ def test_a_download_that_stalls_keeps_what_it_has_and_says_so(server):
     [CONTENT[:-1] + b"?", CONTENT + b"more", CONTENT[:-5]],
     ids=["other bytes", "longer", "shorter"],
 )
-def test_a_file_that_is_not_the_pinned_one_is_not_kept(server, tmp_path, content):
+def test_a_file_that_is_not_the_pinned_one_is_not_kept(server: Behaviour, tmp_path: Path, content: bytes) -> None:
     server.content = content
     with pytest.raises(InputError, match=r"is not the file that is pinned .*nothing was kept"):
         fetch_official(NAME)
@@ -157,7 +163,7 @@ def test_a_file_that_is_not_the_pinned_one_is_not_kept(server, tmp_path, content
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_a_refusal_says_what_to_fetch_and_where_to_put_it(server, tmp_path, status):
+def test_a_refusal_says_what_to_fetch_and_where_to_put_it(server: Behaviour, tmp_path: Path, status: int) -> None:
     server.status = status
     with pytest.raises(InputError) as caught:
         fetch_official(NAME)
@@ -166,7 +172,9 @@ def test_a_refusal_says_what_to_fetch_and_where_to_put_it(server, tmp_path, stat
     assert files(tmp_path) == []
 
 
-def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
+def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -181,7 +189,7 @@ def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(monkeypatch, tm
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT[:-1] + b"?"], ids=["other size", "other bytes"])
-def test_a_cached_file_that_is_not_the_pinned_one_is_refused_and_left(server, content):
+def test_a_cached_file_that_is_not_the_pinned_one_is_refused_and_left(server: Behaviour, content: bytes) -> None:
     PINNED.target.parent.mkdir(parents=True)
     PINNED.target.write_bytes(content)
     with pytest.raises(InputError, match="is not the official file"):

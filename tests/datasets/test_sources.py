@@ -1,6 +1,7 @@
 """Which names mean which files, and how results call them."""
 
 import hashlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,13 +15,13 @@ from trajectory_adacat.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
-def write(path, observation_size, action_size, **attributes):
+def write(path: Path, observation_size: int, action_size: int, **attributes: str) -> Path:
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         for key in ("observations", "next_observations"):
@@ -33,7 +34,7 @@ def write(path, observation_size, action_size, **attributes):
     return path
 
 
-def test_a_file_given_for_an_official_name_is_unverified_when_its_hash_differs(tmp_path):
+def test_a_file_given_for_an_official_name_is_unverified_when_its_hash_differs(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.hdf5", 11, 3)
     dataset = load_dataset("hopper-medium-v2", path)
     assert (dataset.name, dataset.label) == ("hopper-medium-v2", "hopper-medium-v2 (unverified)")
@@ -43,7 +44,7 @@ def test_a_file_given_for_an_official_name_is_unverified_when_its_hash_differs(t
     assert len(dataset.episodes) == len(load_episodes("hopper-medium-v2", str(path))) == 2
 
 
-def test_a_file_with_the_pinned_bytes_keeps_the_official_name(tmp_path, monkeypatch):
+def test_a_file_with_the_pinned_bytes_keeps_the_official_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "mine.hdf5", 11, 3)
     pinned = OfficialFile("x.hdf5", path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
     monkeypatch.setattr(sources, "official_file", lambda name: pinned)
@@ -53,32 +54,33 @@ def test_a_file_with_the_pinned_bytes_keeps_the_official_name(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["own", "own.hdf5"])
-def test_a_file_of_the_users_own_is_called_by_its_file_name(tmp_path, name):
+def test_a_file_of_the_users_own_is_called_by_its_file_name(tmp_path: Path, name: str) -> None:
     dataset = load_dataset(name, write(tmp_path / "robot.hdf5", 5, 2))
     assert dataset.label == "robot.hdf5"
     assert dataset.environment is None
     assert not dataset.verified
 
 
-def test_a_file_of_the_users_own_may_stand_in_the_name(tmp_path):
+def test_a_file_of_the_users_own_may_stand_in_the_name(tmp_path: Path) -> None:
     path = write(tmp_path / "robot.hdf5", 5, 2, environment="Pendulum-v1")
     dataset = load_dataset(str(path))
     assert (dataset.label, dataset.environment) == ("robot.hdf5", "Pendulum-v1")
 
 
-def test_a_file_that_claims_a_collected_name_without_its_provenance_is_unverified(tmp_path):
+def test_a_file_that_claims_a_collected_name_without_its_provenance_is_unverified(tmp_path: Path) -> None:
     dataset = load_dataset("hopper-medium-collected", write(tmp_path / "mine.hdf5", 11, 3))
     assert dataset.label == "hopper-medium-collected (unverified)"
 
 
-def test_natively_collected_data_goes_with_the_native_environment(tmp_path):
+def test_natively_collected_data_goes_with_the_native_environment(tmp_path: Path) -> None:
     path = collect("hopper-random-collected", 50, dynamics="native", path=tmp_path / "native.hdf5")
     dataset = load_dataset("hopper-random-collected", path)
     assert dataset.label == "hopper-random-collected (unverified)"
+    assert dataset.environment is not None
     assert environment_info(dataset.environment)["dynamics"] == "native"
 
 
-def test_a_cached_file_of_another_policy_is_refused():
+def test_a_cached_file_of_another_policy_is_refused() -> None:
     path = collect("hopper-medium-collected", 10, path=collected_path("hopper-medium-collected"))
     with h5py.File(path, "a") as file:
         file.attrs["policy_sha256"] = "0"
@@ -86,7 +88,7 @@ def test_a_cached_file_of_another_policy_is_refused():
         load_dataset("hopper-medium-collected")
 
 
-def test_ant_keeps_the_27_observations_that_its_environment_has(tmp_path):
+def test_ant_keeps_the_27_observations_that_its_environment_has(tmp_path: Path) -> None:
     path = write(tmp_path / "ant.hdf5", 111, 8)
     with h5py.File(path) as file:
         first, following = file["observations"][0, :27], file["next_observations"][2, :27]
@@ -96,7 +98,7 @@ def test_ant_keeps_the_27_observations_that_its_environment_has(tmp_path):
 
 
 @pytest.mark.parametrize(("sizes", "key"), [((17, 3), "observations"), ((11, 6), "actions")])
-def test_a_file_of_another_robot_is_refused(tmp_path, sizes, key):
+def test_a_file_of_another_robot_is_refused(tmp_path: Path, sizes: tuple[int, int], key: str) -> None:
     with pytest.raises(InputError, match=f"mine.hdf5: {key} have {max(sizes) if key == 'observations' else 6} columns"):
         load_dataset("hopper-medium-v2", write(tmp_path / "mine.hdf5", *sizes))
 
@@ -110,7 +112,7 @@ def test_a_file_of_another_robot_is_refused(tmp_path, sizes, key):
         ("xyz", "Unknown dataset 'xyz'"),
     ],
 )
-def test_unknown_names_are_refused(home, name, message):
+def test_unknown_names_are_refused(home: Path, name: str, message: str) -> None:
     before = list(home.iterdir())
     with pytest.raises(InputError, match=message):
         load_dataset(name)
