@@ -1,5 +1,6 @@
 """Episodes -> transitions with values -> windows of tokens, gathered in one indexing operation a batch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,8 +62,12 @@ class Trajectories:
         """Computes penalties and values (in this order) and concatenates.
 
         Raises:
-            InputError: if no episode has two steps or more.
+            InputError: if no episode has two steps or more, or a number is out of range.
         """
+        if not 0.0 < discount <= 1.0:
+            raise InputError(f"--discount must lie in (0, 1], got {discount}.")
+        if termination_penalty is not None and not math.isfinite(termination_penalty):
+            raise InputError(f"--termination_penalty must be finite, or none, got {termination_penalty}.")
         kept = [episode for episode in episodes if len(episode.rewards) >= MIN_EPISODE_LENGTH]
         if not kept:
             raise InputError(f"None of the {len(episodes)} episodes has {MIN_EPISODE_LENGTH} steps or more.")
@@ -77,16 +82,23 @@ def split_episodes(
 ) -> tuple[list[Episode], list[Episode]]:
     """Whole episodes for training and held out, at least one each unless ``holdout_fraction`` is 0.
 
+    Episodes too short for a window are not held out, so that both sides have windows.
+
     Raises:
-        InputError: if a fraction above 0 is asked of a single episode.
+        InputError: if the fraction is out of range, or one above 0 is asked of a single episode.
     """
+    if not 0.0 <= holdout_fraction < 1.0:
+        raise InputError(f"--holdout_fraction must lie in [0, 1), got {holdout_fraction}.")
     if holdout_fraction == 0.0:
         return list(episodes), []
-    if len(episodes) < 2:
-        raise InputError("holdout_fraction needs two episodes or more: pass --holdout_fraction 0 for a single one.")
-    n_holdout = min(max(1, round(holdout_fraction * len(episodes))), len(episodes) - 1)
-    order = np.random.default_rng(seed).permutation(len(episodes))
-    held = set(order[:n_holdout].tolist())
+    usable = [i for i, episode in enumerate(episodes) if len(episode) >= MIN_EPISODE_LENGTH]
+    if len(usable) < 2:
+        raise InputError(
+            f"--holdout_fraction needs two episodes of {MIN_EPISODE_LENGTH} steps or more, got {len(usable)}: "
+            "pass --holdout_fraction 0."
+        )
+    n_holdout = min(max(1, round(holdout_fraction * len(usable))), len(usable) - 1)
+    held = set(np.random.default_rng(seed).permutation(usable)[:n_holdout].tolist())
     training = [episode for i, episode in enumerate(episodes) if i not in held]
     return training, [episodes[i] for i in sorted(held)]
 
