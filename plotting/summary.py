@@ -73,7 +73,7 @@ class Row:
 
 def load_published(groups: Iterable[str]) -> list[PublishedScore]:
     """The published scores of some groups (``paper``: this method's Table 4, ``peers``), each with its source."""
-    data = json.loads(PUBLISHED.read_text())
+    data = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     scores = [PublishedScore(**{**entry, "source": data["sources"][entry["source"]]}) for entry in data["scores"]]
     return [score for score in scores if score.group in set(groups)]
 

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(table)
+        arguments.out.write_text(table, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
     print(arguments.out)

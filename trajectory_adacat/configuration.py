@@ -156,7 +156,7 @@ class CommandParser(Tap):
 
     def save_arguments(self, path: Path) -> None:
         """Write the resolved value of every flag to ``path`` as JSON."""
-        path.write_text(json.dumps(self.arguments(), indent=2, default=str) + "\n")
+        path.write_text(json.dumps(self.arguments(), indent=2, default=str) + "\n", encoding="utf-8")
 
 
 class Configuration:

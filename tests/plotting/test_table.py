@@ -120,7 +120,7 @@ def test_the_command_writes_by_the_ending(
 ) -> None:
     out = logs / "tables" / f"table.{ending}"
     main([str(logs), "--out", str(out)])
-    assert marker in out.read_text()
+    assert marker in out.read_text(encoding="utf-8")
     assert capsys.readouterr().out == f"{out}\n"
 
 

@@ -74,7 +74,7 @@ class RolloutResult:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{path.name}.{os.getpid()}"
         try:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ def _key(name: str) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"The rollout result {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
