@@ -81,8 +81,6 @@ class Planner:
                 f"max_context_transitions {config.window.max_context_transitions} exceeds the {n_transitions} "
                 "transitions that the model was trained on."
             )
-        if config.search.horizon > 1 and n_transitions < 2:
-            raise InputError("A model of single transitions cannot plan for more than one step: use --horizon 1.")
         self.model = model.eval()
         self.spec = model.spec
         self.config = config
