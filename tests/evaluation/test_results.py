@@ -62,6 +62,13 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     assert RolloutResult.load(tmp_path / "rollout_3.json") == RESULT
 
 
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "rollout_3.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        RESULT.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["rollout_3.json"]
+
+
 def test_saving_again_replaces(tmp_path: Path) -> None:
     RESULT.save(tmp_path)
     dataclasses.replace(RESULT, length=7).save(tmp_path)

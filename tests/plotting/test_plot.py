@@ -36,6 +36,18 @@ def test_heights_are_the_tables(statistic: Statistic) -> None:
     assert bars(HOPPER, statistic) == {"uniform": 40.0, "adacat": pytest.approx(getattr(summary, statistic))}
 
 
+@pytest.mark.parametrize("statistic", ["iqm", "mean"])
+def test_intervals_are_the_tables(statistic: Statistic) -> None:
+    (axis,) = bar_figure([HOPPER], statistic).axes
+    (container,) = (c for c in axis.containers if isinstance(c, BarContainer) and c.get_label() == "adacat")
+    assert container.errorbar is not None
+    (segment,) = container.errorbar.lines[2][0].get_segments()
+    summary = summarize(HOPPER.values["adacat"])
+    error = summary.standard_error or 0.0
+    expected = summary.interval if statistic == "iqm" else (summary.mean - error, summary.mean + error)
+    assert segment[:, 1] == pytest.approx(expected)
+
+
 def test_published_and_recorded_references_are_in_the_legend() -> None:
     (axis,) = bar_figure([HOPPER]).axes
     legend = axis.get_legend()
