@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.models.gpt import GPT, attention_mask
 from trajectory_adacat.planning.decoding import WindowConfig
 
 
@@ -19,19 +19,37 @@ class NaiveDecoder:
 
     def __init__(self, model: GPT, context: Tensor, window: WindowConfig) -> None:
         self._model, self._window = model, window
-        self._tokens = context[:, None]  # [G, R, tokens in sight]
+        self._tokens = context[:, None]  # [G, R, tokens]
+        self._slides = model.config.positions == "learned"  # else all tokens stay, and a mask says what is in sight
+        n_begun = -(-context.shape[1] // model.spec.dimension)
+        self._first_seen = [0] * n_begun  # by each transition: the first transition that it sees
         self.n_token_rows = 0
 
     def next_distribution(self, dimension: int) -> Distribution:
         """The distribution of the next token of each row, from all tokens in sight."""
         spec, config = self._model.spec, self._model.config
-        whole, rest = divmod(self._tokens.shape[2], spec.dimension)
+        n_whole, rest = divmod(self._tokens.shape[2], spec.dimension)
         if rest == 0:
+            whole = n_whole - self._first_seen[-1]
             n_dropped = whole - self._window.kept(whole, config.n_transitions)
-            self._tokens = self._tokens[..., n_dropped * spec.dimension :]
+            if self._slides:
+                self._tokens = self._tokens[..., n_dropped * spec.dimension :]
+                self._first_seen.append(0)
+            else:
+                self._first_seen.append(self._first_seen[-1] + n_dropped)
         self.n_token_rows += self._tokens.numel()
-        hidden = self._model.hidden(self._tokens.flatten(0, 1))[:, -1].unflatten(0, self._tokens.shape[:2])
+        mask = None if self._slides else self._mask()
+        hidden = self._model.hidden(self._tokens.flatten(0, 1), mask)[:, -1].unflatten(0, self._tokens.shape[:2])
         return self._model.head.distribution_of(hidden, dimension)
+
+    def _mask(self) -> Tensor:
+        positions = torch.arange(self._tokens.shape[2])
+        dimension = self._model.spec.dimension
+        # The last token of a transition predicts the next one's first, and sees what that one sees.
+        seen_by = (positions + 1) // dimension
+        first_seen = torch.tensor(self._first_seen)[seen_by]
+        in_sight = positions[None, :] // dimension >= first_seen[:, None]
+        return (attention_mask(positions, self._model.spec) & in_sight).to(self._model.device)
 
     def append(self, tokens: Tensor) -> None:
         """Appends one token to each row, ``[G, R]``."""

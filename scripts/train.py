@@ -37,6 +37,7 @@ class TrainArguments(OfflineParser):
     n_head: int = 4  # attention heads
     n_embd: int = 32  # width of each head
     embedding: Literal["shared", "per_dimension"] = "shared"  # AdaCat's scalar embedding: one vector, or one for each
+    positions: Literal["learned", "rotary"] = "learned"  # learned for each place, or rotary over transitions
     standardize: bool = False  # standardize the scalar embedding's inputs (targets stay min-max normalized)
     embd_pdrop: float = 0.1  # dropout of the embedding
     attn_pdrop: float = 0.1  # dropout of the attention weights

@@ -22,8 +22,8 @@ def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transit
 
     def grow(dimensions: range, rows: int) -> None:
         for dimension in dimensions:
-            predictions.append(decoder.next_distribution(dimension).log_prob(probes.to(model.positions.dtype)))
-            decoder.append(torch.rand(n_environments, rows, generator=generator).to(model.positions.dtype))
+            predictions.append(decoder.next_distribution(dimension).log_prob(probes.to(model.positions.weight.dtype)))
+            decoder.append(torch.rand(n_environments, rows, generator=generator).to(model.positions.weight.dtype))
 
     for step in range(n_transitions):
         decoder.expand(n_rows * n_expand if step == 0 else n_expand)
@@ -35,7 +35,9 @@ def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transit
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("n_past", [0, 1])
-@pytest.mark.parametrize("form", [{}, {"parameterization": "uniform"}, {"embedding": "per_dimension"}], ids=str)
+@pytest.mark.parametrize(
+    "form", [{}, {"parameterization": "uniform"}, {"embedding": "per_dimension", "positions": "rotary"}], ids=str
+)
 def test_cached_equals_uncached_beyond_the_window_and_after_reordering(
     window: WindowConfig, n_past: int, form: dict[str, str]
 ) -> None:

@@ -12,6 +12,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, Parameterization, uniform_edges
 from trajectory_adacat.models.kv_cache import KVCache
+from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions, Rotation, rotate
 from trajectory_adacat.transition import TransitionSpec
 
 INITIAL_STD = 0.02
@@ -31,6 +32,7 @@ class GPTConfig:
         parameterization: "adacat", or the baselines "uniform" and "quantile".
         n_bins: AdaCat's k, or the baselines' N.
         embedding: AdaCat's scalar embedding: one vector "shared" by all dimensions, or one "per_dimension".
+        positions: "learned" for each place in the block (the paper's), or "rotary" over transitions.
         embd_pdrop: dropout of the embedding.
         attn_pdrop: dropout of the attention weights.
         resid_pdrop: dropout of each block's two outputs.
@@ -48,6 +50,7 @@ class GPTConfig:
     parameterization: Parameterization = "adacat"
     n_bins: int = 50
     embedding: EmbeddingKind = "shared"
+    positions: PositionKind = "learned"
     embd_pdrop: float = 0.1
     attn_pdrop: float = 0.1
     resid_pdrop: float = 0.1
@@ -63,6 +66,10 @@ class GPTConfig:
             raise InputError(f"parameterization must be adacat, uniform or quantile, got {self.parameterization!r}.")
         if self.embedding not in ("shared", "per_dimension"):
             raise InputError(f"embedding must be shared or per_dimension, got {self.embedding!r}.")
+        if self.positions not in ("learned", "rotary"):
+            raise InputError(f"positions must be learned or rotary, got {self.positions!r}.")
+        if self.positions == "rotary" and self.n_embd % 2:
+            raise InputError(f"rotary positions need an even n_embd, got {self.n_embd}.")
 
     @property
     def spec(self) -> TransitionSpec:
@@ -80,14 +87,17 @@ class GPTConfig:
         return self.n_transitions * self.spec.dimension - 1
 
 
-def attention_mask(block_size: int, spec: TransitionSpec) -> Tensor:
-    """Which key (column) each query (row) may attend to, bool ``[T, T]``: no later token, and no value token.
+def is_attended(positions: Tensor, spec: TransitionSpec) -> Tensor:
+    """Whether any later query may attend to the tokens at ``positions``: to all but the values."""
+    return positions % spec.dimension != spec.value
+
+
+def attention_mask(positions: Tensor, spec: TransitionSpec) -> Tensor:
+    """Which key (column) each query (row) at ``positions [T]`` may attend to, bool ``[T, T]``: nothing later, no value.
 
     The same rule serves training, prefill and cached decoding, so that they cannot disagree.
     """
-    positions = torch.arange(block_size)
-    is_value = positions % spec.dimension == spec.value
-    return (positions[:, None] >= positions[None, :]) & ~is_value[None, :]
+    return (positions[:, None] >= positions[None, :]) & is_attended(positions, spec)[None, :]
 
 
 def attend_rows(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_mask: Tensor | None) -> Tensor:
@@ -119,6 +129,25 @@ def attend_rows(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
+@dataclass(frozen=True)
+class NewTokens:
+    """What the layers need to know of tokens that are being decoded; see `GPT.decode`.
+
+    Attributes:
+        shared: caches of the tokens before those in ``own``, each shared by groups of rows.
+        own: the cache that takes the new tokens' keys and values.
+        stored: which of the new tokens are stored, int64; None for all.
+        mask: bool ``[L, stored]``, which of them each new token may attend to; None for all.
+        rotation: of rotary positions.
+    """
+
+    shared: Sequence[KVCache]
+    own: KVCache
+    stored: Tensor | None
+    mask: Tensor | None
+    rotation: Rotation | None
+
+
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
@@ -129,27 +158,28 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.project = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, rotation: Rotation | None) -> Tensor:
         """Attends within ``x [B, T, E]`` where the bool ``mask [T, T]`` allows."""
         heads = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, T, d]
+        queries, keys, values = heads.unbind(0)
+        queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask, dropout_p=dropout)
+        y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         return self.project(y.transpose(1, 2).flatten(2))
 
-    def decode(
-        self, x: Tensor, layer: int, shared: Sequence[KVCache], own: KVCache, stored: Tensor | None, mask: Tensor | None
-    ) -> Tensor:
+    def decode(self, x: Tensor, layer: int, new: "NewTokens") -> Tensor:
         """Attends from new tokens ``x [G, R, L, E]`` to the caches and to each other; see `GPT.decode`."""
         heads = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
         queries, keys, values = heads.unbind(0)
-        if stored is not None:
-            keys, values = keys[..., stored, :], values[..., stored, :]
-        own.write(layer, keys, values)
-        length = own.length + keys.shape[-2]
-        caches = [(cache.keys(layer), cache.values(layer)) for cache in shared if cache.length]
+        queries, keys = rotate(queries, new.rotation), rotate(keys, new.rotation)
+        if new.stored is not None:
+            keys, values = keys[..., new.stored, :], values[..., new.stored, :]
+        new.own.write(layer, keys, values)
+        length = new.own.length + keys.shape[-2]
+        caches = [(cache.keys(layer), cache.values(layer)) for cache in new.shared if cache.length]
         if length:
-            caches.append((own.keys(layer, length), own.values(layer, length)))
-        y = attend_rows(queries, caches, mask)  # [G, R, H, L, d]
+            caches.append((new.own.keys(layer, length), new.own.values(layer, length)))
+        y = attend_rows(queries, caches, new.mask)  # [G, R, H, L, d]
         return self.project(y.transpose(2, 3).flatten(3))
 
 
@@ -165,16 +195,14 @@ class Block(nn.Module):
         self.contract = nn.Linear(4 * config.width, config.width)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, rotation: Rotation | None) -> Tensor:
         """Maps ``x [B, T, E]`` to the same shape."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
         return x + self.dropout(self._mlp(x))
 
-    def decode(
-        self, x: Tensor, layer: int, shared: Sequence[KVCache], own: KVCache, stored: Tensor | None, mask: Tensor | None
-    ) -> Tensor:
+    def decode(self, x: Tensor, layer: int, new: "NewTokens") -> Tensor:
         """The block for new tokens ``x [G, R, L, E]``; see `GPT.decode`."""
-        x = x + self.attention.decode(self.attention_norm(x), layer, shared, own, stored, mask)
+        x = x + self.attention.decode(self.attention_norm(x), layer, new)
         return x + self._mlp(x)
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -205,12 +233,16 @@ class GPT(nn.Module):
             edges = uniform_edges(dimension, config.n_bins) if edges is None else edges
             self.embedding = TokenEmbedding(edges, width)
             self.head = FixedBinsHead(edges, width)
-        self.positions = nn.Parameter(torch.zeros(config.block_size, width))
+        self.positions: LearnedPositions | RotaryPositions
+        if config.positions == "learned":
+            self.positions = LearnedPositions(config.block_size, width)
+        else:
+            self.positions = RotaryPositions(dimension, width, config.n_embd)
         self.dropout = nn.Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("mask", attention_mask(config.block_size, self.spec), persistent=False)
-        self._attended = attention_mask(config.block_size, self.spec)[-1]  # keys that a later query may attend to
+        mask = attention_mask(torch.arange(config.block_size), self.spec)
+        self.register_buffer("mask", mask, persistent=False)
         self._initialize()
 
     def _initialize(self) -> None:
@@ -219,7 +251,7 @@ class GPT(nn.Module):
                 nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
         # With a zero offset, the first norm would keep no more of a scalar times a vector than the scalar's sign.
-        for parameter in (*self.embedding.parameters(), self.positions, self.head.weight):
+        for parameter in (*self.embedding.parameters(), self.positions.weight, self.head.weight):
             nn.init.normal_(parameter, std=INITIAL_STD)
 
     def forward(self, tokens: Tensor) -> Distribution:
@@ -230,19 +262,34 @@ class GPT(nn.Module):
         """
         return self.head.distribution(self.hidden(tokens))
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """The last layer's normalized output, ``[B, T, E]``, for ``tokens [B, T]``."""
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.positions.weight.device
+
+    def hidden(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The last layer's normalized output, ``[B, T, E]``, for ``tokens [B, T]``.
+
+        Args:
+            tokens: at most the trained block's, unless a mask is given.
+            mask: bool ``[T, T]``, another one than the trained block's.
+
+        Raises:
+            InputError: if there are more tokens than the model was built for.
+        """
         length = tokens.shape[1]
-        if length > self.config.block_size:
+        if mask is None and length > self.config.block_size:
             raise InputError(f"{length} tokens do not fit a model of {self.config.block_size}.")
-        x = self.dropout(self._embed(tokens, 0))
+        mask = self.mask[:length, :length] if mask is None else mask
+        positions = torch.arange(length, device=tokens.device)
+        x, rotation = self.dropout(self._embed(tokens, positions)), self.positions.rotation(positions)
         for block in self.blocks:
-            x = block(x, self.mask[:length, :length])
+            x = block(x, mask, rotation)
         return self.norm(x)
 
     def new_cache(self, n_environments: int, n_rows: int, capacity: int) -> KVCache:
         """An empty cache for this model's layers, on its device, in its precision."""
-        config, weight = self.config, self.positions
+        config, weight = self.config, self.positions.weight
         return KVCache(
             config.n_layer, n_environments, n_rows, config.n_head, capacity, config.n_embd, weight.device, weight.dtype
         )
@@ -261,19 +308,17 @@ class GPT(nn.Module):
         Returns:
             ``[G, R, E]``.
         """
-        length = tokens.shape[-1]
-        new = slice(position, position + length)
-        stored = self._attended[new].nonzero().squeeze(1)
-        some = stored.to(tokens.device) if len(stored) < length else None
-        mask = self.mask[new, new] if length > 1 else None
-        if mask is not None and some is not None:
-            mask = mask[:, some]
-        x = self._embed(tokens, position)
+        positions = torch.arange(position, position + tokens.shape[-1])  # on the CPU: what is stored decides shapes
+        stored = is_attended(positions, self.spec).nonzero().squeeze(1)
+        mask = attention_mask(positions, self.spec)[:, stored].to(self.device) if len(positions) > 1 else None
+        positions = positions.to(self.device)
+        some = stored.to(self.device) if len(stored) < len(positions) else None
+        new = NewTokens(shared, own, some, mask, self.positions.rotation(positions))
+        x = self._embed(tokens, positions)
         for layer, block in enumerate(self.blocks):
-            x = block.decode(x, layer, shared, own, some, mask)
+            x = block.decode(x, layer, new)
         own.advance(len(stored))
         return self.norm(x[..., -1, :])
 
-    def _embed(self, tokens: Tensor, position: int) -> Tensor:
-        positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
-        return self.embedding(tokens, positions % self.spec.dimension) + self.positions[positions]
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        return self.embedding(tokens, positions % self.spec.dimension) + self.positions(positions)

@@ -27,45 +27,67 @@ class KVCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.length = 0
         self.n_rows = n_rows
         # Layers stand outermost, so that a layer's rows and heads collapse into one batch of matrices.
         shape = (n_layers, 2, n_environments, n_rows, n_heads, capacity, head_size)
         self._store = torch.empty(shape, device=device, dtype=dtype)
+        self._first = self._end = 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens each row holds."""
+        return self._end - self._first
 
     def keys(self, layer: int, length: int | None = None) -> Tensor:
         """The first ``length`` keys (all by default), a view ``[G, S, H, length, d]``."""
-        return self._store[layer, 0, ..., : self.length if length is None else length, :]
+        return self._tokens(length)[layer, 0]
 
     def values(self, layer: int, length: int | None = None) -> Tensor:
         """The first ``length`` values (all by default), a view ``[G, S, H, length, d]``."""
-        return self._store[layer, 1, ..., : self.length if length is None else length, :]
+        return self._tokens(length)[layer, 1]
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Stores ``[G, S, H, n, d]`` behind what is there; `advance` counts them once every layer has written."""
-        end = self.length + keys.shape[-2]
-        self._store[layer, 0, ..., self.length : end, :] = keys
-        self._store[layer, 1, ..., self.length : end, :] = values
+        place = self._room(keys.shape[-2])
+        place[layer, 0] = keys
+        place[layer, 1] = values
 
     def advance(self, n_tokens: int) -> None:
         """Counts ``n_tokens`` that every layer has written."""
-        self.length += n_tokens
+        self._end += n_tokens
 
     def clear(self) -> None:
         """Forgets all tokens; the memory stays."""
-        self.length = 0
+        self._first = self._end = 0
+
+    def drop(self, n_tokens: int) -> None:
+        """Forgets the oldest tokens, without moving the others."""
+        self._first += n_tokens
 
     def move_rows(self, sources: Tensor) -> None:
         """Makes row s of environment g a copy of row ``sources[g, s]``; rows that stay are not copied."""
         places = torch.arange(self.n_rows, device=sources.device).expand_as(sources)
         environment, place = (sources != places).nonzero(as_tuple=True)
         source = sources[environment, place]
-        used = self._store[..., : self.length, :]  # [layers, 2, G, S, H, length, d]
+        used = self._tokens()
         used[:, :, environment, place] = used[:, :, environment, source]
 
     def append_rows(self, other: "KVCache", rows: Tensor) -> None:
         """Appends to row s of environment g all tokens of ``other``'s row ``rows[g, s]``."""
         environments = torch.arange(rows.shape[0], device=rows.device)[:, None]
-        end = self.length + other.length
-        self._store[..., self.length : end, :] = other._store[..., : other.length, :][:, :, environments, rows]
-        self.length = end
+        self._room(other.length)[:] = other._tokens()[:, :, environments, rows]
+        self._end += other.length
+
+    def _tokens(self, length: int | None = None) -> Tensor:
+        end = self._end if length is None else self._first + length
+        return self._store[..., self._first : end, :]  # [layers, 2, G, S, H, length, d]
+
+    def _room(self, n_tokens: int) -> Tensor:
+        """The places of the next tokens; where the end is reached, those still held move to the front first."""
+        length, capacity = self.length, self._store.shape[-2]
+        if length + n_tokens > capacity:  # one token would else be broadcast to no room at all, and be lost
+            raise ValueError(f"{length + n_tokens} tokens exceed the cache's capacity of {capacity}.")
+        if self._end + n_tokens > capacity:
+            self._store[..., :length, :] = self._tokens().clone()
+            self._first, self._end = 0, length
+        return self._store[..., self._end : self._end + n_tokens, :]

@@ -1,5 +1,6 @@
 """The training objective: a weighted, masked negative log-likelihood with analytic target smoothing."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +36,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("smooth_coeff", "action_weight", "reward_weight", "value_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must not be negative, got {getattr(self, name)}.")
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be finite and not negative, got {getattr(self, name)}.")
         if self.smooth_type not in ("uniform", "normal"):
             raise InputError(f"smooth_type must be uniform or normal, got {self.smooth_type!r}.")
 

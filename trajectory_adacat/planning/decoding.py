@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.models.gpt import GPT, is_attended
 from trajectory_adacat.models.kv_cache import KVCache
 
 Window = Literal["cropped", "full"]
@@ -67,7 +67,8 @@ class CachedDecoder:
     """Decodes a GPT with keys and values in caches that rows share.
 
     The context is computed once for each environment, the tokens of a beam once for all of its candidates.
-    When the window slides, learned positions move, so that what stays in sight is computed again.
+    When the window slides, learned positions move, so that what stays in sight is computed again; with rotary ones
+    the oldest keys are dropped and nothing is computed.
 
     Args:
         model: in evaluation mode.
@@ -122,20 +123,22 @@ class CachedDecoder:
         self._candidates = None
 
     def _decode_last(self) -> Tensor:
-        n_context, n_imagined = self._context.shape[1], self._imagined.shape[2]
-        length = n_context + n_imagined - self._start
-        whole, rest = divmod(length, self._model.spec.dimension)
+        dimension = self._model.spec.dimension
+        length = self._context.shape[1] + self._imagined.shape[2]  # from the context's first token
+        whole, rest = divmod(length - self._start, dimension)
         if rest == 0:
-            kept = self._window.kept(whole, self._model.config.n_transitions)
-            if kept < whole:
-                return self._slide(whole - kept)
+            n_dropped = whole - self._window.kept(whole, self._model.config.n_transitions)
+            self._start += n_dropped * dimension
+            if n_dropped and self._model.config.positions == "learned":
+                return self._decode_all()
+            self._drop(n_dropped)
         own = self._beams if self._candidates is None else self._candidates
         shared = [self._shared] if self._candidates is None else [self._shared, self._beams]
-        return self._model.decode(self._imagined[..., -1:], length - 1, shared, own)
+        position = length - 1 - (self._start if self._model.config.positions == "learned" else 0)
+        return self._model.decode(self._imagined[..., -1:], position, shared, own)
 
-    def _slide(self, n_dropped: int) -> Tensor:
-        """Drops the oldest transitions and computes the rest anew, at their new positions."""
-        self._start += n_dropped * self._model.spec.dimension
+    def _decode_all(self) -> Tensor:
+        """Computes all that is in sight, at its new positions."""
         n_shared = max(self._context.shape[1] - self._start, 0)
         self._shared.clear()
         self._beams.clear()
@@ -143,3 +146,10 @@ class CachedDecoder:
             self._model.decode(self._context[:, None, -n_shared:], 0, [], self._shared)
         imagined = self._imagined[..., max(self._start - self._context.shape[1], 0) :]
         return self._model.decode(imagined, n_shared, [self._shared], self._beams)
+
+    def _drop(self, n_transitions: int) -> None:
+        """Forgets the oldest transitions: of rotary positions, the others' keys stay valid."""
+        n_keys = n_transitions * int(is_attended(torch.arange(self._model.spec.dimension), self._model.spec).sum())
+        n_shared = min(n_keys, self._shared.length)
+        self._shared.drop(n_shared)
+        self._beams.drop(n_keys - n_shared)

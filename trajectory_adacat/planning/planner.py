@@ -85,7 +85,7 @@ class Planner:
         self.spec = model.spec
         self.config = config
         self.normalizer = normalizer.to("cpu")
-        self._device_normalizer = normalizer.to(model.positions.device)
+        self._device_normalizer = normalizer.to(model.device)
         self._memories: list[_Memory] = []
         self.n_clamped = 0
 
@@ -173,7 +173,7 @@ class Planner:
         return self.normalizer.normalize(tensor, dimensions)
 
     def _plan(self, memories: Sequence[_Memory]) -> None:
-        device = self.model.positions.device
+        device = self.model.device
         search = self.config.search
         shape = uniforms_shape(self.spec, search)
         # Each environment draws from its own generator, so that its numbers do not depend on its neighbours.
