@@ -197,4 +197,4 @@ def test_group_likelihoods_are_sums_over_real_targets_without_weights_and_smooth
         ]
         total, count = found[name]
         assert int(count) == len(terms)
-        assert float(total) == pytest.approx(sum(terms), rel=1e-5)
+        assert total.item() == pytest.approx(sum(terms), rel=1e-5)

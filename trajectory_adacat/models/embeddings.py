@@ -30,7 +30,6 @@ class ScalarEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_vectors, embedding_size))
         self.register_buffer("mean", torch.zeros(n_dimensions))
         self.register_buffer("std", torch.ones(n_dimensions))
-        self._n_dimensions = n_dimensions
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Sets the standardization, each ``(D,)``; a dimension without spread keeps the scale 1."""
