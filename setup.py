@@ -63,7 +63,7 @@ setup(
         "tensorboard": TENSORBOARD,
         "video": VIDEO,
         # The legacy stack of the published datasets and scores; nothing here imports it. d4rl 1.1 itself has to be
-        # added with --no-deps, for its own requirements cannot be resolved any more (docs of the fixtures say how).
+        # added with --no-deps, for its own requirements cannot be resolved any more (tests/fixtures/record_gym_v2.py says how).
         "d4rl": ["gym==0.23.1", "d4rl==1.1"],
         "test": TEST,
         "dev": TEST,

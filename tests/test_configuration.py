@@ -83,7 +83,13 @@ def train(config: Path, *argv: str, dataset: str = "hopper-medium-v2", parameter
 
 def test_defaults_and_values() -> None:
     assert Flags().parse([]).arguments() == {
-        "number": 3, "rate": 0.5, "on": True, "off": False, "maybe": 7, "name": None, "kind": "uniform",
+        "number": 3,
+        "rate": 0.5,
+        "on": True,
+        "off": False,
+        "maybe": 7,
+        "name": None,
+        "kind": "uniform",
         "place": Path("here"),
     }
     parsed = Flags().parse(["--number=-4", "--rate", "-1e-3", "--name", "x", "--kind", "normal", "--place", "/a"])
