@@ -139,6 +139,12 @@ def test_what_cannot_be_collected_is_refused(home: Path, arguments: tuple, messa
     assert list(home.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_collected(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(InputError, match="--output"):
+        collect("hopper-random-collected", 10**9, path=tmp_path / "file" / "data.hdf5")
+
+
 def test_an_interrupted_collection_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt

@@ -54,6 +54,7 @@ def test_episodes_keep_their_ends_and_final_observations() -> None:
         (2, False, True),
         (4, True, False),
     ]
+    np.testing.assert_allclose(episodes[1].observations[:, 0], [1, 1.03], rtol=1e-6)
     np.testing.assert_allclose(episodes[1].final_observation, [1.06, 1.07, 1.08], rtol=1e-6)
     np.testing.assert_array_equal(episodes[2].rewards, [0, 1, 2, 3])
 

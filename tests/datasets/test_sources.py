@@ -65,6 +65,7 @@ def test_a_file_of_the_users_own_may_stand_in_the_name(tmp_path: Path) -> None:
     path = write(tmp_path / "robot.hdf5", 5, 2, environment="Pendulum-v1")
     dataset = load_dataset(str(path))
     assert (dataset.label, dataset.environment) == ("robot.hdf5", "Pendulum-v1")
+    assert load_dataset("~/robot.hdf5").sha256 == dataset.sha256  # the test's home folder is tmp_path
 
 
 def test_a_file_that_claims_a_collected_name_without_its_provenance_is_unverified(tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ def roll_out(env: MujocoEnv, policy: BehaviorPolicy, transitions: int, seed: int
 
 def write_recording(record: Recording, path: Path, provenance: dict[str, Any]) -> None:
     """Write a D4RL-format HDF5 file, atomically, with ``provenance`` as its attributes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with h5py.File(part, "w") as file:
@@ -131,7 +130,7 @@ def collect(
         The path of the file.
 
     Raises:
-        InputError: if the name is unknown, a number is out of range, or the file is there already.
+        InputError: if the name is unknown, a number is out of range, or the file is there already or cannot be made.
     """
     if name not in COLLECTED_DATASETS:
         raise InputError(f"{name!r} cannot be collected: choose one of {', '.join(COLLECTED_DATASETS)}.")
@@ -140,6 +139,10 @@ def collect(
     path = path or collected_path(name, transitions, seed, dynamics)
     if path.exists() and not overwrite:
         raise InputError(f"{path} is there already: give --overwrite to replace it, or another --output.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error}): give another --output.") from error
     robot, quality = name.split("-")[:2]
     env = make_environment(name, dynamics).unwrapped
     assert isinstance(env, MujocoEnv)

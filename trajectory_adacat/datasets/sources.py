@@ -60,14 +60,15 @@ def load_dataset(name: str, path: str | Path | None = None) -> Dataset:
         InputError: if the name is unknown, a file is missing or damaged, holds NaN, infinity or wrong shapes, or a
             download fails.
     """
+    file = Path(path).expanduser() if path else None
     if name.startswith(MINARI_PREFIX):
-        return _load_minari(name, path)
+        return _load_minari(name, file)
     if name in OFFICIAL_DATASETS:
-        return _load_official(name, Path(path) if path else None)
+        return _load_official(name, file)
     if name in COLLECTED_DATASETS:
-        return _load_collected(name, Path(path) if path else None)
-    if path or name.endswith(HDF5_SUFFIXES):
-        return _load_own(name, Path(path or name))
+        return _load_collected(name, file)
+    if file or name.endswith(HDF5_SUFFIXES):
+        return _load_own(name, file or Path(name).expanduser())
     near = difflib.get_close_matches(name, OFFICIAL_DATASETS + COLLECTED_DATASETS, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else "Known are names such as hopper-medium-v2."
     raise InputError(f"Unknown dataset {name!r}. {hint} A file of your own is given by --dataset_path.")
@@ -78,7 +79,7 @@ def load_episodes(name: str, path: str | Path | None = None) -> list[Episode]:
     return load_dataset(name, path).episodes
 
 
-def _load_minari(name: str, path: str | Path | None) -> Dataset:
+def _load_minari(name: str, path: Path | None) -> Dataset:
     if path:
         raise InputError(
             f"{name} is not read from a file: give no --dataset_path; the variable MINARI_DATASETS_PATH points to the "
@@ -124,7 +125,7 @@ def _split(name: str, arrays: dict[str, np.ndarray], path: Path) -> list[Episode
     assert robot is not None
     if robot == "ant" and arrays["observations"].shape[1] == ANT_V2_OBSERVATION_SIZE:
         for key in {"observations", "next_observations"} & arrays.keys():
-            arrays[key] = arrays[key][:, : SIZES["ant"][0]]
+            arrays[key] = np.ascontiguousarray(arrays[key][:, : SIZES["ant"][0]])
     for key, size in zip(("observations", "actions"), SIZES[robot], strict=True):
         if arrays[key].shape[1] != size:
             raise InputError(f"{path}: {key} have {arrays[key].shape[1]} columns, but {name} has {size}.")
