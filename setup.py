@@ -62,8 +62,8 @@ setup(
         "minari": MINARI,
         "tensorboard": TENSORBOARD,
         "video": VIDEO,
-        # The legacy stack of the published datasets and scores; nothing here imports it. d4rl 1.1 itself has to be
-        # added with --no-deps, for its own requirements cannot be resolved any more (tests/fixtures/record_gym_v2.py says how).
+        # The legacy stack of the published datasets and scores, for those who have its MuJoCo 2.1.0 (how it was set up
+        # is said in tests/fixtures/record_gym_v2.py). Nothing here imports it.
         "d4rl": ["gym==0.23.1", "d4rl==1.1"],
         "test": TEST,
         "dev": TEST,
