@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 from scipy import stats
+from trajectory_adacat.scripts import collect as command
 
-import scripts.collect
 from trajectory_adacat.datasets import collected, load_dataset, sources
 from trajectory_adacat.datasets.collected import collect, collected_path
 from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
@@ -158,7 +158,7 @@ def test_an_interrupted_collection_leaves_nothing(tmp_path: Path, monkeypatch: p
 def test_the_command_writes_a_file_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "new" / "file.hdf5"
     arguments = ["--dataset", "hopper-random-collected", "--transitions", "100", "--seed", "1", "--output", str(path)]
-    scripts.collect.main(arguments)
+    command.main(arguments)
     said = capsys.readouterr().out
     assert str(path) in said
     assert "100 transitions" in said
@@ -170,7 +170,7 @@ def test_the_command_replaces_a_file_only_when_told(tmp_path: Path) -> None:
     path.write_text("precious")
     arguments = ["--dataset", "hopper-random-collected", "--transitions", "10", "--output", str(path)]
     with pytest.raises(InputError, match="--overwrite"):
-        scripts.collect.main(arguments)
+        command.main(arguments)
     assert path.read_text() == "precious"
-    scripts.collect.main([*arguments, "--overwrite"])
+    command.main([*arguments, "--overwrite"])
     assert len(contents(path)[0]["rewards"]) == 10
