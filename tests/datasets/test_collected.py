@@ -1,5 +1,7 @@
 """The embedded datasets: what is collected, by which policy, and how it is made on demand."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,12 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_is_collected(tm
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(InputError, match="--output"):
         collect("hopper-random-collected", 10**9, path=tmp_path / "file" / "data.hdf5")
+
+
+def test_reading_datasets_does_not_load_mujoco(tmp_path: Path) -> None:
+    code = "import sys, trajectory_adacat.datasets; print('mujoco' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_an_interrupted_collection_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,10 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h5py
 import numpy as np
-from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from tqdm import tqdm
 
 import trajectory_adacat
@@ -15,6 +14,9 @@ from trajectory_adacat.datasets.cache import cache_root
 from trajectory_adacat.datasets.policies import BehaviorPolicy, load_policy, policy_sha256
 from trajectory_adacat.environments import COLLECTED_DATASETS, Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
+
+if TYPE_CHECKING:  # whoever only reads datasets does not load MuJoCo
+    from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 MAX_EPISODE_STEPS = 1000
 DEFAULT_TRANSITIONS = 100_000
@@ -50,7 +52,7 @@ class Recording:
     )  # action_log_probs [N], qpos [N, q], qvel [N, v]: float64
 
     @classmethod
-    def empty(cls, size: int, env: MujocoEnv) -> "Recording":
+    def empty(cls, size: int, env: "MujocoEnv") -> "Recording":
         """Room for ``size`` transitions of ``env``."""
         (observation_size,), (action_size,) = env.observation_space.shape or (0,), env.action_space.shape or (0,)
         return cls(
@@ -68,7 +70,7 @@ class Recording:
         )
 
 
-def roll_out(env: MujocoEnv, policy: BehaviorPolicy, transitions: int, seed: int, description: str) -> Recording:
+def roll_out(env: "MujocoEnv", policy: BehaviorPolicy, transitions: int, seed: int, description: str) -> Recording:
     """Record ``transitions`` steps of ``policy``; episodes end by termination or after 1000 steps.
 
     The same seed gives the same recording. The last episode may end without a flag, as in D4RL's files.
@@ -144,8 +146,7 @@ def collect(
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error}): give another --output.") from error
     robot, quality = name.split("-")[:2]
-    env = make_environment(name, dynamics).unwrapped
-    assert isinstance(env, MujocoEnv)
+    env = cast("MujocoEnv", make_environment(name, dynamics).unwrapped)
     policy = load_policy(robot, quality, env.model.nu)
     record = roll_out(env, policy, transitions, seed, f"collecting {name}")
     env.close()
