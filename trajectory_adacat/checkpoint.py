@@ -64,7 +64,7 @@ def save_checkpoint(
         description: what else `Checkpoint.description` is to hold.
     """
     temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # what a killed process left
     temporary.mkdir(parents=True)
     tensors: dict[str, Mapping[str, Tensor]] = {
         "model.safetensors": model.state_dict(),
@@ -72,18 +72,22 @@ def save_checkpoint(
         "normalizer.safetensors": normalizer.state_dict(),
         "training.safetensors": training,
     }
-    for name, state in tensors.items():
-        save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary / name)
-    whole = {
-        "format": FORMAT,
-        "model": asdict(model.config),
-        **description,
-        "versions": library_versions(),
-        "git_revision": git_revision(),
-        "files": {name: file_hash(temporary / name) for name in tensors},
-    }
-    (temporary / DESCRIPTION).write_text(json.dumps(whole, indent=2) + "\n")
-    temporary.rename(folder)
+    try:
+        for name, state in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary / name)
+        whole = {
+            "format": FORMAT,
+            "model": asdict(model.config),
+            **description,
+            "versions": library_versions(),
+            "git_revision": git_revision(),
+            "files": {name: file_hash(temporary / name) for name in tensors},
+        }
+        (temporary / DESCRIPTION).write_text(json.dumps(whole, indent=2) + "\n")
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
@@ -97,10 +101,11 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     if not found:
         raise InputError(f"There is no checkpoint in {folder}: train first, or name another --gpt_loadpath.")
-    chosen = max(found) if step == "latest" else int(step)
-    if chosen not in found:
-        raise InputError(f"There is no checkpoint of step {chosen} in {folder}, only of {sorted(found)}.")
-    return found[chosen]
+    if step == "latest":
+        return found[max(found)]
+    if not str(step).isdecimal() or int(step) not in found:
+        raise InputError(f"There is no checkpoint of step {step!r} in {folder}, only of {sorted(found)} and 'latest'.")
+    return found[int(step)]
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def read_tensors(folder: Path, name: str, description: Mapping[str, Any]) -> dic
         if file_hash(path) != description["files"][name]:
             raise InputError(f"The checkpoint's file {path} is damaged (its hash is not the one written with it).")
         return load_file(path)
-    except (OSError, KeyError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(f"The checkpoint's file {path} cannot be read ({error!r}).") from error
 
 

@@ -23,6 +23,9 @@ def git_revision() -> str | None:
     """The commit of the clone that this code stands in, with "+" where files differ from it; None outside a clone."""
     folder = Path(__file__).parent
     try:
+        _git(
+            folder, "ls-files", "--error-unmatch", Path(__file__).name
+        )  # it may be installed below another project's clone
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -1,0 +1,235 @@
+"""Checkpoints: whole or absent, refused when damaged, and enough to rebuild the model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from trajectory_adacat import checkpoint
+from trajectory_adacat.checkpoint import (
+    checkpoint_name,
+    find_checkpoint,
+    load_model,
+    read_description,
+    read_tensors,
+    save_checkpoint,
+)
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.models.heads import quantile_edges
+
+FILES = ("model.safetensors", "ema.safetensors", "normalizer.safetensors", "training.safetensors")
+NORMALIZER = MinMaxNormalizer(torch.tensor([-1.0, 0.1, 3.0, 0.0]), torch.tensor([1.0, 0.3, 3.0, 7.0]))
+
+
+def make_gpt(seed: int, parameterization: Any = "adacat") -> GPT:
+    rows = torch.rand(100, 4, generator=torch.Generator().manual_seed(5)) ** 2
+    config = GPTConfig(1, 1, 2, 1, 1, 4, parameterization, n_bins=4)
+    model = GPT(config, quantile_edges(rows, 4) if parameterization == "quantile" else None)
+    for parameter in model.parameters():
+        parameter.data.normal_(generator=torch.Generator().manual_seed(seed))
+    return model.eval()
+
+
+def save(folder: Path, model: GPT | None = None, **description: Any) -> Path:
+    model = model or make_gpt(1)
+    ema = make_gpt(2, model.config.parameterization)
+    save_checkpoint(folder, model, ema, NORMALIZER, {"rng": torch.arange(3)}, {"step": 7, **description})
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def output(model: GPT) -> Tensor:
+    tokens = torch.rand(3, 7, generator=torch.Generator().manual_seed(0))
+    return model(tokens).icdf(torch.full((3, 7), 0.3)).detach()
+
+
+@pytest.mark.parametrize("parameterization", ["adacat", "uniform", "quantile"])
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_a_loaded_model_predicts_as_the_saved_one_did(tmp_path: Path, parameterization: str, use_ema: bool) -> None:
+    path = save(tmp_path / "step_1", make_gpt(1, parameterization))
+    loaded = load_model(path, use_ema)
+    assert torch.equal(output(loaded.model), output(make_gpt(2 if use_ema else 1, parameterization)))
+    assert not loaded.model.training
+
+
+def test_the_statistics_of_a_standardized_embedding_are_part_of_a_checkpoint(tmp_path: Path) -> None:
+    model = make_gpt(1)
+    model.embedding.set_statistics(torch.full((4,), 0.3), torch.full((4,), 0.2))  # type: ignore[operator]
+    assert not torch.equal(output(model), output(make_gpt(1)))
+    assert torch.equal(output(load_model(save(tmp_path / "step_1", model)).model), output(model))
+
+
+def test_the_normalizer_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    loaded = load_model(save(tmp_path / "step_1")).normalizer
+    assert torch.equal(loaded.low, NORMALIZER.low)
+    assert torch.equal(loaded.high, NORMALIZER.high)
+
+
+def test_the_description_says_what_it_was_told_and_what_it_was_made_with(tmp_path: Path) -> None:
+    description = load_model(save(tmp_path / "step_1", dataset={"name": "own"})).description
+    assert description["step"] == 7
+    assert description["dataset"] == {"name": "own"}
+    assert description["model"]["n_bins"] == 4
+    assert "torch" in description["versions"]
+    assert set(description["files"]) == set(FILES)
+
+
+def test_nothing_in_a_checkpoint_is_pickled(tmp_path: Path) -> None:
+    assert {Path(name).suffix for name in contents(save(tmp_path / "step_1"))} == {".safetensors", ".json"}
+
+
+def test_the_hash_names_the_weights_and_the_description(tmp_path: Path) -> None:
+    paths = [save(tmp_path / "a"), save(tmp_path / "b"), save(tmp_path / "c", make_gpt(3)), save(tmp_path / "d", x=1)]
+    hashes = [load_model(path).hash for path in paths]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+
+
+def test_the_training_state_is_read_by_name(tmp_path: Path) -> None:
+    path = save(tmp_path / "step_1")
+    state = read_tensors(path, "training.safetensors", read_description(path))
+    assert torch.equal(state["rng"], torch.arange(3))
+
+
+# -- atomic writing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_files", range(5))
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=repr)
+def test_a_failure_while_writing_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_files: int, error: BaseException
+) -> None:
+    """After any number of written files; the last failure is when the folder is put in its place."""
+    written = 0
+
+    def fail_later(write: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any) -> Any:
+            nonlocal written
+            if written == n_files:
+                raise error
+            written += 1
+            return write(*arguments)
+
+        return wrapped
+
+    monkeypatch.setattr(checkpoint, "save_file", fail_later(checkpoint.save_file))
+    monkeypatch.setattr(Path, "rename", fail_later(Path.rename))
+    with pytest.raises(type(error)):
+        save(tmp_path / "run" / "step_1")
+    assert list((tmp_path / "run").iterdir()) == []
+    monkeypatch.undo()
+    load_model(save(tmp_path / "run" / "step_1"))
+
+
+def test_what_a_killed_process_left_is_neither_found_nor_in_the_way(tmp_path: Path) -> None:
+    kept = save(tmp_path / checkpoint_name(3))
+    left = tmp_path / f".{checkpoint_name(6)}.writing"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    assert find_checkpoint(tmp_path) == kept
+    load_model(save(tmp_path / checkpoint_name(6)))
+    assert not left.exists()
+
+
+# -- finding -------------------------------------------------------------------------------------------------
+
+
+def test_the_latest_checkpoint_is_that_of_the_highest_step(tmp_path: Path) -> None:
+    for step in (9, 100_000_000, 10):
+        save(tmp_path / checkpoint_name(step))
+    assert find_checkpoint(tmp_path) == tmp_path / checkpoint_name(100_000_000)
+    assert find_checkpoint(tmp_path, 9) == find_checkpoint(tmp_path, "9") == tmp_path / checkpoint_name(9)
+    assert find_checkpoint(tmp_path / checkpoint_name(10)) == tmp_path / checkpoint_name(10)
+
+
+@pytest.mark.parametrize("step", ["5", "last", "-1", "1.5", ""])
+def test_a_step_without_a_checkpoint_is_refused_and_the_steps_there_are_named(tmp_path: Path, step: str) -> None:
+    save(tmp_path / checkpoint_name(9))
+    with pytest.raises(InputError, match=r"\[9\]"):
+        find_checkpoint(tmp_path, step)
+
+
+def test_a_folder_without_checkpoints_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "step_later").mkdir()
+    with pytest.raises(InputError, match=str(tmp_path)):
+        find_checkpoint(tmp_path)
+    with pytest.raises(InputError, match="nowhere"):
+        load_model(tmp_path / "nowhere")
+
+
+# -- damage --------------------------------------------------------------------------------------------------
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, empty, Path.unlink])
+@pytest.mark.parametrize("name", ["model.safetensors", "normalizer.safetensors"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], None], name: str) -> None:
+    path = save(tmp_path / "step_1")
+    damage(path / name)
+    before = contents(path)
+    with pytest.raises(InputError, match=name):
+        load_model(path)
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, empty, Path.unlink])
+def test_a_damaged_average_matters_where_it_is_used(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    path = save(tmp_path / "step_1")
+    damage(path / "ema.safetensors")
+    load_model(path)
+    with pytest.raises(InputError, match=r"ema\.safetensors"):
+        load_model(path, use_ema=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '{"step": 7}', '{"format": 1}', '{"format": 1, "files": 2}']
+)
+def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
+    path = save(tmp_path / "step_1")
+    (path / "checkpoint.json").write_text(text)
+    with pytest.raises(InputError, match="step_1"):
+        load_model(path)
+
+
+def change(path: Path, **changes: Any) -> None:
+    file = path / "checkpoint.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_another_format_is_refused_by_number(tmp_path: Path) -> None:
+    path = save(tmp_path / "step_1")
+    change(path, format=99)
+    with pytest.raises(InputError, match="99"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"observation_size": 2}, {"n_layer": 2}, {"n_bins": 9}, {"n_embd": 0}, {"form": 1}, {"n_head": "two"}]
+)
+def test_weights_that_do_not_fit_the_form_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = save(tmp_path / "step_1")
+    change(path, model={**read_description(path)["model"], **changes})
+    with pytest.raises(InputError):
+        load_model(path)
