@@ -24,7 +24,7 @@ class MetricsLogger:
         kept = [line for line in read_metrics(folder) if line["step"] <= step] if path.exists() else []
         path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
-        self._board = _tensorboard_writer(folder)
+        self._board = _tensorboard_writer(folder, step)
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes the metrics of one step."""
@@ -47,13 +47,14 @@ class MetricsLogger:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The logged lines of a training run."""
-    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    """The logged lines of a training run, without a last one that a crash cut short."""
+    lines = (folder / METRICS).read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _tensorboard_writer(folder: Path) -> Any | None:
+def _tensorboard_writer(folder: Path, step: int) -> Any | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -1,0 +1,104 @@
+"""The learning rate by tokens, and what weight decay acts on."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trajectory_adacat.training.optimizer import ScheduleEnd, rate_multiplier
+from trajectory_adacat.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def test_the_rate_rises_linearly_to_the_end_of_the_warm_up() -> None:
+    assert [rate_multiplier(n, 100, 1000, "hold") for n in (0, 25, 50, 100)] == [0, 0.25, 0.5, 1.0]
+
+
+def test_the_rate_falls_by_a_cosine_to_a_tenth() -> None:
+    assert rate_multiplier(550, 100, 1000, "hold") == pytest.approx(0.5)
+    assert rate_multiplier(325, 100, 1000, "hold") == pytest.approx(0.5 + math.sqrt(0.125))
+    assert rate_multiplier(950, 100, 1000, "hold") == 0.1
+    assert rate_multiplier(1000, 100, 1000, "hold") == 0.1
+
+
+@settings(deadline=None)
+@given(beyond=st.integers(1000, 10_000_000))
+def test_held_the_rate_stays_at_a_tenth(beyond: int) -> None:
+    assert rate_multiplier(beyond, 100, 1000, "hold") == 0.1
+
+
+def test_the_rate_rises_again_as_far_beyond_the_end_as_it_fell_before() -> None:
+    assert rate_multiplier(1050, 100, 1000, "rise") == 0.1
+    assert rate_multiplier(1450, 100, 1000, "rise") == pytest.approx(0.5)
+    assert rate_multiplier(1900, 100, 1000, "rise") == pytest.approx(1.0)
+
+
+ends: st.SearchStrategy[ScheduleEnd] = st.sampled_from(["hold", "rise"])
+
+
+@settings(deadline=None)
+@given(n=st.integers(0, 10_000), warmup=st.floats(0, 1000), final=st.floats(0, 5000), end=ends)
+def test_the_rate_is_never_negative_and_never_above_its_top(
+    n: int, warmup: float, final: float, end: ScheduleEnd
+) -> None:
+    assert 0.0 <= rate_multiplier(n, warmup, final, end) <= 1.0
+
+
+@settings(deadline=None)
+@given(n=st.integers(100, 999))
+def test_the_rate_never_rises_between_warm_up_and_end(n: int) -> None:
+    assert rate_multiplier(n, 100, 1000, "hold") >= rate_multiplier(n + 1, 100, 1000, "hold")
+
+
+# -- weight decay --------------------------------------------------------------------------------------------
+
+
+def after_one_step(
+    make_trainer: MakeTrainer, folder: Path, **settings: Any
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights before and after a step."""
+    trainer = make_trainer(folder, n_steps=1, lr_decay=False, **settings)
+    before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+    trainer.train()
+    return before, {name: parameter.detach() for name, parameter in trainer.model.named_parameters()}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("parameterization", ["adacat", "uniform"])
+def test_weight_decay_acts_on_the_matrices_alone(
+    make_trainer: MakeTrainer, tmp_path: Path, optimizer: str, parameterization: str
+) -> None:
+    """A step with decay differs from one without by rate * decay * weight, where there is decay."""
+    rates = {"learning_rate": 0.01, "muon_learning_rate": 0.01}
+    common = {"optimizer": optimizer, "form": {"parameterization": parameterization}, **rates}
+    before, without = after_one_step(make_trainer, tmp_path / "a", weight_decay=0.0, **common)
+    _, with_decay = after_one_step(make_trainer, tmp_path / "b", weight_decay=1.0, **common)
+    decayed = {name for name in before if not torch.equal(with_decay[name], without[name])}
+    matrices = {f"blocks.0.{layer}.weight" for layer in ("attention.qkv", "attention.project", "expand", "contract")}
+    assert decayed == {"head.weight", *matrices}
+    for name in decayed:
+        torch.testing.assert_close(without[name] - with_decay[name], 0.01 * before[name], atol=1e-6, rtol=1e-4)
+
+
+def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    """Each has a learning rate of its own."""
+    common = {"optimizer": "muon", "weight_decay": 0.0}
+    before, after = after_one_step(make_trainer, tmp_path / "a", learning_rate=1e-3, muon_learning_rate=1e-30, **common)
+    unmoved = {name for name in before if torch.equal(before[name], after[name])}
+    assert unmoved == {
+        f"blocks.0.{layer}.weight" for layer in ("attention.qkv", "attention.project", "expand", "contract")
+    }
+
+
+def test_muon_differs_from_adamw(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    _, muon = after_one_step(make_trainer, tmp_path / "a", optimizer="muon")
+    _, adamw = after_one_step(make_trainer, tmp_path / "b", optimizer="adamw")
+    assert not torch.equal(muon["blocks.0.expand.weight"], adamw["blocks.0.expand.weight"])
+    assert torch.equal(muon["head.weight"], adamw["head.weight"])
