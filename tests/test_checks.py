@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import pytest
 
-from trajectory_adacat.checks import fits, suggest, type_name
+from trajectory_adacat.checks import check_positive, fits, suggest, type_name
+from trajectory_adacat.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,17 @@ def test_the_nearest_name_is_suggested() -> None:
 
 def test_types_are_named_as_they_are_written() -> None:
     assert [type_name(kind) for kind in (int, int | None, list[int])] == ["int", "int | None", "list[int]"]
+
+
+class Flags:
+    count = 3
+    width = 0
+    most: int | None = None
+    least = -2
+
+
+@pytest.mark.parametrize("name", ["width", "least"])
+def test_a_flag_below_one_is_refused_by_name(name: str) -> None:
+    check_positive(Flags(), "count", "most")
+    with pytest.raises(InputError, match=f"--{name} must be at least 1, got {getattr(Flags, name)}"):
+        check_positive(Flags(), "count", name)

@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.scores": set(),
     "evaluation.statistics": set(),
     "density": {"models", "training", *GROUND},
+    "computing": set(),
     "configuration": set(),
     "console": {"configuration"},
     "config": set(),

@@ -7,12 +7,26 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from trajectory_adacat.errors import InputError
+
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A clause that names the nearest of ``known``, or them all when none is near."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+
+
+def check_positive(arguments: object, *names: str) -> None:
+    """Checks flags that must be at least 1, or None.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1, got {value}.")
 
 
 def optional_inner(annotation: Any) -> Any | None:

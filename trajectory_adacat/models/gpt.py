@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -315,7 +316,7 @@ class GPT(nn.Module):
         some = stored.to(self.device) if len(stored) < len(positions) else None
         new = NewTokens(shared, own, some, mask, self.positions.rotation(positions))
         x = self._embed(tokens, positions)
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(cast(Sequence[Block], self.blocks)):
             x = block.decode(x, layer, new)
         own.advance(len(stored))
         return self.norm(x[..., -1, :])

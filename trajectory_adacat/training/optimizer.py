@@ -26,7 +26,9 @@ def make_optimizers(
     Weight decay is for the matrices of linear maps alone, not for embeddings, positions, biases and norms. Muon is
     scaled to the size of AdamW's updates (``match_rms_adamw``). Each group remembers its highest rate as ``top_lr``.
     """
-    by_muon, decayed, free = [], [], []
+    by_muon: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if kind == "muon" and name.startswith("blocks.") and parameter.ndim == 2:
             by_muon.append(parameter)
@@ -35,8 +37,8 @@ def make_optimizers(
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     optimizers: list[Optimizer] = [AdamW(groups, lr=learning_rate, betas=betas, fused=True)]
     if by_muon:
-        decay = {"weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw"}
-        optimizers.append(Muon(by_muon, lr=muon_learning_rate, **decay))
+        muon = Muon(by_muon, lr=muon_learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        optimizers.append(muon)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["top_lr"] = group["lr"]
     return optimizers
@@ -50,7 +52,7 @@ def set_rate(optimizers: list[Optimizer], multiplier: float) -> None:
 
 def optimizer_state(optimizers: list[Optimizer], model: nn.Module) -> dict[str, torch.Tensor]:
     """All state of the optimizers as ``{"<parameter>/<key>": tensor}``."""
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
         for optimizer in optimizers:
             state |= {f"{name}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}

@@ -1,10 +1,11 @@
 """The training loop: batches, optimizer steps, evaluation, logging, checkpoints and bit-exact resumption."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ from trajectory_adacat.training.optimizer import (
 )
 
 N_EVALUATION_WINDOWS = 512
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,20 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         positive = ("n_steps", "batch_size", "learning_rate", "muon_learning_rate", "grad_norm_clip", "log_freq")
         for name in (*positive, "n_saves"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} must be above 0, got {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be finite and above 0, got {getattr(self, name)}.")
         for name in ("beta1", "beta2", "ema_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        for name in ("weight_decay", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must not be negative, got {getattr(self, name)}.")
+        for name in ("weight_decay", "warmup_epochs", "final_epochs"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"{name} must be finite and not negative, got {value}.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {self.seed}.")
+        for name, known in (("optimizer", OptimizerKind), ("lr_schedule_end", ScheduleEnd)):
+            if getattr(self, name) not in get_args(known):
+                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}.")
 
     def saved_steps(self) -> set[int]:
         """The steps after which a checkpoint is written."""
@@ -138,14 +146,21 @@ class Trainer:
         torch.manual_seed(config.seed)
 
     def train(self) -> None:
-        """Runs the steps that remain, logging to the folder's ``metrics.jsonl`` and saving checkpoints."""
+        """Runs the steps that remain, logging to the folder's ``metrics.jsonl`` and saving checkpoints.
+
+        Raises:
+            InputError: if the loss or its gradient is found not to be finite; it is neither logged nor saved.
+        """
         saved_steps = self.config.saved_steps()
         with MetricsLogger(self.folder, self.step) as logger, self._progress() as progress:
             started, first = time.perf_counter(), self.step
             for batch in self._batches():
                 metrics = self._train_step(batch)
                 progress.update()
-                if self.step % self.config.log_freq == 0 or self.step == self.config.n_steps:
+                is_logged = self.step % self.config.log_freq == 0 or self.step == self.config.n_steps
+                if is_logged or self.step in saved_steps:
+                    self._check_finite(metrics)
+                if is_logged:
                     metrics |= self._evaluate(batch)
                     metrics["seconds_per_step"] = (time.perf_counter() - started) / (self.step - first)
                     logger.log(self.step, metrics)
@@ -153,18 +168,30 @@ class Trainer:
                 if self.step in saved_steps:
                     self.save()
 
+    @property
+    def averaged(self) -> GPT:
+        """The model with the moving average of the weights."""
+        return cast(GPT, self.average.module)
+
     def save(self) -> None:
         """Writes a checkpoint of the current step."""
         description = {**self.description, "step": self.step}
         folder = self.folder / checkpoint_name(self.step)
-        save_checkpoint(folder, self.model, self.average.module, self.normalizer, self._training_state(), description)
+        save_checkpoint(folder, self.model, self.averaged, self.normalizer, self._training_state(), description)
 
     def load_state(
         self, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
     ) -> None:
-        """Takes up the training where a checkpoint of ``step`` left it; the steps that follow are the same bits."""
-        self.model.load_state_dict(weights)
-        self.average.module.load_state_dict(ema)
+        """Takes up the training where a checkpoint of ``step`` left it; the steps that follow are the same bits.
+
+        Raises:
+            InputError: if the weights are those of another model.
+        """
+        try:
+            self.model.load_state_dict(weights)
+            self.averaged.load_state_dict(ema)
+        except RuntimeError as error:
+            raise InputError(f"The checkpoint to --resume holds another model: {error}") from error
         self.average.n_averaged.copy_(state["n_averaged"])
         load_optimizer_state(self.optimizers, self.model, state)
         torch.set_rng_state(state["rng"])
@@ -201,6 +228,14 @@ class Trainer:
         self.step += 1
         return {"loss": loss.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
 
+    def _check_finite(self, metrics: dict[str, float | Tensor]) -> None:
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(metrics[name]):
+                raise InputError(
+                    f"The {name} is {float(metrics[name])} at step {self.step}: a lower --learning_rate may help. "
+                    "Earlier checkpoints are kept."
+                )
+
     def _set_rate(self) -> float:
         config = self.config
         tokens_per_window = self.training.length * self.model.spec.dimension - 1
@@ -220,7 +255,7 @@ class Trainer:
         if self.held_out is not None:
             held_out = list(evaluation_batches(self.held_out, self._batch_size))
             metrics |= _named("held_out", likelihoods(self.model, held_out))
-            metrics |= _named("held_out_ema", likelihoods(self.average.module, held_out))
+            metrics |= _named("held_out_ema", likelihoods(self.averaged, held_out))
         return metrics
 
     def _progress(self) -> tqdm:
