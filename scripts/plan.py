@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from tap import TapIgnore
 from tqdm import tqdm
 
 from trajectory_adacat.checkpoint import Checkpoint, find_checkpoint, load_model, read_description
+from trajectory_adacat.checks import check_positive
+from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.configuration import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
@@ -22,13 +23,17 @@ from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.provenance import git_revision, library_versions
 
+SAID_BY_TRAINING = {"dataset", "parameterization", "discount", "train_seed", "step"}
+
 
 class PlanArguments(OfflineParser):
     """Plan in the environment with a trained model, and write one JSON for each rollout."""
 
     section: TapIgnore[str] = "plan"
 
-    exp_name: str = "plans/{gpt_loadpath}"  # experiment name; {flag} stands for another flag's value
+    exp_name: str = (
+        "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} stands for another flag's value
+    )
     gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
     gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
     environment: str | None = None  # where to act; by default where the dataset was collected
@@ -83,6 +88,9 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Path]:
     first = PlanArguments().parse(argv)
     folder = checkpoint_folder(first)
     description = read_description(folder)
+    missing = SAID_BY_TRAINING - description.keys()
+    if missing:
+        raise InputError(f"The checkpoint {folder} does not say its {min(missing)}: train it with trajectory-adacat.")
     trained_on = description["dataset"]["name"]
     if trained_on != first.dataset:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {first.dataset}.")
@@ -122,7 +130,7 @@ def to_result(
         terminated=episode.terminated,
         truncated=episode.truncated,
         planner={**asdict(config), "max_episode_length": arguments.max_episode_length},
-        checkpoint={"hash": checkpoint.hash, "step": description["step"]},
+        checkpoint={"hash": checkpoint.hash, "step": description["step"], "training": description["training"]},
         environment=where,
         versions=library_versions(),
         git_revision=git_revision(),
@@ -135,10 +143,11 @@ def to_result(
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
     arguments, folder = parse(argv)
-    if arguments.n_rollouts < 1:
-        raise InputError(f"--n_rollouts must be at least 1, got {arguments.n_rollouts}.")
-    torch.set_num_threads(arguments.threads)
-    checkpoint = load_model(folder, arguments.use_ema, arguments.device)
+    check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq")
+    if arguments.seed < 0:
+        raise InputError(f"--seed must not be negative, got {arguments.seed}.")
+    use_threads(arguments.threads)
+    checkpoint = load_model(folder, arguments.use_ema, use_device(arguments.device))
     config = planner_config(arguments, checkpoint.description["discount"])
     planner = Planner(checkpoint.model, checkpoint.normalizer, config)
     name = arguments.environment or checkpoint.description["dataset"]["environment"]

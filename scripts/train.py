@@ -1,5 +1,6 @@
 """Trains a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,16 +12,32 @@ import torch
 from tap import TapIgnore
 
 from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_description, read_tensors
+from trajectory_adacat.checks import check_positive
+from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.configuration import OfflineParser, run_command
 from trajectory_adacat.datasets import Dataset, load_dataset
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories, split_episodes
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.embeddings import ScalarEmbedding
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads import quantile_edges
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.training.trainer import Trainer, TrainerConfig
 from trajectory_adacat.transition import TransitionSpec
+
+# Flags that a resumed run need not repeat: they name places, say how much is shown, or how long to train.
+FREE_TO_CHANGE = {
+    *("dataset_path", "config", "preset", "logbase", "exp_name", "suffix", "device", "threads", "verbose"),
+    *("n_steps", "n_epochs_ref", "n_saves", "log_freq", "resume", "overwrite"),
+}
+
+
+# Flags that do not define the method: runs that differ in these alone are runs of one method.
+WITHOUT_EFFECT = {
+    *("seed", "exp_name", "suffix", "logbase", "device", "threads", "verbose", "resume", "overwrite"),
+    *("dataset_path", "config", "preset", "n_saves", "log_freq"),
+}
 
 
 class TrainArguments(OfflineParser):
@@ -80,21 +97,41 @@ def pick(kind: type, arguments: TrainArguments, **others: Any) -> Any:
     return kind(**{**values, **others})
 
 
-def make_model(arguments: TrainArguments, spec: TransitionSpec, tokens: torch.Tensor) -> GPT:
-    """The model, with the statistics that it takes from the training tokens ``[n, D]``."""
-    is_adacat = arguments.parameterization == "adacat"
-    config = pick(
+def model_config(arguments: TrainArguments, spec: TransitionSpec) -> GPTConfig:
+    """The model's form, by the flags and the data's sizes."""
+    return pick(
         GPTConfig,
         arguments,
         observation_size=spec.observation_size,
         action_size=spec.action_size,
         n_transitions=arguments.subsampled_sequence_length,
-        n_bins=arguments.n_bins if is_adacat else arguments.N,
+        n_bins=arguments.n_bins if arguments.parameterization == "adacat" else arguments.N,
     )
+
+
+def check_flags(arguments: TrainArguments) -> None:
+    """Checks what can be checked before any data is collected, fetched or read.
+
+    Raises:
+        InputError: for a value out of range, or flags that exclude each other.
+    """
+    check_positive(arguments, "n_bins", "N", "subsampled_sequence_length", "step", "n_steps")
+    if not 0 < arguments.n_epochs_ref < math.inf:
+        raise InputError(f"--n_epochs_ref must be finite and above 0, got {arguments.n_epochs_ref}.")
+    if arguments.resume and arguments.overwrite:
+        raise InputError("--resume goes on from the checkpoints that --overwrite would delete: give one of them.")
+    model_config(arguments, TransitionSpec(1, 1))
+    pick(LossConfig, arguments)
+    pick(TrainerConfig, arguments, n_steps=1)
+
+
+def make_model(arguments: TrainArguments, spec: TransitionSpec, tokens: torch.Tensor) -> GPT:
+    """The model, with the statistics that it takes from the training tokens ``[n, D]``."""
+    config = model_config(arguments, spec)
     torch.manual_seed(arguments.seed)
     edges = quantile_edges(tokens, arguments.N) if arguments.parameterization == "quantile" else None
     model = GPT(config, edges)
-    if is_adacat and arguments.standardize:
+    if arguments.standardize and isinstance(model.embedding, ScalarEmbedding):
         model.embedding.set_statistics(tokens.mean(0), tokens.std(0))
     return model.to(arguments.device)
 
@@ -122,35 +159,42 @@ def describe(arguments: TrainArguments, dataset: Dataset) -> dict[str, Any]:
             "environment": dataset.environment,
             "mean_return": float(np.mean(returns)),
         },
-        "arguments": arguments.arguments(),
+        "training": {name: value for name, value in arguments.arguments().items() if name not in WITHOUT_EFFECT},
     }
 
 
-def prepare_folder(arguments: TrainArguments) -> Path | None:
-    """The checkpoint to go on from, if any; nothing that exists is overwritten unless asked to.
+def old_checkpoints(arguments: TrainArguments) -> list[Path]:
+    """The checkpoints that the experiment's folder holds already.
 
     Raises:
-        InputError: if there are checkpoints and neither --resume nor --overwrite is given.
+        InputError: if there are any and neither --resume nor --overwrite is given.
     """
     folder = arguments.savepath
-    checkpoints = [path for path in folder.glob("step_*") if NAME.fullmatch(path.name)]
-    if arguments.resume:
-        return find_checkpoint(folder)
-    if checkpoints and not arguments.overwrite:
+    found = [path for path in folder.glob("step_*") if NAME.fullmatch(path.name)]
+    if found and not (arguments.resume or arguments.overwrite):
         raise InputError(
             f"{folder} holds checkpoints: go on from them with --resume, replace them with --overwrite, or choose "
             "another --exp_name."
         )
-    for path in checkpoints:
-        shutil.rmtree(path)
-    return None
+    return found
 
 
 def resume(trainer: Trainer, checkpoint: Path) -> None:
-    """Loads a checkpoint's whole state into the trainer."""
+    """Loads a checkpoint's whole state into the trainer.
+
+    Raises:
+        InputError: if it is damaged, or was trained on other data or with other settings.
+    """
     description = read_description(checkpoint)
-    if description["dataset"]["sha256"] != trainer.description["dataset"]["sha256"]:
+    now = trainer.description
+    if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
+    for name, value in description["arguments"].items():
+        if name not in FREE_TO_CHANGE and now["arguments"].get(name, value) != value:
+            raise InputError(
+                f"{checkpoint} was trained with --{name} {value}, not {now['arguments'][name]}: --resume goes on with "
+                "the same settings. For others choose another --exp_name."
+            )
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
     trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))
 
@@ -158,8 +202,11 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains and leaves checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``."""
     arguments = TrainArguments().parse(argv)
-    torch.set_num_threads(arguments.threads)
-    checkpoint = prepare_folder(arguments)
+    check_flags(arguments)
+    use_threads(arguments.threads)
+    device = use_device(arguments.device)
+    old = old_checkpoints(arguments)
+    checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None
     dataset = load_dataset(arguments.dataset, arguments.dataset_path)
     spec = TransitionSpec(dataset.episodes[0].observations.shape[1], dataset.episodes[0].actions.shape[1])
     parts = split_episodes(dataset.episodes, arguments.holdout_fraction, arguments.seed)
@@ -167,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Trajectories.from_episodes(part, arguments.discount, arguments.termination_penalty) for part in parts if part
     ]
     normalizer = MinMaxNormalizer.fit(flat[0].transitions)
-    length, step, device = arguments.subsampled_sequence_length, arguments.step, arguments.device
+    length, step = arguments.subsampled_sequence_length, arguments.step
     windows = [SequenceDataset(part, normalizer, spec, length, step, device) for part in flat]
     config = pick(TrainerConfig, arguments, n_steps=n_steps(arguments, len(windows[0])))
     model = make_model(arguments, spec, windows[0].tokens)
@@ -184,6 +231,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if checkpoint is not None:
         resume(trainer, checkpoint)
+    elif arguments.overwrite:
+        for path in old:  # not before all that could be refused has been accepted
+            shutil.rmtree(path)
     arguments.savepath.mkdir(parents=True, exist_ok=True)
     arguments.save_arguments(arguments.savepath / "arguments.json")
     if arguments.verbose:

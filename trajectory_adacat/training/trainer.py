@@ -229,10 +229,12 @@ class Trainer:
         return {"loss": loss.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
 
     def _check_finite(self, metrics: dict[str, float | Tensor]) -> None:
-        for name in ("loss", "gradient_norm"):
-            if not math.isfinite(metrics[name]):
+        norm = torch.nn.utils.get_total_norm(self.model.parameters()).detach()
+        found = {"loss": metrics["loss"], "gradient's norm": metrics["gradient_norm"], "weights' norm": norm}
+        for name, value in found.items():
+            if not math.isfinite(value):
                 raise InputError(
-                    f"The {name} is {float(metrics[name])} at step {self.step}: a lower --learning_rate may help. "
+                    f"The {name} is {float(value)} at step {self.step}: a lower --learning_rate may help. "
                     "Earlier checkpoints are kept."
                 )
 

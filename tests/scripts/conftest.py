@@ -1,0 +1,91 @@
+"""Tiny datasets and trainings for the commands."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from trajectory_adacat.scripts import train
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder and a cache of the test's own."""
+    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def write_dataset(tmp_path: Path) -> Write:
+    """Writes a D4RL-format file of episodes of the given lengths, each ended by a terminal."""
+
+    def write(
+        *lengths: int, sizes: tuple[int, int] = (3, 2), seed: int = 0, constant: bool = False, name: str = "own.hdf5"
+    ) -> Path:
+        generator = np.random.default_rng(seed)
+        rows = sum(lengths)
+        arrays = {
+            "observations": generator.normal(size=(rows, sizes[0])).astype(np.float32),
+            "actions": generator.uniform(-1, 1, (rows, sizes[1])).astype(np.float32),
+            "rewards": generator.normal(size=rows).astype(np.float32),
+            "terminals": np.isin(np.arange(rows), np.cumsum(lengths) - 1),
+        }
+        if constant:
+            arrays["observations"][:, 1] = 0.7
+            arrays["actions"][:, 0] = -0.25
+            arrays["rewards"][:] = 1.0
+        path = tmp_path / name
+        with h5py.File(path, "w") as file:
+            for key, array in arrays.items():
+                file[key] = array
+        return path
+
+    return write
+
+
+TINY = {
+    "--n_layer": "1",
+    "--n_head": "1",
+    "--n_embd": "4",
+    "--n_bins": "4",
+    "--N": "5",
+    "--subsampled_sequence_length": "3",
+    "--batch_size": "8",
+    "--n_steps": "6",
+    "--n_saves": "2",
+    "--log_freq": "1",
+    "--holdout_fraction": "0.25",
+    "--verbose": "false",
+}
+
+
+@pytest.fixture
+def tiny() -> Callable[..., list[str]]:
+    """Flags of a tiny training; keywords change or add some, None removes one."""
+
+    def flags(path: Path, dataset: str = "own", **changes: object) -> list[str]:
+        merged: dict[str, str | None] = {**TINY, "--dataset": dataset, "--dataset_path": str(path)}
+        merged |= {f"--{name}": value if value is None else str(value) for name, value in changes.items()}
+        return [text for name, value in merged.items() if value is not None for text in (name, value)]
+
+    return flags
+
+
+@pytest.fixture
+def run_train(tiny: Callable[..., list[str]], home: Path) -> Callable[..., Path]:
+    """Trains with the tiny flags, and returns the experiment's folder."""
+
+    def run(path: Path, dataset: str = "own", **changes: object) -> Path:
+        train.main(tiny(path, dataset, **changes))
+        return (
+            home / "logs" / dataset / str(changes.get("exp_name", f"gpt/{changes.get('parameterization', 'adacat')}_0"))
+        )
+
+    return run

@@ -1,0 +1,340 @@
+"""The training command: what it leaves, how it goes on, and what it refuses while the disk stays as it was."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.scripts import train
+from trajectory_adacat.training.logger import read_metrics
+
+Write = Callable[..., Path]
+Flags = Callable[..., list[str]]
+RunTrain = Callable[..., Path]
+STATE = ("model.safetensors", "ema.safetensors", "normalizer.safetensors", "training.safetensors")
+PARAMETERIZATIONS = ["adacat", "uniform", "quantile"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def state(folder: Path, step: int) -> dict[str, bytes]:
+    return {name: (find_checkpoint(folder, step) / name).read_bytes() for name in STATE}
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+def test_a_training_leaves_checkpoints_metrics_and_its_settings(
+    write_dataset: Write, run_train: RunTrain, parameterization: str
+) -> None:
+    folder = run_train(write_dataset(9, 8, 7, 6), parameterization=parameterization, holdout_fraction=0.25)
+    assert sorted(path.name for path in folder.glob("step_*")) == ["step_00000003", "step_00000006"]
+    lines = read_metrics(folder)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for kind in ("train", "held_out", "held_out_ema"):
+        for group in ("observation", "action", "reward", "value", "all"):
+            assert np.isfinite(lines[-1][f"{kind}/{group}"])
+    saved = json.loads((folder / "arguments.json").read_text())
+    assert saved["n_steps"] == 6
+    assert saved["parameterization"] == parameterization
+
+
+def test_a_checkpoint_says_all_that_planning_needs(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    loaded = load_model(run_train(path, discount=0.9, seed=3, exp_name="run"))
+    path.unlink()
+    description = loaded.description
+    assert description["dataset"]["name"] == "own"
+    assert len(description["dataset"]["sha256"]) == 64
+    assert description["dataset"]["verified"] is False
+    assert (description["discount"], description["train_seed"], description["step"]) == (0.9, 3, 6)
+    assert description["arguments"]["batch_size"] == 8
+    assert loaded.normalizer.low.shape == (7,)
+
+
+def test_the_mean_return_is_of_the_environments_rewards(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    with h5py.File(path) as file:
+        total = float(np.sum(file["rewards"][()], dtype=np.float64))
+    description = load_model(run_train(path, termination_penalty=-100)).description
+    assert description["dataset"]["mean_return"] == pytest.approx(total / 4)
+
+
+def test_bounds_are_taken_after_penalty_and_values_from_the_training_episodes(
+    write_dataset: Write, run_train: RunTrain
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    reward, value = 5, 6
+    bounds = load_model(run_train(path, termination_penalty=-100, discount=0.5, holdout_fraction=0)).normalizer
+    assert float(bounds.low[reward]) == -100
+    assert float(bounds.low[value]) < -90
+    free = load_model(run_train(path, termination_penalty="none", exp_name="free", holdout_fraction=0)).normalizer
+    assert float(free.low[reward]) > -100
+    parts = load_model(run_train(path, termination_penalty="none", exp_name="parts", holdout_fraction=0.7)).normalizer
+    assert bool((parts.low >= free.low).all())
+    assert bool((parts.low > free.low).any())
+
+
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
+@pytest.mark.parametrize("standardize", [False, True])
+def test_constant_dimensions_work(
+    write_dataset: Write, run_train: RunTrain, parameterization: str, standardize: bool
+) -> None:
+    path = write_dataset(9, 8, 7, 6, constant=True)
+    folder = run_train(path, parameterization=parameterization, standardize=standardize, termination_penalty="none")
+    assert all(np.isfinite(value) for value in read_metrics(folder)[-1].values())
+
+
+def test_standardized_inputs_change_the_model_and_not_the_bounds(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    plain, standardized = (
+        load_model(run_train(path, standardize=value, exp_name=f"run_{value}")) for value in (False, True)
+    )
+    means = [loaded.model.state_dict()["embedding.mean"].tolist() for loaded in (plain, standardized)]
+    assert means[0] == [0.0] * 7
+    assert all(0.2 < mean < 0.8 for mean in means[1][:3])
+    assert standardized.normalizer.low.tolist() == plain.normalizer.low.tolist()
+
+
+def test_short_episodes_and_clamped_values_are_told(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_train(write_dataset(1, 9, 1, 8, 7, 6), verbose="true", n_steps=1, holdout_fraction=0.5)
+    said = capsys.readouterr().out
+    assert "skipped 2 episodes shorter than two steps" in said
+    assert "held-out values outside the training data's bounds" in said
+
+
+def test_the_number_of_epochs_follows_the_datasets_size(write_dataset: Write, run_train: RunTrain) -> None:
+    """26 windows are visited 140 / 26 times, which is 5 whole epochs of 3 batches of 8."""
+    path = write_dataset(9, 8, 7, 6)
+    folder = run_train(path, n_steps=None, n_epochs_ref=1.4e-4, holdout_fraction=0, preset="table4", n_saves=1)
+    assert read_description(find_checkpoint(folder))["step"] == 5 * 3
+
+
+# -- going on ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"attn_pdrop": 0.2, "resid_pdrop": 0.2, "embd_pdrop": 0.2}], ids=str)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_training_is_the_same_bits(
+    write_dataset: Write, run_train: RunTrain, changes: dict[str, Any], optimizer: str
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    folder = run_train(path, optimizer=optimizer, **changes)
+    whole, metrics = state(folder, 6), read_metrics(folder)
+    shutil.rmtree(folder / "step_00000006")
+    run_train(path, optimizer=optimizer, resume="true", **changes)
+    assert state(folder, 6) == whole
+    assert state(folder, 6) != state(folder, 3)
+    for again, once in zip(read_metrics(folder), metrics, strict=True):
+        assert {**again, "seconds_per_step": 0} == {**once, "seconds_per_step": 0}
+
+
+def test_a_training_may_be_prolonged(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    folder = run_train(path)
+    first = state(folder, 6)
+    run_train(path, resume="true", n_steps=8, n_saves=1)
+    assert sorted(p.name for p in folder.glob("step_*")) == ["step_00000003", "step_00000006", "step_00000008"]
+    assert state(folder, 6) == first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 4},
+        {"seed": 1, "exp_name": "gpt/adacat_0"},
+        {"learning_rate": 0.1},
+        {"n_embd": 8},
+        {"discount": 0.5},
+    ],
+    ids=str,
+)
+def test_a_training_is_not_resumed_with_other_settings(
+    write_dataset: Write, run_train: RunTrain, home: Path, changes: dict[str, Any]
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    run_train(path)
+    before = contents(home)
+    with pytest.raises(InputError, match=f"--{next(iter(changes))} "):
+        run_train(path, resume="true", n_steps=9, **changes)
+    assert contents(home) == before
+
+
+def test_a_training_is_not_resumed_on_other_data(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
+    run_train(write_dataset(9, 8, 7, 6))
+    before = contents(home)
+    with pytest.raises(InputError, match="other data"):
+        run_train(write_dataset(9, 8, 7, 6, seed=1), resume="true")
+    assert contents(home) == before
+
+
+def test_there_must_be_a_checkpoint_to_resume(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint"):
+        run_train(write_dataset(9, 8, 7, 6), resume="true")
+    assert contents(home) == {}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "training.safetensors", "checkpoint.json"])
+def test_a_damaged_checkpoint_is_not_resumed(write_dataset: Write, run_train: RunTrain, home: Path, name: str) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    damaged = find_checkpoint(run_train(path)) / name
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    before = contents(home)
+    with pytest.raises(InputError, match=name):
+        run_train(path, resume="true", n_steps=9)
+    assert contents(home) == before
+
+
+def test_checkpoints_are_neither_overwritten_nor_mixed_unless_told(
+    write_dataset: Write, run_train: RunTrain, home: Path
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    folder = run_train(path)
+    before = contents(home)
+    with pytest.raises(InputError, match=r"--resume.*--overwrite"):
+        run_train(path, n_steps=4)
+    assert contents(home) == before
+    run_train(path, n_steps=4, overwrite="true")
+    assert sorted(p.name for p in folder.glob("step_*")) == ["step_00000002", "step_00000004"]
+    assert [line["step"] for line in read_metrics(folder)] == [1, 2, 3, 4]
+
+
+def test_both_flags_exclude_each_other(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    run_train(path)
+    before = contents(home)
+    with pytest.raises(InputError, match="--resume"):
+        run_train(path, resume="true", overwrite="true")
+    assert contents(home) == before
+
+
+# -- bad input -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 0},
+        {"batch_size": -4},
+        {"batch_size": 0, "n_steps": None, "n_epochs_ref": 1},
+        {"n_steps": 0},
+        {"n_steps": -1},
+        {"n_epochs_ref": 0},
+        {"n_epochs_ref": -5, "n_steps": None},
+        {"n_epochs_ref": "nan", "n_steps": None},
+        {"n_layer": 0},
+        {"n_head": -1},
+        {"n_embd": 0},
+        {"n_bins": 0},
+        {"N": 0, "parameterization": "uniform"},
+        {"N": -3, "parameterization": "quantile"},
+        {"subsampled_sequence_length": 0},
+        {"step": 0},
+        {"threads": 0},
+        {"n_saves": 0},
+        {"log_freq": -1},
+        {"seed": -1},
+        {"learning_rate": "nan"},
+        {"learning_rate": 0},
+        {"smooth_coeff": -0.1},
+        {"attn_pdrop": 1.0},
+        {"ema_decay": 1.0},
+        {"discount": 1.5},
+        {"discount": 0},
+        {"holdout_fraction": 1.0},
+        {"holdout_fraction": -0.1},
+        {"termination_penalty": "nan"},
+        {"parameterization": "gaussian"},
+        {"embedding": "one_hot"},
+        {"optimizer": "sgd"},
+        {"smooth_type": "triangle"},
+        {"lr_schedule_end": "fall"},
+        {"device": "gpu"},
+        {"learning_rat": 1},
+        {"batch_size": 2.5},
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_refused_by_its_flag_and_nothing_is_deleted(
+    write_dataset: Write, run_train: RunTrain, home: Path, changes: dict[str, Any]
+) -> None:
+    """Not even what the run was told to overwrite."""
+    path = write_dataset(9, 8, 7, 6)
+    kept = home / "logs" / "own" / "run" / "step_00000001"
+    kept.mkdir(parents=True)
+    (kept / "checkpoint.json").write_text("precious")
+    with pytest.raises(InputError, match=next(iter(changes))):
+        run_train(path, exp_name="run", overwrite="true", **changes)
+    assert contents(home) == {"logs/own/run/step_00000001/checkpoint.json": b"precious"}
+
+
+def damage_none(path: Path) -> None:
+    path.unlink()
+
+
+def damage_text(path: Path) -> None:
+    path.write_text("not a dataset")
+
+
+def damage_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def damage_key(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["rewards"]
+
+
+def damage_nan(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["actions"][3, 0] = np.nan
+
+
+def damage_short(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["terminals"][:] = True
+
+
+@pytest.mark.parametrize("damage", [damage_none, damage_text, damage_half, damage_key, damage_nan, damage_short])
+def test_a_bad_dataset_is_refused_and_nothing_is_deleted(
+    write_dataset: Write, run_train: RunTrain, home: Path, damage: Callable[[Path], None]
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    run_train(path)
+    damage(path)
+    before = contents(home)
+    with pytest.raises(InputError):
+        run_train(path, overwrite="true")
+    assert contents(home) == before
+
+
+def test_an_unknown_dataset_is_refused_with_the_nearest_name(home: Path) -> None:
+    with pytest.raises(InputError, match="hopper-medium-v2"):
+        train.main(["--dataset", "hoper-medium-v2"])
+    assert contents(home) == {}
+
+
+def test_a_single_episode_needs_no_held_out_part(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(12)
+    with pytest.raises(InputError, match="--holdout_fraction 0"):
+        run_train(path)
+    assert not [name for name in read_metrics(run_train(path, holdout_fraction=0))[0] if name.startswith("held_out")]
+
+
+def test_a_diverging_training_ends_with_an_error_and_keeps_what_was_saved(
+    write_dataset: Write, run_train: RunTrain, home: Path
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    with pytest.raises(InputError, match="--learning_rate"):
+        run_train(path, learning_rate=1e38, optimizer="adamw", lr_decay="false", n_saves=6)
+    for folder in (home / "logs" / "own" / "gpt" / "adacat_0").glob("step_*"):
+        assert all(p.isfinite().all() for p in load_model(folder).model.parameters())
