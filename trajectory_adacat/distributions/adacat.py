@@ -91,7 +91,7 @@ class AdaCat(PiecewiseConstant):
         Returns:
             The joint batch shape, in the precision of the parameters.
         """
-        if not isinstance(kernel, SmoothingKernel) or kernel.requires_grad:
+        if not isinstance(kernel, SmoothingKernel) or kernel.requires_grad or not kernel.lies_within(0.0, 1.0):
             return super().smoothed_log_prob(kernel)
         shape = torch.broadcast_shapes(self.batch_shape, kernel.batch_shape)
         new = self if shape == self.batch_shape else self.expand(shape)

@@ -21,6 +21,8 @@ class SmoothingKernel(Distribution):
     """
 
     has_rsample = True
+    low: Tensor
+    high: Tensor
     _names: ClassVar[tuple[str, ...]]  # the parameters, in the order of the constructor
 
     def _map(self, change: Callable[[Tensor], Tensor], into: Self | None = None) -> Self:
@@ -36,14 +38,18 @@ class SmoothingKernel(Distribution):
         new = self._get_checked_instance(type(self), _instance)
         return self._map(lambda parameter: parameter.expand(torch.Size(batch_shape)), into=new)
 
-    def columns(self, rows: slice) -> Self:
-        """The kernels of these rows of the flattened batch, as one column ``[r, 1]``."""
-        return self._map(lambda parameter: parameter.reshape(-1, 1)[rows])
+    def rows(self, rows: slice | Tensor) -> Self:
+        """The kernels at these places of the flattened batch, ``[r]``."""
+        return self._map(lambda parameter: parameter.reshape(-1)[rows])
 
     @property
     def requires_grad(self) -> bool:
         """Whether any parameter asks for a gradient."""
         return any(getattr(self, name).requires_grad for name in self._names)
+
+    def lies_within(self, low: float, high: float) -> bool:
+        """Whether every kernel is truncated to a part of ``[low, high]``."""
+        return bool(((self.low >= low) & (self.high <= high)).all())
 
     @property
     def interval(self) -> tuple[Tensor, Tensor]:
@@ -158,8 +164,8 @@ class TruncatedNormal(SmoothingKernel):
         "loc": constraints.real,
         "scale": constraints.positive,
     }
-    # Beyond the points where the density has fallen by exp(-40) lies less mass than float64 resolves.
-    _FALL = 40.0
+    # Beyond the points where the density has fallen by exp(-34) lies less mass than float64 resolves.
+    _FALL = 34.0
     _QUADRATURE_POINTS = 96
 
     def __init__(

@@ -1,0 +1,189 @@
+"""Time, memory and error of the smoothed training loss: this package, a dense evaluation, and the package ``adacat``.
+
+    python benchmarks/distributions.py
+
+prints a Markdown table. Each method runs forward and backward in a process of its own, on float32 parameters of AdaCat
+for a training batch of [256, 159] tokens ([32, 159] for k = 1000) with logits of standard deviation 2. Time is that of one processor core: the
+median of repeated runs, and the least of those of several processes, which take turns between the methods. Peak memory
+is what the process grew by over the parameters, their gradient included. The error is the largest deviation of the
+values from Equation 8 evaluated in float64 by other code.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from tqdm import tqdm
+
+from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.distributions import AdaCat, PiecewiseConstant, TruncatedNormal, TruncatedUniform
+
+TOKENS = 159  # of a training sequence: 10 transitions of 16 dimensions, less one
+BATCH_SIZES = {50: 256, 100: 256, 1000: 32}
+SMOOTHING = 1e-3  # the full width of the uniform kernel, and the scale of the normal one
+CHECKED_ROWS = 2000  # rows whose values are compared with the reference
+# A process that has trained for a while holds enough freed memory to draw from; a fresh one would pay the kernel for each
+# page of each large tensor. So the C library is told to keep what was freed, for every method alike.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+KERNELS: dict[str, Callable[..., Distribution]] = {"uniform": TruncatedUniform, "normal": TruncatedNormal}
+
+
+class Parser(CommandParser):
+    """Compare the smoothed loss of this package with a dense evaluation and with the package adacat."""
+
+    bins: tuple[int, ...] = tuple(BATCH_SIZES)  # numbers of bins, each of 50, 100 and 1000
+    repeats: int = 5  # timed runs in each process
+    rounds: int = 3  # processes for each method, in turn
+    output: Path | None = None  # JSON file for the figures
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds of a forward and backward pass, peak MiB, and the largest error of the values."""
+
+    seconds: float
+    peak_mib: float
+    error: float
+
+
+def ours(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
+    """This package."""
+    smoothing = KERNELS[kernel](targets, SMOOTHING, validate_args=False)
+    return AdaCat.from_params(params, validate_args=False).smoothed_log_prob(smoothing)
+
+
+def dense(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
+    """Equation 8 over all bins, in the precision of the parameters, by automatic differentiation."""
+    width_logits, mass_logits = params.chunk(2, dim=-1)
+    edges = torch.nn.functional.pad(width_logits.softmax(dim=-1).cumsum(dim=-1), (1, 0))
+    targets = targets.unsqueeze(-1)
+    if kernel == "uniform":
+        start, end = (targets - SMOOTHING / 2).clamp(min=0), (targets + SMOOTHING / 2).clamp(max=1)
+        shares = ((edges - start) / (end - start)).clamp(0, 1).diff(dim=-1)
+    else:
+        mass = torch.special.ndtr((edges - targets) / SMOOTHING)
+        shares = mass.diff(dim=-1) / (mass[..., -1:] - mass[..., :1])
+    return (shares * (mass_logits.log_softmax(dim=-1) - width_logits.log_softmax(dim=-1))).sum(dim=-1)
+
+
+def dense_exact(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
+    """Equation 8 over all bins in float64, which is as exact as this package is."""
+    return dense(params.double(), targets.double(), kernel).to(params.dtype)
+
+
+def adacat_package(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
+    """The package ``adacat``, whose only kernel is the normal one."""
+    from adacat.torch import Adacat  # an optional dependency, for comparison alone
+
+    return Adacat(params, validate_args=False).log_prob(targets, smooth_coeff=SMOOTHING)
+
+
+METHODS: dict[str, tuple[Callable[[Tensor, Tensor, str], Tensor], str]] = {
+    "trajectory_adacat, uniform kernel": (ours, "uniform"),
+    "dense in float32, uniform kernel": (dense, "uniform"),
+    "dense in float64, uniform kernel": (dense_exact, "uniform"),
+    "trajectory_adacat, normal kernel": (ours, "normal"),
+    "dense in float32, normal kernel": (dense, "normal"),
+    "dense in float64, normal kernel": (dense_exact, "normal"),
+    "adacat 0.4.2, normal kernel": (adacat_package, "normal"),
+}
+
+
+def make_batch(batch_size: int, bins: int) -> tuple[Tensor, Tensor]:
+    """Random parameters ``[b, t, 2k]`` and targets ``[b, t]``, the same for every method."""
+    generator = torch.Generator().manual_seed(0)
+    params = torch.randn(batch_size, TOKENS, 2 * bins, generator=generator).mul_(2).requires_grad_()
+    return params, torch.rand(batch_size, TOKENS, generator=generator)
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def largest_error(values: Tensor, params: Tensor, targets: Tensor, kernel: str) -> float:
+    """From Equation 8 over all bins in float64."""
+    rows = params.detach().flatten(0, -2)[:CHECKED_ROWS].double()
+    smoothing = KERNELS[kernel](targets.flatten()[:CHECKED_ROWS].double(), SMOOTHING)
+    reference = PiecewiseConstant.smoothed_log_prob(AdaCat.from_params(rows), smoothing)
+    return float((values.detach().flatten()[:CHECKED_ROWS].double() - reference).abs().max())
+
+
+def measure(method: str, bins: int, repeats: int) -> Measurement:
+    """Run one method in this process."""
+    torch.set_num_threads(1)
+    evaluate, kernel = METHODS[method]
+    small_params, small_targets = make_batch(1, 10)
+    evaluate(small_params, small_targets, kernel).mean().backward()  # loads what is loaded on first use
+    params, targets = make_batch(BATCH_SIZES[bins], bins)
+    before = peak_mib()
+    seconds = []
+    for _ in range(repeats):
+        params.grad = None
+        start = time.process_time()
+        values = evaluate(params, targets, kernel)
+        values.mean().backward()
+        seconds.append(time.process_time() - start)
+    peak = peak_mib() - before
+    return Measurement(statistics.median(seconds), peak, largest_error(values, params, targets, kernel))
+
+
+def measure_apart(method: str, bins: int, repeats: int) -> Measurement:
+    """Run one method in a process of its own, so that its peak memory is its own."""
+    os.environ.update(KEEP_FREED_MEMORY)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, (method, bins, repeats))
+
+
+def compare(bins: Sequence[int], repeats: int, rounds: int) -> list[dict[str, Any]]:
+    """All methods for all numbers of bins; the rounds take turns, so that a busy machine is busy for all."""
+    results = []
+    with tqdm(total=len(bins) * rounds * len(METHODS), desc="measuring") as progress:
+        for count in bins:
+            runs: dict[str, list[Measurement]] = {method: [] for method in METHODS}
+            for _ in range(rounds):
+                for method, measurements in runs.items():
+                    measurements.append(measure_apart(method, count, repeats))
+                    progress.update()
+            for method, measurements in runs.items():
+                best = Measurement(
+                    seconds=min(run.seconds for run in measurements),
+                    peak_mib=statistics.median(run.peak_mib for run in measurements),
+                    error=max(run.error for run in measurements),
+                )
+                results.append({"bins": count, "method": method, **asdict(best)})
+    return results
+
+
+def to_markdown(results: Sequence[dict[str, Any]]) -> str:
+    """A table with one row for each method and number of bins."""
+    lines = ["| k | method | time (ms) | peak memory (MiB) | largest error |", "|---:|---|---:|---:|---:|"]
+    for row in results:
+        figures = f"{1000 * row['seconds']:.0f} | {row['peak_mib']:.0f} | {row['error']:.0e}"
+        lines.append(f"| {row['bins']} | {row['method']} | {figures} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    args = Parser().parse(argv)
+    results = compare(args.bins, args.repeats, args.rounds)
+    print(to_markdown(results))
+    if args.output is not None:
+        args.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main)
