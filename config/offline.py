@@ -15,6 +15,7 @@ BASE = {
         "n_head": 4,
         "n_embd": 32,  # per head
         "embedding": "shared",
+        "positions": "learned",
         "standardize": False,
         "embd_pdrop": 0.1,
         "attn_pdrop": 0.1,
@@ -72,10 +73,10 @@ BASE = {
         "max_context_transitions": 5,
         "prefix_context": True,
         "window": "cropped",
-        "n_rollouts": 3,
+        "n_rollouts": 3,  # one seed each
         "vis_freq": 50,
         "max_episode_length": 1000,
-        "exp_name": "plans/{gpt_loadpath}",
+        "exp_name": "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}",
     },
 }
 
@@ -85,9 +86,53 @@ PAPER_PLANNING = {
     "plan:uniform": {"cdf_act": 0.6, "sampling": "midpoint"},
     "plan:quantile": {"cdf_act": 0.6, "sampling": "midpoint"},
 }
+# Trajectory Transformer's values for the sets that the paper leaves out.
+MEDIUM_REPLAY = {"train": {"n_epochs_ref": 80.0}}
+HORIZON_5 = {"plan": {"horizon": 5}}
+ANT = {"train": {"batch_size": 128}, **HORIZON_5}
+ANCESTOR_DATASETS = {
+    "halfcheetah-medium-replay": {**MEDIUM_REPLAY, **HORIZON_5},
+    "halfcheetah-medium-expert": HORIZON_5,
+    "hopper-medium-replay": MEDIUM_REPLAY,
+    "walker2d-medium-replay": MEDIUM_REPLAY,
+    "walker2d-medium-expert": HORIZON_5,
+    "ant-medium": ANT,
+    "ant-medium-replay": {"train": {**MEDIUM_REPLAY["train"], **ANT["train"]}, **HORIZON_5},
+    "ant-medium-expert": ANT,
+    "ant-random": ANT,
+}
 HALFCHEETAH_MEDIUM = {"plan": {"horizon": 5, "beam_width": 32}, "plan:adacat": {"use_ema": True}}
 HOPPER_MEDIUM = {"plan:adacat": {"drop_act": 0.0}}
 WALKER2D_MEDIUM = {"plan:adacat": {"use_ema": True}}
+
+# Not the paper's: what learns fastest in minutes on a CPU.
+SMALL_MODEL = {
+    "n_layer": 3,
+    "n_head": 4,
+    "n_embd": 16,
+    "embedding": "per_dimension",
+    "standardize": True,
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
+    "resid_pdrop": 0.0,
+    "subsampled_sequence_length": 5,
+    "batch_size": 64,
+    "optimizer": "muon",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.01,
+    "warmup_epochs": 0.1,
+    "final_epochs": None,  # the cosine ends with the training
+}
+SMALL_PLANNING = {
+    "plan": {
+        "horizon": 3,
+        "beam_width": 32,
+        "use_ema": True,
+        "max_context_transitions": 2,
+        "window": "full",
+    },
+    **PAPER_PLANNING,
+}
 
 PRESETS = {
     # The paper's words.
@@ -95,13 +140,10 @@ PRESETS = {
         "train": {"smooth_coeff": 0.001, "n_epochs_ref": 50.0, "lr_schedule_end": "hold"},
         **PAPER_PLANNING,
         "datasets": {
+            **ANCESTOR_DATASETS,
             "halfcheetah-medium": HALFCHEETAH_MEDIUM,
             "hopper-medium": HOPPER_MEDIUM,
             "walker2d-medium": WALKER2D_MEDIUM,
-            "halfcheetah-medium-replay": {"train": {"n_epochs_ref": 80.0}},
-            "hopper-medium-replay": {"train": {"n_epochs_ref": 80.0}},
-            "walker2d-medium-replay": {"train": {"n_epochs_ref": 80.0}},
-            "ant-medium-replay": {"train": {"n_epochs_ref": 80.0}},
         },
     },
     # The released code: twice the width, four times the epochs, a cosine that rises again.
@@ -109,58 +151,21 @@ PRESETS = {
         "train": {"smooth_coeff": 0.002, "n_epochs_ref": 200.0, "lr_schedule_end": "rise"},
         **PAPER_PLANNING,
         "datasets": {
+            **ANCESTOR_DATASETS,
             "halfcheetah-medium": HALFCHEETAH_MEDIUM,
             "hopper-medium": HOPPER_MEDIUM,
             "walker2d-medium": WALKER2D_MEDIUM,
         },
     },
-    # What learns fastest on a CPU.
+    # What learns fastest on a CPU: some 30 minutes on one core.
     "cpu": {
-        "train": {
-            "n_layer": 3,
-            "n_head": 4,
-            "n_embd": 16,
-            "embedding": "per_dimension",
-            "standardize": True,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "resid_pdrop": 0.0,
-            "batch_size": 64,
-            "optimizer": "muon",
-            "learning_rate": 2e-3,
-            "weight_decay": 0.01,
-            "n_steps": 4000,
-            "warmup_epochs": 0.1,
-            "final_epochs": None,  # the cosine ends with the training
-        },
-        "plan": {"horizon": 3, "beam_width": 16, "use_ema": True},
-        "plan:adacat": {"drop_act": 0.6},
-        "plan:uniform": {"cdf_act": 0.6, "sampling": "midpoint"},
-        "plan:quantile": {"cdf_act": 0.6, "sampling": "midpoint"},
-        "datasets": {},
+        "train": {**SMALL_MODEL, "n_steps": 10_000, "n_saves": 5},
+        **SMALL_PLANNING,
     },
     # Smaller still: minutes in all.
     "demo": {
-        "train": {
-            "n_layer": 3,
-            "n_head": 4,
-            "n_embd": 16,
-            "embedding": "per_dimension",
-            "standardize": True,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "resid_pdrop": 0.0,
-            "batch_size": 64,
-            "optimizer": "muon",
-            "learning_rate": 2e-3,
-            "weight_decay": 0.01,
-            "n_steps": 1000,
-            "warmup_epochs": 0.1,
-            "final_epochs": None,  # the cosine ends with the training
-        },
-        "plan": {"horizon": 3, "beam_width": 8, "use_ema": True},
-        "plan:adacat": {"drop_act": 0.6},
-        "datasets": {},
+        "train": {**SMALL_MODEL, "n_steps": 1500, "n_saves": 1, "log_freq": 250},
+        **SMALL_PLANNING,
     },
 }
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 from tap import TapIgnore
-from trajectory_adacat.plotting import plot, table
-from trajectory_adacat.scripts import plan, train
 
 from trajectory_adacat.configuration import OfflineParser, run_command
 from trajectory_adacat.environments import environment_info, make_environment
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.plotting import plot, table
 from trajectory_adacat.provenance import git_revision, library_versions
+from trajectory_adacat.scripts import plan, train
 
 
 class DemoArguments(OfflineParser):

@@ -31,9 +31,7 @@ class PlanArguments(OfflineParser):
 
     section: TapIgnore[str] = "plan"
 
-    exp_name: str = (
-        "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} stands for another flag's value
-    )
+    exp_name: str = "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} is filled in
     gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
     gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
     environment: str | None = None  # where to act; by default where the dataset was collected

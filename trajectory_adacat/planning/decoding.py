@@ -83,7 +83,7 @@ class CachedDecoder:
         self._n_expand = 1
         self._pending = False  # whether the model has yet to see the last token
         self._shared = model.new_cache(context.shape[0], 1, context.shape[1])
-        self._beams = model.new_cache(context.shape[0], 1, 0)
+        self._beams = model.new_cache(context.shape[0], 0, 0)  # until the first selection
         self._candidates: KVCache | None = None  # while rows are candidates
         self._hidden = model.decode(context[:, None], 0, [], self._shared)  # [G, R, E], at the last token
 
