@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tap import Positional
-from trajectory_adacat.plotting.summary import Row, columns_of, gather, load_published, names_of
-from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
 
 from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import Summary
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, load_published, names_of
+from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

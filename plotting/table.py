@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from tap import Positional
+
+from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.evaluation.statistics import RESAMPLES, Summary
 from trajectory_adacat.plotting.formats import TextTable, latex, markdown, text
 from trajectory_adacat.plotting.summary import (
     UNVERIFIED_DYNAMICS,
@@ -21,11 +26,6 @@ from trajectory_adacat.plotting.summary import (
     names_of,
     overall,
 )
-
-from trajectory_adacat.configuration import CommandParser, run_command
-from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import load_results
-from trajectory_adacat.evaluation.statistics import RESAMPLES, Summary
 
 Published = Literal["paper", "all", "none"]
 CSV_HEADER = (

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 from scipy import stats
-from trajectory_adacat.scripts import collect as command
 
 from trajectory_adacat.datasets import collected, load_dataset, sources
 from trajectory_adacat.datasets.collected import collect, collected_path
 from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.scripts import collect as command
 
 ROBOT_SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}
 

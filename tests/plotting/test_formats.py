@@ -1,6 +1,7 @@
 """The three renderings of one table."""
 
 import pytest
+
 from trajectory_adacat.plotting.formats import TextTable, latex, markdown, text
 
 TABLE = TextTable(

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from matplotlib.container import BarContainer
-from trajectory_adacat.plotting.plot import Statistic, bar_figure, main
-from trajectory_adacat.plotting.summary import Row, load_published
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import summarize
+from trajectory_adacat.plotting.plot import Statistic, bar_figure, main
+from trajectory_adacat.plotting.summary import Row, load_published
 
 PUBLISHED = {score.method: score for score in load_published(["paper"]) if score.dataset == "hopper-medium-v2"}
 HOPPER = Row(

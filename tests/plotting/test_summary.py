@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trajectory_adacat.plotting.summary import PUBLISHED, Row, columns_of, gather, load_published, overall
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.plotting.summary import PUBLISHED, Row, columns_of, gather, load_published, overall
 
 BASE = RolloutResult(
     dataset="hopper-medium-v2",

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trajectory_adacat.plotting.table import main, tabulate
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.plotting.table import main, tabulate
 
 RETURNS = {"adacat": [2000.0, 2100.0, 2200.0, 2300.0], "uniform": [1500.0, 1500.0, 1500.0, 1500.0]}
 
