@@ -26,18 +26,12 @@ from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.training.trainer import Trainer, TrainerConfig
 from trajectory_adacat.transition import TransitionSpec
 
-# Flags that a resumed run need not repeat: they name places, say how much is shown, or how long to train.
-FREE_TO_CHANGE = {
-    *("dataset_path", "config", "preset", "logbase", "exp_name", "suffix", "device", "threads", "verbose"),
-    *("n_steps", "n_epochs_ref", "n_saves", "log_freq", "resume", "overwrite"),
-}
-
-
 # Flags that do not define the method: runs that differ in these alone are runs of one method.
 WITHOUT_EFFECT = {
     *("seed", "exp_name", "suffix", "logbase", "device", "threads", "verbose", "resume", "overwrite"),
     *("dataset_path", "config", "preset", "n_saves", "log_freq"),
 }
+HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may be longer than it was meant to be
 
 
 class TrainArguments(OfflineParser):
@@ -189,11 +183,12 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     now = trainer.description
     if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    for name, value in description["arguments"].items():
-        if name not in FREE_TO_CHANGE and now["arguments"].get(name, value) != value:
+    before, asked = ({**d["training"], "seed": d["train_seed"]} for d in (description, now))
+    for name, value in asked.items():
+        if name not in HOW_LONG and before.get(name, value) != value:
             raise InputError(
-                f"{checkpoint} was trained with --{name} {value}, not {now['arguments'][name]}: --resume goes on with "
-                "the same settings. For others choose another --exp_name."
+                f"{checkpoint} was trained with --{name} {before[name]}, not {value}: --resume goes on with the same "
+                "settings. For others choose another --exp_name."
             )
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
     trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))

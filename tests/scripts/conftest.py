@@ -22,32 +22,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
+def write_file(
+    path: Path, lengths: tuple[int, ...], sizes: tuple[int, int] = (3, 2), seed: int = 0, constant: bool = False
+) -> Path:
+    """Writes a D4RL-format file of episodes of the given lengths, each ended by a terminal."""
+    generator = np.random.default_rng(seed)
+    rows = sum(lengths)
+    arrays = {
+        "observations": generator.normal(size=(rows, sizes[0])).astype(np.float32),
+        "actions": generator.uniform(-1, 1, (rows, sizes[1])).astype(np.float32),
+        "rewards": generator.normal(size=rows).astype(np.float32),
+        "terminals": np.isin(np.arange(rows), np.cumsum(lengths) - 1),
+    }
+    if constant:
+        arrays["observations"][:, 1] = 0.7
+        arrays["actions"][:, 0] = -0.25
+        arrays["rewards"][:] = 1.0
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            file[key] = array
+    return path
+
+
 @pytest.fixture
 def write_dataset(tmp_path: Path) -> Write:
-    """Writes a D4RL-format file of episodes of the given lengths, each ended by a terminal."""
-
-    def write(
-        *lengths: int, sizes: tuple[int, int] = (3, 2), seed: int = 0, constant: bool = False, name: str = "own.hdf5"
-    ) -> Path:
-        generator = np.random.default_rng(seed)
-        rows = sum(lengths)
-        arrays = {
-            "observations": generator.normal(size=(rows, sizes[0])).astype(np.float32),
-            "actions": generator.uniform(-1, 1, (rows, sizes[1])).astype(np.float32),
-            "rewards": generator.normal(size=rows).astype(np.float32),
-            "terminals": np.isin(np.arange(rows), np.cumsum(lengths) - 1),
-        }
-        if constant:
-            arrays["observations"][:, 1] = 0.7
-            arrays["actions"][:, 0] = -0.25
-            arrays["rewards"][:] = 1.0
-        path = tmp_path / name
-        with h5py.File(path, "w") as file:
-            for key, array in arrays.items():
-                file[key] = array
-        return path
-
-    return write
+    """`write_file` into a place of the test's own."""
+    return lambda *lengths, **options: write_file(tmp_path / "own.hdf5", lengths, **options)
 
 
 TINY = {
@@ -66,24 +66,29 @@ TINY = {
 }
 
 
-@pytest.fixture
-def tiny() -> Callable[..., list[str]]:
+def tiny_flags(path: Path, dataset: str = "own", **changes: object) -> list[str]:
     """Flags of a tiny training; keywords change or add some, None removes one."""
+    merged: dict[str, str | None] = {**TINY, "--dataset": dataset, "--dataset_path": str(path)}
+    merged |= {f"--{name}": value if value is None else str(value) for name, value in changes.items()}
+    return [text for name, value in merged.items() if value is not None for text in (name, value)]
 
-    def flags(path: Path, dataset: str = "own", **changes: object) -> list[str]:
-        merged: dict[str, str | None] = {**TINY, "--dataset": dataset, "--dataset_path": str(path)}
-        merged |= {f"--{name}": value if value is None else str(value) for name, value in changes.items()}
-        return [text for name, value in merged.items() if value is not None for text in (name, value)]
 
-    return flags
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny training's logs, for tests to copy; its dataset is gone."""
+    work = tmp_path_factory.mktemp("trained")
+    path = write_file(work / "own.hdf5", (9, 8, 7, 6))
+    train.main([*tiny_flags(path, discount=0.9), "--logbase", str(work / "logs")])
+    path.unlink()
+    return work / "logs"
 
 
 @pytest.fixture
-def run_train(tiny: Callable[..., list[str]], home: Path) -> Callable[..., Path]:
+def run_train(home: Path) -> Callable[..., Path]:
     """Trains with the tiny flags, and returns the experiment's folder."""
 
     def run(path: Path, dataset: str = "own", **changes: object) -> Path:
-        train.main(tiny(path, dataset, **changes))
+        train.main(tiny_flags(path, dataset, **changes))
         return (
             home / "logs" / dataset / str(changes.get("exp_name", f"gpt/{changes.get('parameterization', 'adacat')}_0"))
         )

@@ -16,7 +16,6 @@ from trajectory_adacat.scripts import train
 from trajectory_adacat.training.logger import read_metrics
 
 Write = Callable[..., Path]
-Flags = Callable[..., list[str]]
 RunTrain = Callable[..., Path]
 STATE = ("model.safetensors", "ema.safetensors", "normalizer.safetensors", "training.safetensors")
 PARAMETERIZATIONS = ["adacat", "uniform", "quantile"]
@@ -55,7 +54,7 @@ def test_a_checkpoint_says_all_that_planning_needs(write_dataset: Write, run_tra
     assert len(description["dataset"]["sha256"]) == 64
     assert description["dataset"]["verified"] is False
     assert (description["discount"], description["train_seed"], description["step"]) == (0.9, 3, 6)
-    assert description["arguments"]["batch_size"] == 8
+    assert description["training"]["batch_size"] == 8
     assert loaded.normalizer.low.shape == (7,)
 
 

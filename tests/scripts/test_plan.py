@@ -1,0 +1,293 @@
+"""The planning command: what its results say, what it needs, and what it refuses while the disk stays as it was."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.scripts import plan
+
+Write = Callable[..., Path]
+RunTrain = Callable[..., Path]
+Plan = Callable[..., list[dict[str, Any]]]
+LINE = "TrajectoryAdacatTests/Line-v0"
+STUBBY = "TrajectoryAdacatTests/Stubby-v0"
+
+
+class Line(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Three numbers pushed by two; ends as soon as the first one is beyond a bound."""
+
+    def __init__(self, bound: float = 1e9) -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self._bound = bound
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self._place = self.np_random.normal(size=self.observation_space.shape)
+        return self._place, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        self._place = 0.9 * self._place
+        self._place[:2] += action
+        return self._place, float(self._place[0]), bool(abs(self._place[0]) > self._bound), False, {}
+
+
+@pytest.fixture(autouse=True)
+def environments() -> Iterator[None]:
+    gymnasium.register(LINE, entry_point=lambda **_: Line(), max_episode_steps=6)
+    gymnasium.register(STUBBY, entry_point=lambda **_: Line(bound=0.0), max_episode_steps=6)
+    yield
+    for name in (LINE, STUBBY):
+        del gymnasium.registry[name]
+
+
+def flags(**changes: Any) -> list[str]:
+    merged = {
+        "dataset": "own",
+        "environment": LINE,
+        "horizon": 2,
+        "beam_width": 2,
+        "max_context_transitions": 3,
+        "n_rollouts": 2,
+        "verbose": "false",
+        **changes,
+    }
+    return [text for name, value in merged.items() if value is not None for text in (f"--{name}", str(value))]
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("rollout_*.json"))]
+
+
+@pytest.fixture
+def run_plan(home: Path) -> Plan:
+    def run(**changes: Any) -> list[dict[str, Any]]:
+        plan.main(flags(**{"exp_name": "plans", **changes}))
+        dataset = str(changes.get("dataset", "own"))
+        return results(home / "logs" / dataset / str(changes.get("exp_name", "plans")))
+
+    return run
+
+
+@pytest.fixture
+def trained(trained_once: Path, home: Path) -> Path:
+    """A trained model's folder; its dataset is gone."""
+    shutil.copytree(trained_once, home / "logs")
+    return home / "logs" / "own" / "gpt" / "adacat_0"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_each_rollout_leaves_a_result_that_says_what_it_depends_on(trained: Path, run_plan: Plan) -> None:
+    found = run_plan(seed=5)
+    assert [result["rollout_seed"] for result in found] == [5, 6]
+    for result in found:
+        assert result["dataset"] == "own"
+        assert result["parameterization"] == "adacat"
+        assert result["train_seed"] == 0
+        assert result["normalized_score"] is None
+        assert (result["length"], result["terminated"], result["truncated"]) == (6, False, True)
+        assert result["checkpoint"]["hash"] == load_model(trained).hash
+        assert result["environment"]["environment"] == LINE
+        assert result["environment"]["dynamics"] == "native"
+        assert result["planner"]["search"]["horizon"] == 2
+        assert result["planner"]["search"]["discount"] == 0.9  # the one of the model's values
+        assert result["seconds_per_action"] > 0
+        assert result["data_status"] == "unverified"
+        assert {"torch", "mujoco", "gymnasium"} <= result["versions"].keys()
+        assert "git_revision" in result
+
+
+def test_results_can_be_read_back(trained: Path, run_plan: Plan, home: Path) -> None:
+    run_plan()
+    for path in (home / "logs" / "own" / "plans").glob("*.json"):
+        assert RolloutResult.load(path).checkpoint["step"] == 6
+
+
+def test_returns_are_those_of_the_environment_and_depend_on_the_seed(trained: Path, run_plan: Plan) -> None:
+    first, again, other = (run_plan(seed=seed, exp_name=name) for seed, name in ((0, "a"), (0, "b"), (7, "c")))
+    assert [result["return"] for result in first] == [result["return"] for result in again]
+    assert len({result["return"] for result in first + other}) == 4
+
+
+def test_an_episode_that_ends_is_terminated(trained: Path, run_plan: Plan) -> None:
+    for result in run_plan(environment=STUBBY):
+        assert (result["length"], result["terminated"], result["truncated"]) == (1, True, False)
+
+
+def test_an_episode_may_be_cut_earlier(trained: Path, run_plan: Plan) -> None:
+    for result in run_plan(max_episode_length=2):
+        assert (result["length"], result["terminated"], result["truncated"]) == (2, False, True)
+
+
+@pytest.mark.parametrize("parameterization", ["uniform", "quantile"])
+def test_the_baselines_plan_with_their_own_settings(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan, parameterization: str
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), parameterization=parameterization)
+    found = run_plan(gpt_loadpath=f"gpt/{parameterization}_0", preset="table4")[0]
+    assert found["parameterization"] == parameterization
+    assert found["planner"]["search"]["sampling"] == "midpoint"
+    assert found["planner"]["search"]["cdf_act"] == 0.6
+    assert found["planner"]["search"]["drop_act"] == 0.0
+
+
+def test_the_checkpoint_and_its_average_can_be_chosen(trained: Path, run_plan: Plan) -> None:
+    chosen: list[dict[str, Any]] = [
+        {},
+        {"use_ema": "true"},
+        {"gpt_epoch": 3},
+        {"gpt_epoch": 6},
+        {"gpt_loadpath": trained},
+        {"gpt_loadpath": trained / "step_00000003"},
+    ]
+    found = [run_plan(preset="table4", exp_name=f"plans_{i}", **changes)[0] for i, changes in enumerate(chosen)]
+    assert [result["checkpoint"]["step"] for result in found] == [6, 6, 3, 6, 6, 3]
+    assert len({result["checkpoint"]["hash"] for result in found}) == 2
+    assert found[0]["return"] == found[3]["return"] == found[4]["return"] != found[1]["return"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"plan_freq": 2},
+        {"prefix_context": "false"},
+        {"window": "full"},
+        {"percentile": "90"},
+        {"sampling": "mean"},
+        {"k_obs": "none", "cdf_obs": 0.5, "drop_obs": 0.5, "drop_act": 0.6},
+        {"horizon": 7},
+        {"horizon": 1, "max_context_transitions": 1},
+        {"vis_freq": 1, "verbose": "true"},
+    ],
+    ids=str,
+)
+def test_settings_of_every_kind_work(trained: Path, run_plan: Plan, changes: dict[str, Any]) -> None:
+    assert all(np.isfinite(result["return"]) for result in run_plan(**changes))
+
+
+def test_constant_dimensions_work_to_the_end(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:
+    run_train(write_dataset(9, 8, 7, 6, constant=True))
+    assert len(run_plan()) == 2
+
+
+def test_a_robot_of_an_official_name_has_its_dynamics_and_score(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    path = write_dataset(9, 8, 7, 6, sizes=(11, 3))
+    run_train(path, dataset="hopper-medium-v2", preset="demo")
+    found = run_plan(dataset="hopper-medium-v2", environment=None, max_episode_length=3, preset="demo")[0]
+    assert found["environment"]["dynamics"] == "v2"
+    assert found["data_status"] == "unverified"
+    assert found["normalized_score"] == pytest.approx(100 * (found["return"] + 20.272305) / (3234.3 + 20.272305))
+
+
+# -- bad input -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_rollouts": 0}, "--n_rollouts"),
+        ({"max_episode_length": 0}, "--max_episode_length"),
+        ({"vis_freq": 0}, "--vis_freq"),
+        ({"threads": -1}, "--threads"),
+        ({"seed": -1}, "--seed"),
+        ({"horizon": 0}, "horizon"),
+        ({"beam_width": -2}, "beam_width"),
+        ({"n_expand": 0}, "n_expand"),
+        ({"k_act": 0}, "k_act"),
+        ({"cdf_act": 1.0}, "cdf_act"),
+        ({"drop_obs": -0.1}, "drop_obs"),
+        ({"discount": 1.5}, "discount"),
+        ({"percentile": "most"}, "--percentile"),
+        ({"percentile": "101"}, "percentile"),
+        ({"plan_freq": 0}, "plan_freq"),
+        ({"plan_freq": 3}, "plan_freq"),
+        ({"max_context_transitions": 0}, "max_context_transitions"),
+        ({"max_context_transitions": 1}, "max_context_transitions"),
+        ({"max_context_transitions": 4}, "max_context_transitions 4 exceeds the 3"),
+        ({"sampling": "median"}, "sampling"),
+        ({"window": "sliding"}, "window"),
+        ({"device": "gpu"}, "--device"),
+        ({"environment": "Lane-v0"}, "Lane-v0"),
+        ({"environment": "CartPole-v1"}, "observations"),
+        ({"environment": None}, "--environment"),
+        ({"dynamics": "v2"}, "v2"),
+        ({"dynamics": "v3"}, "dynamics"),
+        ({"gpt_loadpath": "gpt/nothing"}, "gpt/nothing"),
+        ({"gpt_epoch": "5"}, "step '5'"),
+        ({"gpt_epoch": "last"}, "last"),
+        ({"dataset": "hopper-medium-v2", "gpt_loadpath": "logs/own/gpt/adacat_0"}, "trained on own"),
+        ({"horizn": 2}, "--horizon"),
+        ({"horizon": "two"}, "horizon"),
+    ],
+    ids=str,
+)
+def test_a_bad_value_is_refused_by_its_flag_and_nothing_is_written(
+    trained: Path, run_plan: Plan, home: Path, changes: dict[str, Any], message: str
+) -> None:
+    before = contents(home)
+    with pytest.raises(InputError, match=message):
+        run_plan(**changes)
+    assert contents(home) == before
+
+
+def test_a_model_of_single_transitions_cannot_look_further(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), subsampled_sequence_length=1)
+    for length in (1, 2):
+        with pytest.raises(InputError, match="max_context_transitions"):
+            run_plan(max_context_transitions=length)
+    assert len(run_plan(horizon=1, max_context_transitions=1)) == 2
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize("damage", [truncate, Path.unlink])
+@pytest.mark.parametrize("name", ["model.safetensors", "normalizer.safetensors", "checkpoint.json"])
+def test_a_damaged_checkpoint_is_refused_by_its_file(
+    trained: Path, run_plan: Plan, home: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    damage(trained / "step_00000006" / name)
+    before = contents(home)
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        run_plan(preset="table4")
+    assert contents(home) == before
+    shutil.rmtree(trained / "step_00000006")
+    assert len(run_plan(preset="table4")) == 2
+
+
+@pytest.mark.parametrize("key", ["dataset", "parameterization", "discount", "train_seed", "step"])
+def test_a_checkpoint_that_does_not_say_what_planning_needs_is_refused(trained: Path, run_plan: Plan, key: str) -> None:
+    path = trained / "step_00000006" / "checkpoint.json"
+    description = json.loads(path.read_text())
+    del description[key]
+    path.write_text(json.dumps(description))
+    with pytest.raises(InputError, match=key):
+        run_plan()
+
+
+def test_sizes_of_another_environment_are_refused(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan, home: Path
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6, sizes=(4, 2)))
+    before = contents(home)
+    with pytest.raises(InputError, match=r"4 dimensions.*--environment"):
+        run_plan()
+    assert contents(home) == before
