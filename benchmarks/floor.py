@@ -1,0 +1,89 @@
+"""The floor of a computation: the time that its matrix products alone take, in their own shapes."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Product = tuple[int, int, int, int, torch.dtype]  # batch, rows, inner, columns
+MIN_SECONDS = 0.005
+
+
+class MatrixProducts(TorchDispatchMode):
+    """Records the shape of every matrix product that is computed while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[Product] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called for every operation."""
+        with self:  # without autograd, composite operations such as linear come whole: take them apart
+            result = func.decompose(*args, **(kwargs or {}))
+        if result is not NotImplemented:
+            return result
+        name = func.name().removeprefix("aten::").partition(".")[0]
+        if name in ("mm", "bmm"):
+            self._count(args[0].shape, args[1].shape[-1], args[0].dtype)
+        elif name == "addmm":
+            self._count(args[1].shape, args[2].shape[-1], args[1].dtype)
+        elif name == "_scaled_dot_product_flash_attention_for_cpu":
+            self._count_attention(args[0], args[1], 1)
+        elif name == "_scaled_dot_product_flash_attention_for_cpu_backward":
+            self._count_attention(args[1], args[2], 2)  # two gradients of each product
+            self._count((args[1].shape[0] * args[1].shape[1], *args[1].shape[2:]), args[2].shape[2], args[1].dtype)
+        return func(*args, **(kwargs or {}))
+
+    def _count(self, shape: Any, columns: int, dtype: torch.dtype) -> None:
+        batch = shape[0] if len(shape) == 3 else 1
+        self.counts[(batch, shape[-2], shape[-1], columns, dtype)] += 1
+
+    def _count_attention(self, queries: Tensor, keys: Tensor, times: int) -> None:
+        batch, heads, rows, size = queries.shape
+        for _ in range(times):
+            self.counts[(batch * heads, rows, size, keys.shape[2], queries.dtype)] += 1
+            self.counts[(batch * heads, rows, keys.shape[2], size, queries.dtype)] += 1
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all of them, a multiplication and an addition being two."""
+        return sum(2.0 * b * m * k * n * count for (b, m, k, n, _), count in self.counts.items())
+
+    def rows(self, inner: int, columns: int) -> int:
+        """Rows in all that were multiplied by a matrix of this shape."""
+        products = self.counts.items()
+        return sum(b * m * count for (b, m, k, n, _), count in products if (k, n) == (inner, columns))
+
+    def seconds(self) -> float:
+        """The time that all of them take, each shape measured on its own."""
+        return sum(count * time_product(product) for product, count in self.counts.items())
+
+
+def time_product(product: Product) -> float:
+    """The shortest of some timings of one matrix product, in seconds."""
+    batch, rows, inner, columns, dtype = product
+    if min(batch, rows, inner, columns) == 0:
+        return 0.0
+    a, b = torch.randn(batch, rows, inner).to(dtype), torch.randn(batch, inner, columns).to(dtype)
+    if batch == 1:
+        a, b = a[0], b[0]
+    with torch.inference_mode():
+        return shortest(lambda: torch.matmul(a, b))
+
+
+def shortest(call: Callable[[], object], repeats: int = 3) -> float:
+    """The shortest mean duration of a call, in seconds, over repeats of `MIN_SECONDS` or more."""
+    call()
+    best = float("inf")
+    for _ in range(repeats):
+        started, elapsed, n = time.perf_counter(), 0.0, 0
+        while elapsed < MIN_SECONDS:
+            call()
+            n += 1
+            elapsed = time.perf_counter() - started
+        best = min(best, elapsed / n)
+    return best
