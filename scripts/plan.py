@@ -170,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.verbose:
             score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
             print(f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}")
+    if arguments.verbose and planner.n_clamped:
+        print(f"clamped {planner.n_clamped} values outside the training data's bounds")
 
 
 if __name__ == "__main__":

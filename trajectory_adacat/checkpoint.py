@@ -156,7 +156,7 @@ def load_model(path: str | Path, use_ema: bool = False, device: torch.device | s
     weights = read_tensors(folder, "ema.safetensors" if use_ema else "model.safetensors", description)
     try:
         config = GPTConfig(**description["model"])
-        model = GPT(config, weights.get("head.edges"))
+        model = GPT(config)
         model.load_state_dict(weights)
     except (TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error

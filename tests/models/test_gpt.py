@@ -144,6 +144,17 @@ def test_each_dropout_acts_in_training_alone(make_model: MakeModel, name: str) -
     assert not torch.equal(predictions(model, tokens), predictions(model, tokens))
 
 
+@pytest.mark.parametrize("silenced", ["attention.project", "contract"])
+def test_both_branches_of_a_block_have_dropout(make_model: MakeModel, silenced: str) -> None:
+    """With one branch silenced, the other one's dropout still shows."""
+    model, tokens = make_model(**{**NO_DROPOUT, "resid_pdrop": 0.5}).train(), random_tokens(2, LENGTH)
+    with torch.no_grad():
+        for block in model.blocks:
+            for parameter in block.get_submodule(silenced).parameters():
+                parameter.zero_()
+    assert not torch.equal(predictions(model, tokens), predictions(model, tokens))
+
+
 def test_without_dropout_training_predicts_as_evaluation_does(make_model: MakeModel) -> None:
     model, tokens = make_model(**NO_DROPOUT), random_tokens(2, LENGTH)
     expected = predictions(model, tokens)

@@ -20,19 +20,20 @@ RunTrain = Callable[..., Path]
 Plan = Callable[..., list[dict[str, Any]]]
 LINE = "TrajectoryAdacatTests/Line-v0"
 STUBBY = "TrajectoryAdacatTests/Stubby-v0"
+FAR = "TrajectoryAdacatTests/Far-v0"
 
 
 class Line(gymnasium.Env[np.ndarray, np.ndarray]):
     """Three numbers pushed by two; ends as soon as the first one is beyond a bound."""
 
-    def __init__(self, bound: float = 1e9) -> None:
+    def __init__(self, bound: float = 1e9, start: float = 0.0) -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self._bound = bound
+        self._bound, self._start = bound, start
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        self._place = self.np_random.normal(size=self.observation_space.shape)
+        self._place = self._start + self.np_random.normal(size=self.observation_space.shape)
         return self._place, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
@@ -46,8 +47,9 @@ class Line(gymnasium.Env[np.ndarray, np.ndarray]):
 def environments() -> Iterator[None]:
     gymnasium.register(LINE, entry_point=lambda **_: Line(), max_episode_steps=6)
     gymnasium.register(STUBBY, entry_point=lambda **_: Line(bound=0.0), max_episode_steps=6)
+    gymnasium.register(FAR, entry_point=lambda **_: Line(start=100.0), max_episode_steps=6)
     yield
-    for name in (LINE, STUBBY):
+    for name in (LINE, STUBBY, FAR):
         del gymnasium.registry[name]
 
 
@@ -176,6 +178,17 @@ def test_the_checkpoint_and_its_average_can_be_chosen(trained: Path, run_plan: P
 )
 def test_settings_of_every_kind_work(trained: Path, run_plan: Plan, changes: dict[str, Any]) -> None:
     assert all(np.isfinite(result["return"]) for result in run_plan(**changes))
+
+
+def test_values_outside_the_training_bounds_are_counted(
+    trained: Path, run_plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low, high = (getattr(load_model(trained).normalizer, name)[:3] for name in ("low", "high"))
+    run_plan(verbose="true", environment=FAR, max_episode_length=2)
+    assert (low > -50).all()
+    assert (high < 50).all()
+    # Three numbers and the reward, over two steps of two episodes.
+    assert "clamped 16 values" in capsys.readouterr().out
 
 
 def test_constant_dimensions_work_to_the_end(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:
