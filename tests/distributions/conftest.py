@@ -5,15 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 Extended = np.longdouble
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,274 @@
+"""The experiments behind the paper's Figures 1 to 3, as numbers that a JSON file can hold."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trajectory_adacat.density.toy_data import two_gaussians, two_spirals
+from trajectory_adacat.density.toy_models import (
+    OBJECTIVES,
+    AutoregressiveModel,
+    MarginalModel,
+    Objective,
+    fit,
+    mean_negative_log_likelihood,
+)
+from trajectory_adacat.errors import InputError
+
+COLLAPSED_WIDTH = 1e-4  # a bin narrower than this counts as collapsed
+STAGES = (0.02, 0.1, 0.3, 1.0)  # of the training, at which Figure 3 shows the density
+IMAGE_SIZE = 240  # pixels of a density image, per side
+
+
+@dataclass(frozen=True)
+class ToySettings:
+    """Settings of the three experiments; each is the same for all that a figure compares.
+
+    Attributes:
+        seeds: of the data, the initial weights and the batches; one run each.
+        train_points: size of the training set.
+        test_points: size of the held-out set.
+        batch_size: points in each update.
+        smoothing: full width of the uniform smoothing kernel, the paper's lambda.
+        spiral_bins: AdaCat's bins in Figure 1.
+        uniform_bins: numbers of uniform bins beside it.
+        spiral_steps: updates in Figure 1.
+        spiral_learning_rate: of Adam there, falling along a cosine.
+        mixture_bins: bins in Figure 2, of either kind.
+        collapse_bins: bins in Figure 3.
+        interval_steps: updates in Figures 2 and 3.
+        interval_learning_rate: of Adam there, constant.
+
+    Raises:
+        InputError: if a number is not positive or a list is empty.
+    """
+
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    train_points: int = 50_000
+    test_points: int = 20_000
+    batch_size: int = 512
+    smoothing: float = 0.01
+    spiral_bins: int = 16
+    uniform_bins: tuple[int, ...] = (16, 32, 64, 128)
+    spiral_steps: int = 3000
+    spiral_learning_rate: float = 3e-3
+    mixture_bins: int = 16
+    collapse_bins: int = 50
+    interval_steps: int = 2000
+    interval_learning_rate: float = 1e-2
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not numbers:
+                raise InputError(f"--{name} needs at least one value.")
+            if name != "seeds" and min(numbers) <= 0:
+                raise InputError(f"--{name} must be positive, got {min(numbers)}.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training needs besides the model: the same for all that a figure compares."""
+
+    objective: Objective
+    smoothing: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    decay: bool
+
+    def train(self, model: nn.Module, data: Tensor, after_step: Callable[[int], object]) -> None:
+        """Train ``model`` on ``data``."""
+        fit(model, data, after_step=after_step, **asdict(self))
+
+
+def summarize(values: Sequence[float]) -> dict[str, Any]:
+    """The values of all seeds, their mean and its standard error (None for a single one)."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return {"values": list(values), "mean": statistics.fmean(values), "standard_error": error}
+
+
+def spirals(settings: ToySettings, progress: Callable[[], object]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Figure 1: two spirals, autoregressive, AdaCat against uniform bins.
+
+    Uniform bins are trained with the plain likelihood, whose gradient is unbiased for them.
+
+    Args:
+        settings: of the experiment.
+        progress: called after each update.
+
+    Returns:
+        Held-out negative log-likelihoods in nats by model, and images of the first seed's densities ``[y, x]``.
+    """
+    kinds = [(f"adacat_{settings.spiral_bins}", settings.spiral_bins, True)]
+    kinds += [(f"uniform_{bins}", bins, False) for bins in settings.uniform_bins]
+    likelihoods: dict[str, list[float]] = {name: [] for name, _, _ in kinds}
+    images: dict[str, np.ndarray] = {}
+    for seed in settings.seeds:
+        generator = torch.Generator().manual_seed(seed)
+        train, test = (two_spirals(count, generator) for count in (settings.train_points, settings.test_points))
+        if not images:
+            images["data"] = histogram(test)
+        for name, bins, adaptive in kinds:
+            torch.manual_seed(seed)
+            model = AutoregressiveModel(bins, adaptive)
+            run = Run(
+                objective="analytic" if adaptive else "plain",
+                smoothing=settings.smoothing,
+                steps=settings.spiral_steps,
+                batch_size=settings.batch_size,
+                learning_rate=settings.spiral_learning_rate,
+                decay=True,
+            )
+            run.train(model, train, lambda step: progress())
+            likelihoods[name].append(mean_negative_log_likelihood(model, test))
+            if name not in images:
+                images[name] = density_image(model)
+    return {"negative_log_likelihood": {name: summarize(values) for name, values in likelihoods.items()}}, images
+
+
+def histogram(points: Tensor) -> np.ndarray:
+    """The density of points ``[n, 2]`` in the pixels of an image ``[y, x]``."""
+    x, y = points.T.numpy()
+    counts, _, _ = np.histogram2d(x, y, bins=IMAGE_SIZE // 2, range=((0.0, 1.0), (0.0, 1.0)), density=True)
+    return counts.T.astype(np.float32)
+
+
+@torch.no_grad()
+def density_image(model: nn.Module) -> np.ndarray:
+    """The density at the centres of the pixels of an image ``[y, x]``."""
+    centres = (torch.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
+    points = torch.cartesian_prod(centres, centres)  # x outside, y inside
+    density = model(points).log_prob(points).sum(dim=-1).exp()
+    return density.reshape(IMAGE_SIZE, IMAGE_SIZE).T.numpy()
+
+
+def mixture(settings: ToySettings, progress: Callable[[], object]) -> dict[str, Any]:
+    """Figure 2: a mixture of two Gaussians of different scales, with equal and with adaptive widths.
+
+    Args:
+        settings: of the experiment.
+        progress: called after each update.
+
+    Returns:
+        Held-out negative log-likelihoods by model, that of the target itself, and the first seed's densities.
+    """
+    objectives: dict[str, Objective] = {"equal_width": "plain", "adacat": "analytic"}
+    likelihoods: dict[str, list[float]] = {name: [] for name in (*objectives, "target")}
+    curves: dict[str, Any] = {}
+    for seed in settings.seeds:
+        train, test = interval_data(settings, seed)
+        likelihoods["target"].append(target_negative_log_likelihood(test))
+        for name, objective in objectives.items():
+            torch.manual_seed(seed)
+            model = MarginalModel(settings.mixture_bins, adaptive=name == "adacat")
+            interval_run(settings, objective).train(model, train, lambda step: progress())
+            likelihoods[name].append(mean_negative_log_likelihood(model, test))
+            curves.setdefault(name, curve(model))
+    summary = {name: summarize(values) for name, values in likelihoods.items()}
+    return {"negative_log_likelihood": summary, "curves": curves}
+
+
+def collapse(settings: ToySettings, progress: Callable[[], object]) -> dict[str, Any]:
+    """Figure 3: bins collapse under the plain and the single-sample objective, and not under the analytic one.
+
+    Args:
+        settings: of the experiment.
+        progress: called after each update.
+
+    Returns:
+        For each objective exact, unsmoothed held-out negative log-likelihoods and numbers of collapsed bins, and the
+        first seed's density at several stages of the training.
+    """
+    results: dict[str, Any] = {"bins": settings.collapse_bins, "collapsed_below_width": COLLAPSED_WIDTH}
+    target = []
+    found: dict[str, dict[str, list[float]]] = {name: {"nll": [], "collapsed": []} for name in OBJECTIVES}
+    stages: dict[str, list[dict[str, Any]]] = {name: [] for name in OBJECTIVES}
+    shown = {max(1, round(share * settings.interval_steps)) for share in STAGES}
+    for seed in settings.seeds:
+        train, test = interval_data(settings, seed)
+        target.append(target_negative_log_likelihood(test))
+        for objective in OBJECTIVES:
+            torch.manual_seed(seed)
+            model = MarginalModel(settings.collapse_bins, adaptive=True)
+
+            recorded = shown if seed == settings.seeds[0] else set()
+            after_step = recorder(model, recorded, stages[objective], progress)
+            interval_run(settings, objective).train(model, train, after_step)
+            found[objective]["nll"].append(mean_negative_log_likelihood(model, test))
+            found[objective]["collapsed"].append(collapsed_bins(model))
+    results["negative_log_likelihood"] = {name: summarize(each["nll"]) for name, each in found.items()}
+    results["negative_log_likelihood"]["target"] = summarize(target)
+    results["collapsed_bins"] = {name: summarize(each["collapsed"]) for name, each in found.items()}
+    return results | {"stages": stages}
+
+
+def recorder(
+    model: nn.Module, recorded: set[int], stages: list[dict[str, Any]], progress: Callable[[], object]
+) -> Callable[[int], None]:
+    """What to do after each update: report it, and append the density to ``stages`` if it is one of ``recorded``."""
+
+    def after_step(step: int) -> None:
+        progress()
+        if step in recorded:
+            stages.append({"step": step, **curve(model)})
+
+    return after_step
+
+
+def interval_data(settings: ToySettings, seed: int) -> tuple[Tensor, Tensor]:
+    """Training and held-out points of the mixture of two Gaussians; the few outside of [0, 1] are drawn again."""
+    torch.manual_seed(seed)
+    count = settings.train_points + settings.test_points
+    points = two_gaussians().sample((count + 100,))
+    points = points[(points >= 0) & (points <= 1)][:count]
+    return points[: settings.train_points], points[settings.train_points :]
+
+
+def interval_run(settings: ToySettings, objective: Objective) -> Run:
+    """How Figures 2 and 3 train."""
+    return Run(
+        objective=objective,
+        smoothing=settings.smoothing,
+        steps=settings.interval_steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.interval_learning_rate,
+        decay=False,
+    )
+
+
+def target_negative_log_likelihood(points: Tensor) -> float:
+    """The least that a model can expect on these points."""
+    return -float(two_gaussians().log_prob(points).double().mean())
+
+
+@torch.no_grad()
+def curve(model: nn.Module) -> dict[str, list[float]]:
+    """The edges and the densities of a model of one coordinate."""
+    density = model(torch.zeros(()))
+    return {"edges": density.edges.tolist(), "density": density.log_density.exp().tolist()}
+
+
+@torch.no_grad()
+def collapsed_bins(model: nn.Module) -> int:
+    """How many of the bins are narrower than the limit."""
+    return int((model(torch.zeros(())).widths < COLLAPSED_WIDTH).sum())
+
+
+EXPERIMENTS: Mapping[int, str] = {1: "two spirals", 2: "adaptive bins", 3: "bin collapse"}
+
+
+def total_steps(settings: ToySettings, figures: Sequence[int]) -> int:
+    """The number of updates that these figures take."""
+    by_figure = {
+        1: (1 + len(settings.uniform_bins)) * settings.spiral_steps,
+        2: 2 * settings.interval_steps,
+        3: len(OBJECTIVES) * settings.interval_steps,
+    }
+    return len(settings.seeds) * sum(by_figure[figure] for figure in figures)
