@@ -3,10 +3,10 @@
     python benchmarks/distributions.py
 
 prints a Markdown table. Each method runs forward and backward in a process of its own, on float32 parameters of AdaCat
-for a training batch of [256, 159] tokens ([32, 159] for k = 1000) with logits of standard deviation 2. Time is that of one processor core: the
-median of repeated runs, and the least of those of several processes, which take turns between the methods. Peak memory
-is what the process grew by over the parameters, their gradient included. The error is the largest deviation of the
-values from Equation 8 evaluated in float64 by other code.
+for a training batch of [256, 159] tokens ([32, 159] for k = 1000) with logits of standard deviation 2. Time is the
+processor time of one thread: the median of repeated runs, and the least of those of several processes, which take turns
+between the methods. Peak memory is what the process grew by over the parameters, their gradient included. The error is
+the largest deviation of the values from Equation 8 evaluated over all bins in float64.
 """
 
 import json
@@ -26,15 +26,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 from tqdm import tqdm
 
+from trajectory_adacat.checks import check_positive
 from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant, TruncatedNormal, TruncatedUniform
 
 TOKENS = 159  # of a training sequence: 10 transitions of 16 dimensions, less one
-BATCH_SIZES = {50: 256, 100: 256, 1000: 32}
 SMOOTHING = 1e-3  # the full width of the uniform kernel, and the scale of the normal one
 CHECKED_ROWS = 2000  # rows whose values are compared with the reference
-# A process that has trained for a while holds enough freed memory to draw from; a fresh one would pay the kernel for each
-# page of each large tensor. So the C library is told to keep what was freed, for every method alike.
+# A process that has trained for a while holds enough freed memory to draw from; a fresh one would wait for each page of
+# each large tensor. So the C library is told to keep what was freed, for every method alike.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 KERNELS: dict[str, Callable[..., Distribution]] = {"uniform": TruncatedUniform, "normal": TruncatedNormal}
 
@@ -42,7 +42,8 @@ KERNELS: dict[str, Callable[..., Distribution]] = {"uniform": TruncatedUniform, 
 class Parser(CommandParser):
     """Compare the smoothed loss of this package with a dense evaluation and with the package adacat."""
 
-    bins: tuple[int, ...] = tuple(BATCH_SIZES)  # numbers of bins, each of 50, 100 and 1000
+    bins: tuple[int, ...] = (50, 100, 1000)  # numbers of bins
+    batch_size: int | None = None  # sequences in a batch; by default 256, and 32 from 1000 bins on
     repeats: int = 5  # timed runs in each process
     rounds: int = 3  # processes for each method, in turn
     output: Path | None = None  # JSON file for the figures
@@ -121,13 +122,13 @@ def largest_error(values: Tensor, params: Tensor, targets: Tensor, kernel: str) 
     return float((values.detach().flatten()[:CHECKED_ROWS].double() - reference).abs().max())
 
 
-def measure(method: str, bins: int, repeats: int) -> Measurement:
+def measure(method: str, bins: int, batch_size: int, repeats: int) -> Measurement:
     """Run one method in this process."""
     torch.set_num_threads(1)
     evaluate, kernel = METHODS[method]
     small_params, small_targets = make_batch(1, 10)
     evaluate(small_params, small_targets, kernel).mean().backward()  # loads what is loaded on first use
-    params, targets = make_batch(BATCH_SIZES[bins], bins)
+    params, targets = make_batch(batch_size, bins)
     before = peak_mib()
     seconds = []
     for _ in range(repeats):
@@ -140,22 +141,23 @@ def measure(method: str, bins: int, repeats: int) -> Measurement:
     return Measurement(statistics.median(seconds), peak, largest_error(values, params, targets, kernel))
 
 
-def measure_apart(method: str, bins: int, repeats: int) -> Measurement:
+def measure_apart(*arguments: Any) -> Measurement:
     """Run one method in a process of its own, so that its peak memory is its own."""
     os.environ.update(KEEP_FREED_MEMORY)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (method, bins, repeats))
+        return pool.apply(measure, arguments)
 
 
-def compare(bins: Sequence[int], repeats: int, rounds: int) -> list[dict[str, Any]]:
+def compare(bins: Sequence[int], batch_size: int | None, repeats: int, rounds: int) -> list[dict[str, Any]]:
     """All methods for all numbers of bins; the rounds take turns, so that a busy machine is busy for all."""
     results = []
     with tqdm(total=len(bins) * rounds * len(METHODS), desc="measuring") as progress:
         for count in bins:
+            size = batch_size or (256 if count < 1000 else 32)
             runs: dict[str, list[Measurement]] = {method: [] for method in METHODS}
             for _ in range(rounds):
                 for method, measurements in runs.items():
-                    measurements.append(measure_apart(method, count, repeats))
+                    measurements.append(measure_apart(method, count, size, repeats))
                     progress.update()
             for method, measurements in runs.items():
                 best = Measurement(
@@ -179,7 +181,8 @@ def to_markdown(results: Sequence[dict[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     args = Parser().parse(argv)
-    results = compare(args.bins, args.repeats, args.rounds)
+    check_positive(args, "batch_size", "repeats", "rounds")
+    results = compare(args.bins, args.batch_size, args.repeats, args.rounds)
     print(to_markdown(results))
     if args.output is not None:
         args.output.write_text(json.dumps(results, indent=2) + "\n")

@@ -68,17 +68,16 @@ class AdaCat(PiecewiseConstant):
         return torch.cat((self.width_logits, self.mass_logits), dim=-1)  # [..., 2k]
 
     @lazy_property
+    def _widths(self) -> Tensor:
+        return working(self.width_logits).softmax(dim=-1)  # [..., k]
+
+    @lazy_property
     def _log_widths(self) -> Tensor:
         return working(self.width_logits).log_softmax(dim=-1)  # [..., k]
 
     @lazy_property
     def _edges(self) -> Tensor:
-        return cumulative(self._log_widths)  # [..., k + 1]
-
-    @property
-    def widths(self) -> Tensor:
-        """Widths of the bins ``[..., k]``, summing to 1; positive, also where two edges round to the same number."""
-        return self._log_widths.exp().to(self._dtype)
+        return cumulative(self._widths)  # [..., k + 1]
 
     def smoothed_log_prob(self, kernel: Distribution) -> Tensor:
         """The expected log-density under ``kernel``, in closed form (Equation 8).

@@ -33,7 +33,7 @@ class FixedBins(PiecewiseConstant):
         if edges.shape[-1] != logits.shape[-1] + 1:
             raise ValueError(f"{logits.shape[-1]} logits need one edge more, got {edges.shape[-1]} edges.")
         batch = torch.broadcast_shapes(edges.shape[:-1], logits.shape[:-1])
-        self._given_edges = edges.expand(*batch, -1)
+        self._given_edges = edges
         self.logits = logits.expand(*batch, -1)
         present = self._given_edges[..., 1:] > self._given_edges[..., :-1]
         super().__init__(self.logits.masked_fill(~present, -torch.inf), validate_args=validate_args)
@@ -56,16 +56,18 @@ class FixedBins(PiecewiseConstant):
         return working(self._given_edges)  # [..., N + 1]
 
     @lazy_property
+    def _widths(self) -> Tensor:
+        return self._edges.diff(dim=-1)  # [..., N]
+
+    @lazy_property
     def _log_widths(self) -> Tensor:
-        widths = self._edges.diff(dim=-1)
         # Of an absent bin only the mass, 0, is ever used; a width of 1 keeps its log-density at -inf, not NaN.
-        return widths.masked_fill(widths == 0, 1.0).log()  # [..., N]
+        return self._widths.masked_fill(self._widths == 0, 1.0).log()  # [..., N]
 
     def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> Any:
         """The same distribution with its parameters expanded to ``batch_shape``."""
         new = self._get_checked_instance(FixedBins, _instance)
-        edges = self._given_edges.expand(*batch_shape, -1)
-        FixedBins.__init__(new, edges, self.logits.expand(*batch_shape, -1), validate_args=False)
+        FixedBins.__init__(new, self._given_edges, self.logits.expand(*batch_shape, -1), validate_args=False)
         new._validate_args = self._validate_args
         return new
 

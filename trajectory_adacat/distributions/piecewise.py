@@ -21,14 +21,18 @@ _COUNT_TOLERANCE = 1e-6
 WithinBin = Literal["uniform", "midpoint"]
 
 
-def cumulative(log_weights: Tensor) -> Tensor:
-    """Normalized partial sums ``[..., k + 1]`` of ``exp(log_weights)`` ``[..., k]``.
+# What belongs to the bins and not to their masses: shared, once computed, by a distribution and its filters.
+_GEOMETRY = ("_edges", "_widths", "_log_widths")
 
-    They do not decrease and are exactly 0 and 1 at the ends. Division by the last partial sum, not by the softmax's own
-    normalizer, makes the end exact and leaves trailing weights of 0 with partial sums of exactly 1, so that a search
-    never lands on them.
+
+def cumulative(weights: Tensor) -> Tensor:
+    """Normalized partial sums ``[..., k + 1]`` of ``weights`` ``[..., k]``.
+
+    They do not decrease and are exactly 0 and 1 at the ends. Division by the last partial sum, though a softmax is
+    normalized already, makes the end exact and leaves trailing weights of 0 with partial sums of exactly 1, so that a
+    search never lands on them.
     """
-    sums = F.pad(log_weights.exp().cumsum(dim=-1), (1, 0))
+    sums = F.pad(weights.cumsum(dim=-1), (1, 0))
     return sums / sums[..., -1:]
 
 
@@ -39,8 +43,8 @@ class PiecewiseConstant(Distribution):
     log-density -inf. All arithmetic is in float64; results come in the precision of the parameters and the argument, at
     least float32.
 
-    Subclasses provide ``_edges`` ``[..., k + 1]`` and ``_log_widths`` ``[..., k]`` in the working precision, and
-    ``_with_mass_logits``.
+    Subclasses provide ``_with_mass_logits`` and, in the working precision, ``_edges`` ``[..., k + 1]``, ``_widths`` and
+    ``_log_widths`` ``[..., k]``, whose batch shapes broadcast to that of the masses.
 
     Args:
         mass_logits: unnormalized log masses ``[..., k]``; -inf for a bin without mass.
@@ -49,6 +53,7 @@ class PiecewiseConstant(Distribution):
 
     has_rsample = True
     _edges: Tensor
+    _widths: Tensor
     _log_widths: Tensor
 
     def __init__(self, mass_logits: Tensor, validate_args: bool | None = None) -> None:
@@ -75,27 +80,35 @@ class PiecewiseConstant(Distribution):
         return working(self._mass_logits).log_softmax(dim=-1)  # [..., k]
 
     @lazy_property
+    def _masses(self) -> Tensor:
+        return working(self._mass_logits).softmax(dim=-1)  # [..., k]
+
+    @lazy_property
     def _cumulative_masses(self) -> Tensor:
-        return cumulative(self._log_masses)  # [..., k + 1]
+        return cumulative(self._masses)  # [..., k + 1]
 
     @lazy_property
     def _log_density(self) -> Tensor:
         return self._log_masses - self._log_widths  # [..., k]
 
     @property
+    def _batch_edges(self) -> Tensor:
+        return self._edges.expand(*self.batch_shape, -1)  # [..., k + 1]
+
+    @property
     def edges(self) -> Tensor:
         """Edges of the bins ``[..., k + 1]``, non-decreasing."""
-        return self._edges.to(self._dtype)
+        return self._batch_edges.to(self._dtype)
 
     @property
     def widths(self) -> Tensor:
         """Widths of the bins ``[..., k]``."""
-        return self._edges.diff(dim=-1).to(self._dtype)
+        return self._widths.expand(*self.batch_shape, -1).to(self._dtype)
 
     @property
     def masses(self) -> Tensor:
         """Masses of the bins ``[..., k]``, summing to 1."""
-        return self._log_masses.exp().to(self._dtype)
+        return self._masses.to(self._dtype)
 
     @property
     def log_density(self) -> Tensor:
@@ -111,9 +124,12 @@ class PiecewiseConstant(Distribution):
         return self._log_density_at(value).to(answer_dtype(self._mass_logits, value))
 
     def _log_density_at(self, value: Tensor) -> Tensor:
-        log_density = Lookup(self._edges, value).at(self._log_density)
+        log_density = self._find(self._edges, value).at(self._log_density)
         outside = (value < self._edges[..., 0]) | (value > self._edges[..., -1])
         return log_density.masked_fill(outside, -torch.inf).masked_fill(value.isnan(), torch.nan)
+
+    def _find(self, boundaries: Tensor, value: Tensor) -> Lookup:
+        return Lookup(boundaries, value.expand(torch.broadcast_shapes(value.shape, self.batch_shape)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """The mass below ``value``."""
@@ -122,9 +138,9 @@ class PiecewiseConstant(Distribution):
         return self._mass_below(value).to(answer_dtype(self._mass_logits, value))
 
     def _mass_below(self, value: Tensor) -> Tensor:
-        found = Lookup(self._edges, value)
-        share = found.offset() / found.at(self._log_widths.exp())  # of the bin's mass
-        below = found.at(self._cumulative_masses[..., :-1]) + found.at(self._log_masses.exp()) * share.clamp(0, 1)
+        found = self._find(self._edges, value)
+        share = found.offset() / found.at(self._widths)  # of the bin's mass
+        below = found.at(self._cumulative_masses[..., :-1]) + found.at(self._masses) * share.clamp(0, 1)
         return below.masked_fill(value >= self._edges[..., -1], 1.0)
 
     def interval_log_prob(self, low: Tensor, high: Tensor) -> Tensor:
@@ -144,7 +160,7 @@ class PiecewiseConstant(Distribution):
         # A bin too narrow for its edges to differ lies in the interval as a whole or not at all.
         inside = ((lower >= low) & (lower < high)).to(overlap.dtype)
         share = torch.where(width > 0, overlap / width.masked_fill(width == 0, 1.0), inside)
-        log_masses = self._log_masses.expand_as(share).masked_fill(share == 0, -torch.inf)
+        log_masses = self._log_masses.masked_fill(share == 0, -torch.inf)
         # The largest mass comes out of the sum, so that masses below float64's range stay finite in the logarithm.
         largest = log_masses.detach().amax(dim=-1, keepdim=True).nan_to_num(nan=torch.nan, neginf=0.0)
         mass = ((log_masses - largest).exp() * share).sum(dim=-1)
@@ -174,7 +190,7 @@ class PiecewiseConstant(Distribution):
     def icdf(self, value: Tensor) -> Tensor:
         """The quantile: where the mass below is ``value``, in [0, 1]. Differentiable in the parameters."""
         found = self._find_quantile(value)
-        share = (found.offset() / found.at(self._log_masses.exp())).clamp(0, 1)  # of the bin's width
+        share = (found.offset() / found.at(self._masses)).clamp(0, 1)  # of the bin's width
         low, high = found.edges(self._edges)
         return (low + share * (high - low)).to(answer_dtype(self._mass_logits, value))
 
@@ -187,7 +203,7 @@ class PiecewiseConstant(Distribution):
     def _find_quantile(self, value: Tensor) -> Lookup:
         if self._validate_args and not bool(((value >= 0) & (value <= 1)).all()):
             raise ValueError("The level of a quantile must lie in [0, 1].")
-        return Lookup(self._cumulative_masses, value)
+        return self._find(self._cumulative_masses, value)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Samples with the exact pathwise gradient, by inversion of the cumulative distribution."""
@@ -201,7 +217,7 @@ class PiecewiseConstant(Distribution):
 
     def _random_levels(self, sample_shape: Sequence[int]) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
-        return torch.rand(shape, dtype=self._log_masses.dtype, device=self._log_masses.device)
+        return torch.rand(shape, dtype=self._masses.dtype, device=self._masses.device)
 
     # -- summaries ---------------------------------------------------------------------------------------------
 
@@ -212,26 +228,25 @@ class PiecewiseConstant(Distribution):
     @property
     def mean(self) -> Tensor:
         """The expected value."""
-        return (self._log_masses.exp() * self._middles).sum(dim=-1).to(self._dtype)
+        return (self._masses * self._middles).sum(dim=-1).to(self._dtype)
 
     @property
     def variance(self) -> Tensor:
         """The variance between the bins' midpoints and that within the bins."""
-        masses = self._log_masses.exp()
-        deviation = self._middles - (masses * self._middles).sum(dim=-1, keepdim=True)
-        within = self._edges.diff(dim=-1).square() / 12
-        return (masses * (deviation.square() + within)).sum(dim=-1).to(self._dtype)
+        deviation = self._middles - (self._masses * self._middles).sum(dim=-1, keepdim=True)
+        within = self._widths.square() / 12
+        return (self._masses * (deviation.square() + within)).sum(dim=-1).to(self._dtype)
 
     @property
     def mode(self) -> Tensor:
         """The midpoint of the densest bin, the first one among equals."""
         densest = self._log_density.argmax(dim=-1, keepdim=True)
-        return self._middles.gather(-1, densest).squeeze(-1).to(self._dtype)
+        return self._middles.expand_as(self._log_density).gather(-1, densest).squeeze(-1).to(self._dtype)
 
     def entropy(self) -> Tensor:
         """The differential entropy, ``-sum_i h_i log(h_i / w_i)``, in nats."""
         surprise = self._log_density.masked_fill(self._log_masses == -torch.inf, 0.0)
-        return -(self._log_masses.exp() * surprise).sum(dim=-1).to(self._dtype)
+        return -(self._masses * surprise).sum(dim=-1).to(self._dtype)
 
     # -- filters -----------------------------------------------------------------------------------------------
 
@@ -258,14 +273,14 @@ class PiecewiseConstant(Distribution):
         """The fewest most massive bins that together hold at least ``mass``, renormalized; at least one stays."""
         if mass >= 1:
             return self
-        masses, order = self._log_masses.exp().sort(dim=-1, descending=True)
+        masses, order = self._masses.sort(dim=-1, descending=True)
         keep = masses.cumsum(dim=-1) - masses < mass - _MASS_TOLERANCE  # what the bins before it hold
         keep[..., 0] = True
         return self._keep(order, keep)
 
     def _keep(self, bins: Tensor, keep: Tensor) -> Self:
-        """Of the ``bins`` ``[..., n]`` those where ``keep`` ``[..., n]``; the geometry, computed once, is shared."""
+        """Of the ``bins`` ``[..., n]`` those where ``keep`` ``[..., n]``."""
         dropped = torch.ones_like(self._mass_logits, dtype=torch.bool).scatter_(-1, bins, ~keep)
         new = self._with_mass_logits(self._mass_logits.masked_fill(dropped, -torch.inf))
-        new._edges, new._log_widths = self._edges, self._log_widths
+        vars(new).update({name: value for name, value in vars(self).items() if name in _GEOMETRY})
         return new
