@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.models.gpt import GPT, attention_mask
 from trajectory_adacat.planning.decoding import WindowConfig
 
@@ -25,7 +25,7 @@ class NaiveDecoder:
         self._first_seen = [0] * n_begun  # by each transition: the first transition that it sees
         self.n_token_rows = 0
 
-    def next_distribution(self, dimension: int) -> Distribution:
+    def next_distribution(self, dimension: int) -> PiecewiseConstant:
         """The distribution of the next token of each row, from all tokens in sight."""
         spec, config = self._model.spec, self._model.config
         n_whole, rest = divmod(self._tokens.shape[2], spec.dimension)

@@ -46,10 +46,11 @@ HEADER = (
 class PlanningArguments(CommandParser):
     """Time planned actions at the paper's settings."""
 
-    tasks: list[str] = list(SETTINGS)  # noqa: RUF012 # which of halfcheetah, hopper, walker2d
-    environments: list[int] = [1, 15]  # noqa: RUF012 # how many environments at once
-    windows: list[str] = list(get_args(Window))  # noqa: RUF012 # which of cropped, full
+    tasks: list[str] = list(SETTINGS)  # which of halfcheetah, hopper, walker2d
+    environments: list[int] = [1, 15]  # how many environments at once
+    windows: list[Window] = list(get_args(Window))  # which of cropped, full
     positions: Literal["learned", "rotary"] = "learned"  # the model's positions
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the cached planner
     naive: bool = True  # also time the planner without caches, in one environment
     repeats: int = 3  # timings of each, of which the shortest counts
     threads: int = 1  # threads of this process
@@ -63,7 +64,9 @@ class Timing(NamedTuple):
     floor: float
 
 
-def make_search(setting: Setting, window: Window, n_environments: int, positions: PositionKind, naive: bool) -> tuple:
+def make_search(
+    setting: Setting, window: Window, n_environments: int, positions: PositionKind, decoder: type
+) -> tuple[GPT, Callable[[], object]]:
     """A model of fixed random weights, and a plan with it for all environments."""
     torch.manual_seed(0)
     config = GPTConfig(setting.observation_size, setting.action_size, positions=positions)
@@ -73,7 +76,6 @@ def make_search(setting: Setting, window: Window, n_environments: int, positions
     context = torch.rand(n_environments, (N_CONTEXT - 1) * spec.dimension + setting.observation_size)
     uniforms = torch.rand(n_environments, *uniforms_shape(spec, search))
     normalizer = MinMaxNormalizer(torch.zeros(spec.dimension), torch.ones(spec.dimension))
-    decoder = NaiveDecoder if naive else CachedDecoder
 
     @torch.inference_mode()
     def plan() -> object:
@@ -113,9 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for window in arguments.windows:
             naive: Timing | None = None
             if arguments.naive:
-                naive = measure(*make_search(SETTINGS[task], window, 1, arguments.positions, True), 1, 1)
+                naive = measure(*make_search(SETTINGS[task], window, 1, arguments.positions, NaiveDecoder), 1, 1)
             for n in arguments.environments:
-                problem = make_search(SETTINGS[task], window, n, arguments.positions, False)
+                problem = make_search(SETTINGS[task], window, n, arguments.positions, CachedDecoder)
+                if arguments.precision == "bfloat16":
+                    problem[0].reduce_precision()
                 cached = measure(*problem, n, arguments.repeats)
                 row = [task, window, str(n), *describe(cached)]
                 if naive is not None:

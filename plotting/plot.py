@@ -32,7 +32,7 @@ INTERVAL_LABELS = {"iqm": "interquartile mean, 95% bootstrap interval", "mean": 
 class PlotParser(CommandParser):
     """Draw the rollouts' normalized scores (or returns, where no reference returns are known) as bars."""
 
-    paths: Positional[list[Path]] = [Path("logs")]  # noqa: RUF012 # rollout JSON files, or folders that hold them
+    paths: Positional[list[Path]] = [Path("logs")]  # rollout JSON files, or folders that hold them
     out: Path = Path("scores.png")  # figure to write: .png, .pdf or .svg
     statistic: Statistic = "iqm"  # iqm with its bootstrap interval, or mean with its standard error
     published: Published = "paper"  # published scores of the same dataset, as marks: the paper's table, all, or none

@@ -43,7 +43,7 @@ PUBLISHED_GROUPS: dict[Published, tuple[str, ...]] = {"paper": ("paper",), "all"
 class TableParser(CommandParser):
     """Tabulate the rollouts' normalized scores (0 to 100), or returns where no reference returns are known."""
 
-    paths: Positional[list[Path]] = [Path("logs")]  # noqa: RUF012 # rollout JSON files, or folders that hold them
+    paths: Positional[list[Path]] = [Path("logs")]  # rollout JSON files, or folders that hold them
     format: Literal["text", "markdown", "latex", "csv"] | None = None  # by default that of --out's ending, else text
     out: Path | None = None  # file to write to, in place of the terminal
     published: Published = "paper"  # published scores of the same dataset: the paper's table, all, or none

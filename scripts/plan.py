@@ -50,6 +50,7 @@ class PlanArguments(OfflineParser):
     sampling: Literal["uniform", "midpoint", "mean"] = "uniform"  # within a bin, or the mean of what is kept
     percentile: str = "mean"  # rewards and values count with their mean, or with this percentile (0 to 100)
     use_ema: bool = False  # plan with the moving average of the weights
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrices and the cache
     plan_freq: int = 1  # steps between two plans
     max_context_transitions: int = 5  # bounds the past that the model sees, the current transition included
     window: Literal["cropped", "full"] = "cropped"  # while imagining: crop to that bound, or fill the trained block
@@ -108,6 +109,7 @@ def planner_config(arguments: PlanArguments, trained_discount: float) -> Planner
         plan_freq=arguments.plan_freq,
         prefix_context=arguments.prefix_context,
         use_ema=arguments.use_ema,
+        precision=arguments.precision,
     )
 
 

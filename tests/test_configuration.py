@@ -34,7 +34,7 @@ class Flags(CommandParser):
 class Positionals(CommandParser):
     """A list without a flag."""
 
-    paths: Positional[list[Path]] = [Path("logs")]  # noqa: RUF012 # where to look
+    paths: Positional[list[Path]] = [Path("logs")]  # where to look
     verbose: bool = False  # whether to talk
 
 

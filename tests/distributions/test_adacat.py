@@ -185,6 +185,13 @@ def test_nan_in_gives_nan_out() -> None:
         AdaCat(torch.full((5,), math.nan), torch.zeros(5), validate_args=True)
 
 
+def test_the_ends_have_exactly_no_mass_and_all_of_it_below() -> None:
+    for bins in (3, 10, 100):
+        density, _ = draw(bins, torch.float64)
+        assert (density.cdf(torch.tensor(0.0)) == 0).all()
+        assert (density.cdf(torch.tensor(1.0)) == 1).all()
+
+
 def test_one_bin_is_the_uniform_distribution() -> None:
     density = AdaCat(torch.tensor([3.0]), torch.tensor([-2.0]))
     points = torch.tensor([0.0, 0.3, 1.0])

@@ -105,9 +105,10 @@ def test_equal_masses_reach_a_threshold_in_spite_of_rounding() -> None:
     density = AdaCat(torch.zeros(10), torch.zeros(10))
     for count in range(1, 10):
         assert (density.keep_top_mass(count / 10).masses > 0).sum() == count
-    hundred = AdaCat(torch.zeros(100), torch.zeros(100))
-    for count in range(100):
-        assert (hundred.drop_bins(count / 100).masses == 0).sum() == count
+    for bins in (7, 49, 100, 1000):
+        equal = AdaCat(torch.zeros(bins), torch.zeros(bins))
+        for count in range(0, bins, 1 + bins // 100):
+            assert (equal.drop_bins(count / bins).masses == 0).sum() == count
 
 
 @both

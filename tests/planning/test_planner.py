@@ -14,7 +14,7 @@ from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 
-from .conftest import some_normalizer
+from .conftest import random_model, some_normalizer
 
 SEARCH = BeamSearchConfig(0.99, horizon=3, beam_width=4, n_expand=2)
 WINDOW = WindowConfig("cropped", 3)
@@ -192,3 +192,23 @@ def test_what_the_model_cannot_hold_is_refused(model: GPT) -> None:
         PlannerConfig(SEARCH, WindowConfig("cropped", 1))
     with pytest.raises(InputError, match="plan_freq"):
         PlannerConfig(SEARCH, plan_freq=4)
+
+
+def test_bfloat16_is_near_float32_and_keeps_what_matters_exact() -> None:
+    model, reduced = random_model().float(), random_model().float()
+    context, reduced = torch.rand(4, 3 * model.spec.dimension + 3), reduced.reduce_precision()
+    with torch.inference_mode():
+        exact, near = model.hidden(context), reduced.hidden(context)
+    assert not torch.equal(exact, near)
+    assert (exact - near).abs().max() < 0.1 * exact.abs().max()
+    assert near.dtype == torch.float32
+    assert {p.dtype for p in reduced.head.parameters()} == {torch.float32}
+
+
+def test_plans_in_bfloat16(model: GPT) -> None:
+    agent = planner(model.float(), precision="bfloat16")
+    agent.reset([0, 1])
+    actions = play(agent, 3, [0, 1])
+    assert np.isfinite(actions).all()
+    with pytest.raises(InputError, match="precision"):
+        PlannerConfig(SEARCH, precision="float8")  # type: ignore[arg-type]

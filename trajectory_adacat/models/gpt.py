@@ -6,9 +6,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn import functional as F
 
+from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, Parameterization, uniform_edges
@@ -161,7 +161,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, rotation: Rotation | None) -> Tensor:
         """Attends within ``x [B, T, E]`` where the bool ``mask [T, T]`` allows."""
-        heads = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, T, d]
+        heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
+        heads = heads.permute(2, 0, 3, 1, 4)  # [3, B, H, T, d]
         queries, keys, values = heads.unbind(0)
         queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         dropout = self.dropout if self.training else 0.0
@@ -170,7 +171,8 @@ class Attention(nn.Module):
 
     def decode(self, x: Tensor, layer: int, new: "NewTokens") -> Tensor:
         """Attends from new tokens ``x [G, R, L, E]`` to the caches and to each other; see `GPT.decode`."""
-        heads = self.qkv(x).unflatten(-1, (3, self.n_head, -1)).permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
+        heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
+        heads = heads.permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
         queries, keys, values = heads.unbind(0)
         queries, keys = rotate(queries, new.rotation), rotate(keys, new.rotation)
         if new.stored is not None:
@@ -207,7 +209,7 @@ class Block(nn.Module):
         return x + self._mlp(x)
 
     def _mlp(self, x: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(self.mlp_norm(x))))
+        return self.contract(F.gelu(self.expand(self.mlp_norm(x).to(self.expand.weight.dtype))))
 
 
 class GPT(nn.Module):
@@ -255,7 +257,7 @@ class GPT(nn.Module):
         for parameter in (*self.embedding.parameters(), self.positions.weight, self.head.weight):
             nn.init.normal_(parameter, std=INITIAL_STD)
 
-    def forward(self, tokens: Tensor) -> Distribution:
+    def forward(self, tokens: Tensor) -> PiecewiseConstant:
         """The distributions of tokens 1 to T, batch shape ``[B, T]``, given ``tokens [B, T]`` 0 to T - 1.
 
         Raises:
@@ -290,10 +292,28 @@ class GPT(nn.Module):
 
     def new_cache(self, n_environments: int, n_rows: int, capacity: int) -> KVCache:
         """An empty cache for this model's layers, on its device, in its precision."""
-        config, weight = self.config, self.positions.weight
+        config = self.config
         return KVCache(
-            config.n_layer, n_environments, n_rows, config.n_head, capacity, config.n_embd, weight.device, weight.dtype
+            config.n_layer,
+            n_environments,
+            n_rows,
+            config.n_head,
+            capacity,
+            config.n_embd,
+            self.device,
+            cast(Block, self.blocks[0]).attention.qkv.weight.dtype,
         )
+
+    def reduce_precision(self) -> "GPT":
+        """Keeps the blocks' matrices, and with them the cache, in bfloat16; all else stays as it is. Returns itself.
+
+        Embeddings, norms, the sum along the residual path and the heads keep their precision: a scalar's digits
+        are the data.
+        """
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                module.to(torch.bfloat16)
+        return self
 
     def decode(self, tokens: Tensor, position: int, shared: Sequence[KVCache], own: KVCache) -> Tensor:
         """The output at the last of some new tokens; their keys and values go to ``own``.

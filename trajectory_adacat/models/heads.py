@@ -4,9 +4,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from trajectory_adacat.distributions import AdaCat, FixedBins
+from trajectory_adacat.distributions import AdaCat, FixedBins, PiecewiseConstant
 
 Parameterization = Literal["adacat", "uniform", "quantile"]
 
@@ -44,11 +43,11 @@ class AdaCatHead(PerDimensionLinear):
     def __init__(self, n_dimensions: int, in_features: int, n_bins: int) -> None:
         super().__init__(n_dimensions, in_features, 2 * n_bins)
 
-    def distribution(self, hidden: Tensor) -> Distribution:
+    def distribution(self, hidden: Tensor) -> PiecewiseConstant:
         """The distributions of all positions, batch shape ``[B, T]``; see `PerDimensionLinear.forward`."""
         return AdaCat.from_params(self(hidden), validate_args=False)
 
-    def distribution_of(self, hidden: Tensor, dimension: int) -> Distribution:
+    def distribution_of(self, hidden: Tensor, dimension: int) -> PiecewiseConstant:
         """The distributions of one dimension, batch shape ``hidden.shape[:-1]``."""
         return AdaCat.from_params(self.one(hidden, dimension), validate_args=False)
 
@@ -66,12 +65,12 @@ class FixedBinsHead(PerDimensionLinear):
         super().__init__(edges.shape[0], in_features, edges.shape[1] - 1)
         self.register_buffer("edges", edges.clone())
 
-    def distribution(self, hidden: Tensor) -> Distribution:
+    def distribution(self, hidden: Tensor) -> PiecewiseConstant:
         """The distributions of all positions, batch shape ``[B, T]``; see `PerDimensionLinear.forward`."""
         predicted = (torch.arange(hidden.shape[1], device=hidden.device) + 1) % len(self.edges)
         return FixedBins(self.edges[predicted], self(hidden), validate_args=False)
 
-    def distribution_of(self, hidden: Tensor, dimension: int) -> Distribution:
+    def distribution_of(self, hidden: Tensor, dimension: int) -> PiecewiseConstant:
         """The distributions of one dimension, batch shape ``hidden.shape[:-1]``."""
         return FixedBins(self.edges[dimension], self.one(hidden, dimension), validate_args=False)
 

@@ -6,9 +6,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from trajectory_adacat.distributions import AdaCat, TruncatedNormal, TruncatedUniform
+from trajectory_adacat.distributions import AdaCat, PiecewiseConstant, TruncatedNormal, TruncatedUniform
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.transition import TransitionSpec
 
@@ -51,7 +50,7 @@ def dimension_weights(config: LossConfig, spec: TransitionSpec) -> Tensor:
     return weights
 
 
-def token_losses(distribution: Distribution, targets: Tensor, config: LossConfig) -> Tensor:
+def token_losses(distribution: PiecewiseConstant, targets: Tensor, config: LossConfig) -> Tensor:
     """The smoothed negative log-likelihood of each target, ``[B, T]``.
 
     The baselines of fixed bins are not smoothed: their likelihood has no widths to collapse.
@@ -63,7 +62,7 @@ def token_losses(distribution: Distribution, targets: Tensor, config: LossConfig
 
 
 def sequence_loss(
-    distribution: Distribution, tokens: Tensor, mask: Tensor, spec: TransitionSpec, config: LossConfig
+    distribution: PiecewiseConstant, tokens: Tensor, mask: Tensor, spec: TransitionSpec, config: LossConfig
 ) -> Tensor:
     """The mean over all targets of the weighted loss, padded targets counting as 0 (as the ancestor's).
 
@@ -80,7 +79,7 @@ def sequence_loss(
 
 
 def group_likelihoods(
-    distribution: Distribution, tokens: Tensor, mask: Tensor, spec: TransitionSpec
+    distribution: PiecewiseConstant, tokens: Tensor, mask: Tensor, spec: TransitionSpec
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """The sum of the exact, unsmoothed negative log-likelihoods of each group of dimensions, and its count.
 

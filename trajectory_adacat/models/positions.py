@@ -65,6 +65,6 @@ def rotate(features: Tensor, rotation: Rotation | None) -> Tensor:
     """Turns pairs of ``features [..., T, d]``: the first half of the last dimension with the second."""
     if rotation is None:
         return features
-    cosines, sines = rotation
+    cosines, sines = (part.to(features.dtype) for part in rotation)
     first, second = features.chunk(2, -1)
     return torch.cat([first * cosines - second * sines, first * sines + second * cosines], -1)

@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.planning.decoding import Decoder
 from trajectory_adacat.transition import TransitionSpec
@@ -79,7 +79,7 @@ class Plan:
     scores: Tensor
 
 
-def keep_likely(distribution: Distribution, k: int | None, cdf: float, drop: float) -> Distribution:
+def keep_likely(distribution: PiecewiseConstant, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
     """Applies the cutoffs that are set; all of them rank bins by mass."""
     if k is not None:
         distribution = distribution.keep_top_bins(k)
@@ -90,14 +90,14 @@ def keep_likely(distribution: Distribution, k: int | None, cdf: float, drop: flo
     return distribution
 
 
-def draw(distribution: Distribution, uniforms: Tensor, sampling: Sampling) -> Tensor:
+def draw(distribution: PiecewiseConstant, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """One value of each distribution, by inverting its cdf at ``uniforms``; same shape."""
     if sampling == "mean":
         return distribution.mean
     return distribution.icdf(uniforms) if sampling == "uniform" else distribution.icdf_midpoint(uniforms)
 
 
-def expected(distribution: Distribution, percentile: float | Literal["mean"]) -> Tensor:
+def expected(distribution: PiecewiseConstant, percentile: float | Literal["mean"]) -> Tensor:
     """What a predicted reward or value counts for, batch shape."""
     if percentile == "mean":
         return distribution.mean
@@ -128,7 +128,7 @@ class _Rows:
         self.tokens = uniforms.new_empty(uniforms.shape[0], 1, 0)  # [G, R, n]
         self.rewards = self.tokens.new_zeros(uniforms.shape[0], 1, dtype=torch.float64)  # [G, R], discounted sum
 
-    def sample(self, step: int, dimension: int, k: int | None, cdf: float, drop: float) -> Distribution:
+    def sample(self, step: int, dimension: int, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
         """Draws the next token of each row; returns its distribution before the cutoffs."""
         distribution = self._decoder.next_distribution(dimension)
         uniforms = self._uniforms[:, step, dimension, : self.tokens.shape[1]]
@@ -201,7 +201,7 @@ def beam_search(
 
 
 def _in_units(
-    distribution: Distribution, dimension: int, config: BeamSearchConfig, normalizer: MinMaxNormalizer
+    distribution: PiecewiseConstant, dimension: int, config: BeamSearchConfig, normalizer: MinMaxNormalizer
 ) -> Tensor:
     return normalizer.denormalize(expected(distribution, config.percentile), dimension)
 

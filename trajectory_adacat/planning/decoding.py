@@ -5,8 +5,8 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, is_attended
 from trajectory_adacat.models.kv_cache import KVCache
@@ -17,7 +17,7 @@ Window = Literal["cropped", "full"]
 class Decoder(Protocol):
     """What beam search needs: rows of tokens, ``[environments G, rows R]``, that grow one token at a time."""
 
-    def next_distribution(self, dimension: int) -> Distribution:
+    def next_distribution(self, dimension: int) -> PiecewiseConstant:
         """The distribution of the next token, of the given dimension of a transition; batch shape ``[G, R]``."""
 
     def append(self, tokens: Tensor) -> None:
@@ -87,7 +87,7 @@ class CachedDecoder:
         self._candidates: KVCache | None = None  # while rows are candidates
         self._hidden = model.decode(context[:, None], 0, [], self._shared)  # [G, R, E], at the last token
 
-    def next_distribution(self, dimension: int) -> Distribution:
+    def next_distribution(self, dimension: int) -> PiecewiseConstant:
         """See `Decoder`."""
         if self._pending:
             self._hidden = self._decode_last()
