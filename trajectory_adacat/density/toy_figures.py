@@ -67,6 +67,7 @@ def draw_spirals(results: dict[str, Any], images: dict[str, np.ndarray]) -> Figu
     axis.axhline(likelihoods[adaptive]["mean"], color="C1", linestyle=":")
     axis.set(title="held-out NLL\n(lower is better)", xlabel="bins", ylabel="nats")
     axis.set_xscale("log", base=2)
+    axis.set_xticks(counts, labels=[str(count) for count in counts])
     axis.legend()
     return figure
 
@@ -95,13 +96,13 @@ def draw_collapse(results: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(15, 4), layout="constrained")
     for axis, (name, stages) in zip(figure.subplots(1, 3, sharey=True), results["stages"].items(), strict=True):
         draw_target(axis)
-        for place, stage in enumerate(stages, start=1):
+        for place, stage in enumerate(stages):
             # A collapsed bin has next to no width: its density is drawn as far as the axis reaches.
             axis.stairs(
                 stage["density"],
                 stage["edges"],
                 color="C0" if name == "analytic" else "C3",
-                alpha=(place / len(stages)) ** 2,
+                alpha=0.2 + 0.8 * place / max(len(stages) - 1, 1),  # the earlier, the more transparent
                 label=f"step {stage['step']}",
             )
         nll = with_error(results["negative_log_likelihood"][name])
