@@ -96,13 +96,13 @@ def draw_collapse(results: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(15, 4), layout="constrained")
     for axis, (name, stages) in zip(figure.subplots(1, 3, sharey=True), results["stages"].items(), strict=True):
         draw_target(axis)
-        for place, stage in enumerate(stages):
+        for place, stage in enumerate(stages, start=1):
             # A collapsed bin has next to no width: its density is drawn as far as the axis reaches.
             axis.stairs(
                 stage["density"],
                 stage["edges"],
                 color="C0" if name == "analytic" else "C3",
-                alpha=0.2 + 0.8 * place / max(len(stages) - 1, 1),  # the earlier, the more transparent
+                alpha=place / len(stages),  # the earlier, the more transparent
                 label=f"step {stage['step']}",
             )
         nll = with_error(results["negative_log_likelihood"][name])
