@@ -81,6 +81,12 @@ def test_parameters_that_do_not_split_are_refused(size: int) -> None:
         AdaCat.from_params(torch.zeros(2, size))
 
 
+@pytest.mark.parametrize(("widths", "masses"), [((3,), (4,)), ((0,), (0,)), ((), ()), ((2, 3), (3, 3))])
+def test_logits_that_do_not_fit_are_refused(widths: tuple[int, ...], masses: tuple[int, ...]) -> None:
+    with pytest.raises((ValueError, RuntimeError), match=r"number of bins|must match"):
+        AdaCat(torch.zeros(widths), torch.zeros(masses))
+
+
 def test_zero_logits_give_uniform_bins_or_equal_masses() -> None:
     logits = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(AdaCat(torch.zeros(3, 8), logits).edges, torch.linspace(0, 1, 9).expand(3, 9))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import AffineTransform, Distribution, Independent, TransformedDistribution
 
 from trajectory_adacat.distributions import AdaCat, FixedBins, LogisticMixture, TruncatedNormal, TruncatedUniform
 
@@ -254,3 +254,16 @@ def test_gradient_of_rsample_is_the_pathwise_one(make: Make) -> None:
     if make is make_truncated_uniform:
         leaves[0].data.clamp_(0.01, 0.99)  # at an end the centre cannot be moved both ways
     assert torch.autograd.gradcheck(draw, leaves)
+
+
+@every_distribution
+def test_works_within_the_wrappers_of_torch(make: Make) -> None:
+    distribution = make()
+    independent = Independent(distribution, 1)
+    assert independent.log_prob(independent.sample((5,))).shape == (5, 3)
+    assert independent.expand((4, 3)).rsample().shape == (4, *BATCH)
+    moved = TransformedDistribution(distribution, AffineTransform(2.0, 3.0))
+    value = moved.icdf(levels())
+    torch.testing.assert_close(moved.cdf(value), levels(), rtol=0, atol=1e-10)
+    expected = distribution.log_prob(distribution.icdf(levels())) - math.log(3)
+    torch.testing.assert_close(moved.log_prob(value), expected, rtol=1e-6, atol=1e-6)

@@ -26,6 +26,9 @@ class AdaCat(PiecewiseConstant):
         mass_logits: the paper's phi, ``[..., k]``; -inf for a bin without mass.
         validate_args: as in ``torch.distributions``.
 
+    Raises:
+        ValueError: if the last dimensions differ or are empty, or the batch shapes do not broadcast.
+
     Example::
 
         >>> density = AdaCat(torch.zeros(4), torch.tensor([0.0, 1.0, 2.0, 0.0]))
@@ -41,6 +44,9 @@ class AdaCat(PiecewiseConstant):
     support = constraints.unit_interval
 
     def __init__(self, width_logits: Tensor, mass_logits: Tensor, validate_args: bool | None = None) -> None:
+        shapes = tuple(width_logits.shape), tuple(mass_logits.shape)
+        if shapes[0][-1:] != shapes[1][-1:] or shapes[0][-1:] in ((), (0,)):
+            raise ValueError(f"width_logits and mass_logits must end in the same number of bins, got shapes {shapes}.")
         if width_logits.shape != mass_logits.shape:
             width_logits, mass_logits = torch.broadcast_tensors(width_logits, mass_logits)
         self.width_logits = width_logits

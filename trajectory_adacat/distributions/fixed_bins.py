@@ -24,14 +24,18 @@ class FixedBins(PiecewiseConstant):
         validate_args: as in ``torch.distributions``.
 
     Raises:
-        ValueError: if the edges decrease, or no bin has a width and mass, and arguments are validated.
+        ValueError: if the last dimensions do not fit; if the edges decrease or a row has no bin with a width and
+            mass, and arguments are validated.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real}
 
     def __init__(self, edges: Tensor, logits: Tensor, validate_args: bool | None = None) -> None:
-        if edges.shape[-1] != logits.shape[-1] + 1:
-            raise ValueError(f"{logits.shape[-1]} logits need one edge more, got {edges.shape[-1]} edges.")
+        if logits.shape[-1:] in ((), (0,)) or edges.shape[-1:] != (logits.shape[-1] + 1,):
+            shapes = tuple(edges.shape), tuple(logits.shape)
+            raise ValueError(
+                f"edges must end in one number more than logits, which need one at least: shapes {shapes}."
+            )
         batch = torch.broadcast_shapes(edges.shape[:-1], logits.shape[:-1])
         self._given_edges = edges
         self.logits = logits.expand(*batch, -1)
