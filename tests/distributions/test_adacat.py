@@ -1,6 +1,8 @@
 """AdaCat against closed forms in extended precision, and in the corners where such code breaks."""
 
+import doctest
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -99,7 +101,7 @@ def test_zero_logits_give_uniform_bins_or_equal_masses() -> None:
 @given(
     st.integers(1, 40),
     st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
-    st.sampled_from([0.0, 1.0, 10.0, 50.0, 200.0]),
+    st.sampled_from([0.0, 1.0, 10.0, 50.0, 200.0, 5000.0]),
     st.integers(0, 2**31),
 )
 def test_nothing_is_nan_for_finite_parameters(bins: int, dtype: torch.dtype, spread: float, seed: int) -> None:
@@ -233,3 +235,9 @@ def test_smoothed_gradient_of_appendix_b_is_the_correct_one() -> None:
     smoothed = density.smoothed_log_prob(TruncatedUniform(data, 0.1))
     (gradient,) = torch.autograd.grad(-smoothed.mean(), width_logits)
     torch.testing.assert_close(gradient, correct, atol=1e-8, rtol=0)
+
+
+def test_the_example_of_the_docstring() -> None:
+    results = doctest.testmod(sys.modules[AdaCat.__module__])
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -53,6 +53,7 @@ def test_it_loses_its_logits_on_expansion(method: str) -> None:
         expanded.log_prob(values()[:3])
 
 
-def test_it_has_no_variance() -> None:
+@pytest.mark.parametrize("name", ["variance", "mode", "rsample"])
+def test_it_lacks_some_of_what_torch_has(name: str) -> None:
     with pytest.raises(NotImplementedError):
-        _ = package.Adacat(draw()).variance
+        getattr(package.Adacat(draw()), name)()

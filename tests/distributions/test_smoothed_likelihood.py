@@ -175,6 +175,16 @@ def test_a_dropped_bin_matters_only_where_the_kernel_meets_it() -> None:
     torch.testing.assert_close(actual, torch.tensor([4.0, 0.0, 0.0]).log())
 
 
+@both_kernels
+def test_a_dropped_bin_too_narrow_to_meet_anything_does_not_matter(kernel: Kernel) -> None:
+    params = torch.tensor([0.0, -60.0, 0.0, 1.0, -torch.inf, 0.0], dtype=torch.double, requires_grad=True)
+    actual = AdaCat.from_params(params).smoothed_log_prob(kernel(torch.tensor(0.5, dtype=torch.double), 0.1))
+    masses = torch.tensor([1.0, 0.0], dtype=torch.double).softmax(dim=-1)
+    torch.testing.assert_close(actual, (2 * masses).log().mean())
+    (gradient,) = torch.autograd.grad(actual, params)
+    assert gradient.isfinite().all()
+
+
 def test_a_kernel_wide_as_the_support_gives_the_mean_log_density() -> None:
     params, _ = draw(5, 8)
     density = AdaCat.from_params(params)
