@@ -157,6 +157,16 @@ def test_any_distribution_with_a_cdf_smooths(make: Callable[[Tensor], Distributi
     torch.testing.assert_close(density.smoothed_log_prob(kernel), expected)
 
 
+@both_kernels
+def test_of_a_kernel_that_reaches_beyond_the_support_only_the_part_within_counts(kernel: Kernel) -> None:
+    params, _ = draw(2, 5)
+    smoothing = kernel(torch.tensor([0.02, 0.99], dtype=torch.double), 0.1, -1.0, 2.0)
+    density = AdaCat.from_params(params)
+    shares = smoothing.cdf(density.edges.T).T.diff(dim=-1)
+    assert (shares.sum(dim=-1) < 0.9).all()
+    torch.testing.assert_close(density.smoothed_log_prob(smoothing), (shares * density.log_density).sum(dim=-1))
+
+
 def test_batches_broadcast() -> None:
     params, loc = draw(6, 5)
     kernel = TruncatedUniform(loc, 0.2)

@@ -33,7 +33,7 @@ class AdaCat(PiecewiseConstant):
 
         >>> density = AdaCat(torch.zeros(4), torch.tensor([0.0, 1.0, 2.0, 0.0]))
         >>> density.log_prob(torch.tensor(0.6))
-        tensor(0.8926)
+        tensor(0.8925)
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
