@@ -1,9 +1,9 @@
 """Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from tap import TapIgnore
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from trajectory_adacat.checkpoint import Checkpoint, find_checkpoint, load_model, read_description
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.computing import use_device, use_threads
-from trajectory_adacat.configuration import OfflineParser, dataset_folder, run_command
+from trajectory_adacat.configuration import OfflineParser, dataset_folder, pick, run_command
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
@@ -59,12 +59,6 @@ class PlanArguments(OfflineParser):
     max_episode_length: int = 1000  # steps after which an episode is cut
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of this process
-
-
-def pick(kind: type, arguments: PlanArguments, **others: Any) -> Any:
-    """A config dataclass filled with the flags of the same names."""
-    values = {field.name: getattr(arguments, field.name) for field in fields(kind) if hasattr(arguments, field.name)}
-    return kind(**{**values, **others})
 
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:

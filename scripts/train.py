@@ -3,7 +3,6 @@
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from tap import TapIgnore
 from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_description, read_tensors
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.computing import use_device, use_threads
-from trajectory_adacat.configuration import OfflineParser, run_command
+from trajectory_adacat.configuration import OfflineParser, pick, run_command
 from trajectory_adacat.datasets import Dataset, load_dataset
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories, split_episodes
@@ -83,12 +82,6 @@ class TrainArguments(OfflineParser):
     threads: int = 1  # threads of this process
     resume: bool = False  # go on from the latest checkpoint of this experiment
     overwrite: bool = False  # delete this experiment's checkpoints and start anew
-
-
-def pick(kind: type, arguments: TrainArguments, **others: Any) -> Any:
-    """A config dataclass filled with the flags of the same names."""
-    values = {field.name: getattr(arguments, field.name) for field in fields(kind) if hasattr(arguments, field.name)}
-    return kind(**{**values, **others})
 
 
 def model_config(arguments: TrainArguments, spec: TransitionSpec) -> GPTConfig:

@@ -1,5 +1,6 @@
 """Flags and their values: precedence, types, suggestions, exit codes."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from trajectory_adacat.configuration import (
     Configuration,
     OfflineParser,
     dataset_folder,
+    pick,
     run_command,
 )
 from trajectory_adacat.errors import InputError
@@ -347,3 +349,20 @@ def test_the_papers_planning(preset: str, dataset: str, parameterization: str, e
     assert {key: plan[key] for key in expected} == expected
     common = {"k_obs": 1, "k_act": None, "k_rew": 1, "n_expand": 2, "plan_freq": 1, "max_context_transitions": 5}
     assert {key: plan[key] for key in common} == common
+
+
+def test_pick_fills_a_dataclass_with_the_flags_of_its_names() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Searching:
+        beam_width: int
+        discount: float = 0.5
+
+    class Parser(CommandParser):
+        """Search."""
+
+        beam_width: int = 3  # beams
+        horizon: int = 5  # steps
+
+    arguments = Parser().parse(["--beam_width", "7"])
+    assert pick(Searching, arguments) == Searching(7)
+    assert pick(Searching, arguments, discount=0.9) == Searching(7, 0.9)

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from trajectory_adacat import provenance
-from trajectory_adacat.provenance import file_hash, library_versions
+from trajectory_adacat.provenance import library_versions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -83,9 +83,3 @@ def test_the_installed_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert versions["numpy"] == version("numpy")
     monkeypatch.setattr(provenance, "LIBRARIES", ("no-such-library",))
     assert library_versions() == {"no-such-library": "not installed"}
-
-
-def test_a_files_hash_is_its_sha256(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"abc")
-    assert file_hash(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.provenance import file_hash, git_revision, library_versions
+from trajectory_adacat.provenance import git_revision, library_versions
 
 FORMAT = 1
 DESCRIPTION = "checkpoint.json"
@@ -81,7 +82,7 @@ def save_checkpoint(
             **description,
             "versions": library_versions(),
             "git_revision": git_revision(),
-            "files": {name: file_hash(temporary / name) for name in tensors},
+            "files": {name: file_sha256(temporary / name) for name in tensors},
         }
         (temporary / DESCRIPTION).write_text(json.dumps(whole, indent=2) + "\n")
         temporary.rename(folder)
@@ -133,7 +134,7 @@ def read_tensors(folder: Path, name: str, description: Mapping[str, Any]) -> dic
     """
     path = folder / name
     try:
-        if file_hash(path) != description["files"][name]:
+        if file_sha256(path) != description["files"][name]:
             raise InputError(f"The checkpoint's file {path} is damaged (its hash is not the one written with it).")
         return load_file(path)
     except (OSError, KeyError, TypeError, SafetensorError) as error:
@@ -161,4 +162,4 @@ def load_model(path: str | Path, use_ema: bool = False, device: torch.device | s
     except (TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error
     normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, "normalizer.safetensors", description))
-    return Checkpoint(model.to(device).eval(), normalizer, description, file_hash(folder / DESCRIPTION))
+    return Checkpoint(model.to(device).eval(), normalizer, description, file_sha256(folder / DESCRIPTION))

@@ -15,6 +15,7 @@ that parameterization alone.
 """
 
 import argparse
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Self, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
 from tap import Tap, TapIgnore
 
@@ -83,6 +84,9 @@ def reader(annotation: Any) -> Callable[[str], Any] | None:
 
         return read_choice
     return None
+
+
+Config = TypeVar("Config")
 
 
 class CommandParser(Tap):
@@ -157,6 +161,13 @@ class CommandParser(Tap):
     def save_arguments(self, path: Path) -> None:
         """Write the resolved value of every flag to ``path`` as JSON."""
         path.write_text(json.dumps(self.arguments(), indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def pick(kind: type[Config], arguments: CommandParser, **others: Any) -> Config:
+    """A dataclass filled with the flags of the same names, and with ``others``."""
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    names &= arguments.flags.keys()
+    return kind(**{**{name: getattr(arguments, name) for name in names}, **others})
 
 
 class Configuration:
