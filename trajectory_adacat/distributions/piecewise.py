@@ -21,6 +21,8 @@ _COUNT_TOLERANCE = 1e-6
 WithinBin = Literal["uniform", "midpoint"]
 
 
+# Widths and masses below it, which only bins next to 0 can resolve, would overflow in the gradient of a division.
+_SMALLEST_DIVISOR = 1e-150
 # What belongs to the bins and not to their masses: shared, once computed, by a distribution and its filters.
 _GEOMETRY = ("_edges", "_widths", "_log_widths")
 
@@ -139,7 +141,7 @@ class PiecewiseConstant(Distribution):
 
     def _mass_below(self, value: Tensor) -> Tensor:
         found = self._find(self._edges, value)
-        share = found.offset() / found.at(self._widths)  # of the bin's mass
+        share = found.offset() / found.at(self._widths).clamp(min=_SMALLEST_DIVISOR)  # of the bin's mass
         below = found.at(self._cumulative_masses[..., :-1]) + found.at(self._masses) * share.clamp(0, 1)
         return below.masked_fill(value >= self._edges[..., -1], 1.0)
 
@@ -158,8 +160,9 @@ class PiecewiseConstant(Distribution):
         overlap = (upper.minimum(high) - lower.maximum(low)).clamp(min=0)  # [..., k]
         width = upper - lower
         # A bin too narrow for its edges to differ lies in the interval as a whole or not at all.
+        narrow = width < _SMALLEST_DIVISOR
         inside = ((lower >= low) & (lower < high)).to(overlap.dtype)
-        share = torch.where(width > 0, overlap / width.masked_fill(width == 0, 1.0), inside)
+        share = torch.where(narrow, inside, overlap / width.masked_fill(narrow, 1.0))
         log_masses = self._log_masses.masked_fill(share == 0, -torch.inf)
         # The largest mass comes out of the sum, so that masses below float64's range stay finite in the logarithm.
         largest = log_masses.detach().amax(dim=-1, keepdim=True).nan_to_num(nan=torch.nan, neginf=0.0)
@@ -190,7 +193,8 @@ class PiecewiseConstant(Distribution):
     def icdf(self, value: Tensor) -> Tensor:
         """The quantile: where the mass below is ``value``, in [0, 1]. Differentiable in the parameters."""
         found = self._find_quantile(value)
-        share = (found.offset() / found.at(self._masses)).clamp(0, 1)  # of the bin's width
+        mass = found.at(self._masses).clamp(min=_SMALLEST_DIVISOR)
+        share = (found.offset() / mass).clamp(0, 1)  # of the bin's width
         low, high = found.edges(self._edges)
         return (low + share * (high - low)).to(answer_dtype(self._mass_logits, value))
 
