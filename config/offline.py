@@ -123,15 +123,18 @@ SMALL_MODEL = {
     "warmup_epochs": 0.1,
     "final_epochs": None,  # the cosine ends with the training
 }
+# Few and likely actions: a search over many finds what the model is wrong about (see results/README.md).
 SMALL_PLANNING = {
     "plan": {
         "horizon": 3,
         "beam_width": 32,
+        "cdf_act": 0.8,
         "use_ema": True,
         "max_context_transitions": 2,
         "window": "full",
     },
-    **PAPER_PLANNING,
+    "plan:uniform": {"sampling": "midpoint"},
+    "plan:quantile": {"sampling": "midpoint"},
 }
 
 PRESETS = {
