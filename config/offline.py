@@ -167,7 +167,7 @@ PRESETS = {
     },
     # Smaller still: minutes in all.
     "demo": {
-        "train": {**SMALL_MODEL, "n_steps": 1500, "n_saves": 1, "log_freq": 250},
+        "train": {**SMALL_MODEL, "n_steps": 2500, "n_saves": 1, "log_freq": 250},
         **SMALL_PLANNING,
     },
 }
