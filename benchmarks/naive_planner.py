@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from trajectory_adacat.distributions import PiecewiseConstant
-from trajectory_adacat.models.gpt import GPT, attention_mask
+from trajectory_adacat.models.attention import attention_mask
+from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning.decoding import WindowConfig
 
 

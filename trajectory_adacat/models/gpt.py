@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.attention import Attention, NewTokens, attention_mask, is_attended
 from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, Parameterization, uniform_edges
 from trajectory_adacat.models.kv_cache import KVCache
-from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions, Rotation, rotate
+from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions, Rotation
 from trajectory_adacat.transition import TransitionSpec
 
 INITIAL_STD = 0.02
@@ -88,111 +89,13 @@ class GPTConfig:
         return self.n_transitions * self.spec.dimension - 1
 
 
-def is_attended(positions: Tensor, spec: TransitionSpec) -> Tensor:
-    """Whether any later query may attend to the tokens at ``positions``: to all but the values."""
-    return positions % spec.dimension != spec.value
-
-
-def attention_mask(positions: Tensor, spec: TransitionSpec) -> Tensor:
-    """Which key (column) each query (row) at ``positions [T]`` may attend to, bool ``[T, T]``: nothing later, no value.
-
-    The same rule serves training, prefill and cached decoding, so that they cannot disagree.
-    """
-    return (positions[:, None] >= positions[None, :]) & is_attended(positions, spec)[None, :]
-
-
-def attend_rows(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_mask: Tensor | None) -> Tensor:
-    """Attention of all rows over caches that groups of rows share: each is read once, not once a row.
-
-    Args:
-        queries: ``[G, R, H, L, d]``.
-        caches: keys and values ``[G, S, H, n, d]`` each; rows r with equal ``r // (R / S)`` share one.
-        block_mask: bool ``[L, m]``, which of the last m keys of the last cache each query sees; None for all.
-
-    Returns:
-        ``[G, R, H, L, d]``.
-    """
-    length, size = queries.shape[-2:]
-
-    def group(rows: Tensor, n_groups: int) -> Tensor:  # [G, R, H, L, x] -> [G, S, H, R / S * L, x]
-        return rows.unflatten(1, (n_groups, -1)).transpose(2, 3).flatten(3, 4)
-
-    def ungroup(rows: Tensor) -> Tensor:
-        return rows.unflatten(3, (-1, length)).transpose(2, 3).flatten(1, 2)
-
-    scaled = queries * size**-0.5
-    grouped = [group(scaled, keys.shape[1]) @ keys.transpose(-1, -2) for keys, _ in caches]
-    scores = torch.cat([ungroup(score) for score in grouped], -1)  # [G, R, H, L, all keys]
-    if block_mask is not None:
-        scores[..., scores.shape[-1] - block_mask.shape[1] :].masked_fill_(~block_mask, -torch.inf)
-    weights = scores.softmax(-1).split([keys.shape[-2] for keys, _ in caches], -1)
-    parts = [ungroup(group(w, values.shape[1]) @ values) for w, (_, values) in zip(weights, caches, strict=True)]
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-
-
-@dataclass(frozen=True)
-class NewTokens:
-    """What the layers need to know of tokens that are being decoded; see `GPT.decode`.
-
-    Attributes:
-        shared: caches of the tokens before those in ``own``, each shared by groups of rows.
-        own: the cache that takes the new tokens' keys and values.
-        stored: which of the new tokens are stored, int64; None for all.
-        mask: bool ``[L, stored]``, which of them each new token may attend to; None for all.
-        rotation: of rotary positions.
-    """
-
-    shared: Sequence[KVCache]
-    own: KVCache
-    stored: Tensor | None
-    mask: Tensor | None
-    rotation: Rotation | None
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.n_head = config.n_head
-        self.dropout = config.attn_pdrop
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.project = nn.Linear(config.width, config.width)
-
-    def forward(self, x: Tensor, mask: Tensor, rotation: Rotation | None) -> Tensor:
-        """Attends within ``x [B, T, E]`` where the bool ``mask [T, T]`` allows."""
-        heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
-        heads = heads.permute(2, 0, 3, 1, 4)  # [3, B, H, T, d]
-        queries, keys, values = heads.unbind(0)
-        queries, keys = rotate(queries, rotation), rotate(keys, rotation)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
-        return self.project(y.transpose(1, 2).flatten(2))
-
-    def decode(self, x: Tensor, layer: int, new: "NewTokens") -> Tensor:
-        """Attends from new tokens ``x [G, R, L, E]`` to the caches and to each other; see `GPT.decode`."""
-        heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
-        heads = heads.permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
-        queries, keys, values = heads.unbind(0)
-        queries, keys = rotate(queries, new.rotation), rotate(keys, new.rotation)
-        if new.stored is not None:
-            keys, values = keys[..., new.stored, :], values[..., new.stored, :]
-        new.own.write(layer, keys, values)
-        length = new.own.length + keys.shape[-2]
-        caches = [(cache.keys(layer), cache.values(layer)) for cache in new.shared if cache.length]
-        if length:
-            caches.append((new.own.keys(layer, length), new.own.values(layer, length)))
-        y = attend_rows(queries, caches, new.mask)  # [G, R, H, L, d]
-        return self.project(y.transpose(2, 3).flatten(3))
-
-
 class Block(nn.Module):
     """A pre-norm transformer block."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config)
+        self.attention = Attention(config.width, config.n_head, config.attn_pdrop)
         self.mlp_norm = nn.LayerNorm(config.width)
         self.expand = nn.Linear(config.width, 4 * config.width)
         self.contract = nn.Linear(4 * config.width, config.width)
@@ -203,7 +106,7 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
         return x + self.dropout(self._mlp(x))
 
-    def decode(self, x: Tensor, layer: int, new: "NewTokens") -> Tensor:
+    def decode(self, x: Tensor, layer: int, new: NewTokens) -> Tensor:
         """The block for new tokens ``x [G, R, L, E]``; see `GPT.decode`."""
         x = x + self.attention.decode(self.attention_norm(x), layer, new)
         return x + self._mlp(x)

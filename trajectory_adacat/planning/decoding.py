@@ -8,7 +8,8 @@ from torch import Tensor
 
 from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.gpt import GPT, is_attended
+from trajectory_adacat.models.attention import is_attended
+from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.kv_cache import KVCache
 
 Window = Literal["cropped", "full"]
