@@ -48,11 +48,6 @@ class MatrixProducts(TorchDispatchMode):
             self.counts[(batch * heads, rows, size, keys.shape[2], queries.dtype)] += 1
             self.counts[(batch * heads, rows, keys.shape[2], size, queries.dtype)] += 1
 
-    @property
-    def flops(self) -> float:
-        """Floating-point operations of all of them, a multiplication and an addition being two."""
-        return sum(2.0 * b * m * k * n * count for (b, m, k, n, _), count in self.counts.items())
-
     def rows(self, inner: int, columns: int) -> int:
         """Rows in all that were multiplied by a matrix of this shape."""
         products = self.counts.items()

@@ -24,7 +24,6 @@ class NaiveDecoder:
         self._slides = model.config.positions == "learned"  # else all tokens stay, and a mask says what is in sight
         n_begun = -(-context.shape[1] // model.spec.dimension)
         self._first_seen = [0] * n_begun  # by each transition: the first transition that it sees
-        self.n_token_rows = 0
 
     def next_distribution(self, dimension: int) -> PiecewiseConstant:
         """The distribution of the next token of each row, from all tokens in sight."""
@@ -38,7 +37,6 @@ class NaiveDecoder:
                 self._first_seen.append(0)
             else:
                 self._first_seen.append(self._first_seen[-1] + n_dropped)
-        self.n_token_rows += self._tokens.numel()
         mask = None if self._slides else self._mask()
         hidden = self._model.hidden(self._tokens.flatten(0, 1), mask)[:, -1].unflatten(0, self._tokens.shape[:2])
         return self._model.head.distribution_of(hidden, dimension)

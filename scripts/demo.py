@@ -1,5 +1,6 @@
 """The whole pipeline in minutes: collect, train, plan, tabulate. ``make demo`` runs it."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,15 @@ def random_results(arguments: DemoArguments) -> list[RolloutResult]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs every stage and writes everything below ``<logbase>/<dataset>/<exp_name>``."""
     arguments = DemoArguments().parse(argv)
+    arguments.suffix = ""  # one folder holds all the stages
     folder = arguments.savepath
     common = ["--dataset", arguments.dataset, "--preset", str(arguments.preset), "--logbase", arguments.logbase]
-    common += ["--seed", str(arguments.seed), "--config", arguments.config]
+    common += ["--seed", str(arguments.seed), "--config", arguments.config, "--device", arguments.device]
+    common += ["--verbose", str(arguments.verbose), "--suffix", ""]
     steps = [] if arguments.n_steps is None else ["--n_steps", str(arguments.n_steps)]
     train.main([*common, "--exp_name", f"{arguments.exp_name}/gpt", "--overwrite", *steps])
+    for old in ("plans", "random"):  # of a model that is no more
+        shutil.rmtree(folder / old, ignore_errors=True)
     plan_flags = ["--gpt_loadpath", f"{arguments.exp_name}/gpt", "--exp_name", f"{arguments.exp_name}/plans"]
     plan.main([*common, *plan_flags, "--n_rollouts", str(arguments.n_rollouts)])
     for result in random_results(arguments):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tap import TapIgnore
@@ -15,7 +15,7 @@ from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.configuration import OfflineParser, dataset_folder, pick, run_command
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.results import FILE_PATTERN, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, check_fit, run_episodes
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
@@ -57,6 +57,7 @@ class PlanArguments(OfflineParser):
     prefix_context: bool = True  # give the model the past, not the current observation alone
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
     max_episode_length: int = 1000  # steps after which an episode is cut
+    overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of this process
 
@@ -107,6 +108,30 @@ def planner_config(arguments: PlanArguments, trained_discount: float) -> Planner
     )
 
 
+def planner_settings(arguments: PlanArguments, config: PlannerConfig) -> dict[str, Any]:
+    """What defines the method, as it stands in the results."""
+    return {**asdict(config), "max_episode_length": arguments.max_episode_length}
+
+
+def other_results(folder: Path, settings: dict[str, Any], checkpoint: Checkpoint, overwrite: bool) -> list[Path]:
+    """The results in ``folder`` that are of other settings or of another checkpoint.
+
+    Raises:
+        InputError: if there are any and they are not to be overwritten.
+    """
+    found = []
+    for path in sorted(folder.glob(FILE_PATTERN)):
+        result = RolloutResult.load(path)
+        if result.planner != settings or result.checkpoint["hash"] != checkpoint.hash:
+            found.append(path)
+    if found and not overwrite:
+        raise InputError(
+            f"{found[0]} is of other settings or of another checkpoint: choose another --exp_name or --suffix, or "
+            "replace such results with --overwrite."
+        )
+    return found
+
+
 def to_result(
     episode: EpisodeResult, arguments: PlanArguments, checkpoint: Checkpoint, config: PlannerConfig, where: dict
 ) -> RolloutResult:
@@ -123,7 +148,7 @@ def to_result(
         length=episode.length,
         terminated=episode.terminated,
         truncated=episode.truncated,
-        planner={**asdict(config), "max_episode_length": arguments.max_episode_length},
+        planner=planner_settings(arguments, config),
         checkpoint={"hash": checkpoint.hash, "step": description["step"], "training": description["training"]},
         environment=where,
         versions=library_versions(),
@@ -144,6 +169,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = load_model(folder, arguments.use_ema, use_device(arguments.device))
     config = planner_config(arguments, checkpoint.description["discount"])
     planner = Planner(checkpoint.model, checkpoint.normalizer, config)
+    settings = planner_settings(arguments, config)
+    others = other_results(arguments.savepath, settings, checkpoint, arguments.overwrite)
     name = arguments.environment or checkpoint.description["dataset"]["environment"]
     if name is None:
         raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
@@ -160,6 +187,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         episodes = run_episodes(planner, environments, seeds, arguments.max_episode_length, show)
     where = environment_info(name, arguments.dynamics)
+    for path in others:
+        path.unlink()
     for episode in episodes:
         result = to_result(episode, arguments, checkpoint, config, where)
         path = result.save(arguments.savepath)

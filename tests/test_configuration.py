@@ -366,3 +366,10 @@ def test_pick_fills_a_dataclass_with_the_flags_of_its_names() -> None:
     arguments = Parser().parse(["--beam_width", "7"])
     assert pick(Searching, arguments) == Searching(7)
     assert pick(Searching, arguments, discount=0.9) == Searching(7, 0.9)
+
+
+def test_a_reference_to_a_reference_is_filled_and_a_circle_refused(config: Path) -> None:
+    parsed = train(config, "--suffix", "{exp_name}", "--exp_name", "run_{seed}", "--seed", "4")
+    assert parsed.suffix == "run_4"
+    with pytest.raises(InputError, match="refer to each other"):
+        train(config, "--suffix", "{exp_name}", "--exp_name", "{suffix}")

@@ -98,6 +98,8 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
         InputError: if there is none.
     """
     if (folder / DESCRIPTION).exists():
+        if step != "latest" and folder.name != checkpoint_name(int(step) if str(step).isdecimal() else -1):
+            raise InputError(f"{folder} is a checkpoint itself, and not that of step {step!r}: name its parent folder.")
         return folder
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     if not found:

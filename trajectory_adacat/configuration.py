@@ -323,13 +323,17 @@ class OfflineParser(CommandParser):
         return self
 
     def _fill_references(self) -> None:
-        values = self.arguments()
-        for name, value in values.items():
-            if isinstance(value, str) and "{" in value:
+        for _ in self.flags:  # a value may refer to one that itself refers to another
+            values = self.arguments()
+            waiting = {name: value for name, value in values.items() if isinstance(value, str) and "{" in value}
+            for name, value in waiting.items():
                 try:
                     setattr(self, name, value.format_map(values))
                 except (KeyError, ValueError, IndexError) as error:
                     raise InputError(f"--{name} {value} refers to a flag that does not exist: {error}") from None
+            if not waiting:
+                return
+        raise InputError(f"The values of --{' and --'.join(waiting)} refer to each other.")
 
     @property
     def savepath(self) -> Path:

@@ -212,3 +212,12 @@ def test_plans_in_bfloat16(model: GPT) -> None:
     assert np.isfinite(actions).all()
     with pytest.raises(InputError, match="precision"):
         PlannerConfig(SEARCH, precision="float8")  # type: ignore[arg-type]
+
+
+def test_transposed_observations_are_refused_and_numpy_seeds_taken(model: GPT) -> None:
+    agent = planner(model)
+    agent.reset([0, 1])
+    with pytest.raises(InputError, match="Expected finite values"):
+        agent.act(observations(2).T)
+    agent.reset(np.int64(3))
+    assert agent.n_environments == 1

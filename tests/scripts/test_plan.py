@@ -304,3 +304,19 @@ def test_sizes_of_another_environment_are_refused(
     with pytest.raises(InputError, match=r"4 dimensions.*--environment"):
         run_plan()
     assert contents(home) == before
+
+
+def test_results_of_other_settings_are_not_replaced_unasked(trained: Path, run_plan: Plan, home: Path) -> None:
+    run_plan(n_rollouts=2)
+    run_plan(n_rollouts=1)  # the same settings again
+    before = contents(home / "logs")
+    with pytest.raises(InputError, match="--overwrite"):
+        run_plan(horizon=1, n_rollouts=1)
+    assert contents(home / "logs") == before
+    found = run_plan(horizon=1, n_rollouts=1, overwrite="true")
+    assert [result["planner"]["search"]["horizon"] for result in found] == [1]
+
+
+def test_a_checkpoint_of_another_step_than_asked_is_refused(trained: Path, run_plan: Plan) -> None:
+    with pytest.raises(InputError, match="not that of step '6'"):
+        run_plan(gpt_loadpath=trained / "step_00000003", gpt_epoch=6)

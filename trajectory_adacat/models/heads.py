@@ -87,7 +87,7 @@ def quantile_edges(tokens: Tensor, n_bins: int) -> Tensor:
     """
     levels = torch.linspace(0.0, 1.0, n_bins + 1, dtype=torch.float64)
     columns = []
-    for values in tokens.double().T:  # torch.quantile over all at once refuses large inputs
+    for values in tokens.double().cpu().T:  # torch.quantile over all at once refuses large inputs
         order = values.sort().values
         inner = order[(levels[1:-1] * (len(order) - 1)).round().long()]
         distinct = torch.cat([torch.zeros(1), inner, torch.ones(1)]).float().unique()

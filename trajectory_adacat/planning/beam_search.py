@@ -168,7 +168,8 @@ def beam_search(
 
     In each imagined transition every beam is expanded by ``n_expand`` sampled actions, each followed by a predicted
     reward and value, and the ``beam_width`` best are kept: those with the highest discounted sum of the rewards so
-    far and the discounted value that follows, both of them predicted means (supplementary C.3).
+    far and the discounted value that follows, both of them predicted means (supplementary C.3) or
+    percentiles, as configured.
 
     Args:
         decoder: holds the context of each environment, which ends with its current observation.

@@ -102,6 +102,8 @@ class CachedDecoder:
 
     def expand(self, n: int) -> None:
         """See `Decoder`."""
+        if self._pending:  # while the rows are still beams: their last token is the same for all candidates
+            self._hidden, self._pending = self._decode_last(), False
         n_environments, n_rows, _ = self._imagined.shape
         self._n_expand = n
         self._imagined = self._imagined.repeat_interleave(n, 1)

@@ -111,7 +111,7 @@ class Planner:
     def reset(self, seeds: Sequence[int] | int = 0) -> None:
         """Forgets the past and begins an episode in each of ``len(seeds)`` environments (an int: in one)."""
         length = self.config.window.max_context_transitions - 1 if self.config.prefix_context else 0
-        self._memories = [_Memory(seed, length) for seed in ([seeds] if isinstance(seeds, int) else seeds)]
+        self._memories = [_Memory(seed, length) for seed in np.atleast_1d(seeds).tolist()]
 
     @property
     def n_environments(self) -> int:
@@ -151,7 +151,11 @@ class Planner:
         """
         memories = self._named(environments)
         taken = self._normalize(rewards, slice(self.spec.reward, self.spec.reward + 1), (len(memories), 1))
-        done = None if actions is None else self._normalize(actions, self.spec.action, (len(memories), -1))
+        done = (
+            None
+            if actions is None
+            else self._normalize(actions, self.spec.action, (len(memories), self.spec.action_size))
+        )
         for i, memory in enumerate(memories):
             if memory.observation is None or memory.action is None:
                 raise RuntimeError("observe() follows act()")
@@ -172,7 +176,8 @@ class Planner:
 
     def _normalize(self, values: ArrayLike, dimensions: slice, shape: tuple[int, int]) -> Tensor:
         array = np.asarray(values, dtype=np.float64)
-        if array.size != shape[0] * (dimensions.stop - dimensions.start) or not np.isfinite(array).all():
+        fits = array.shape == shape or (shape[1] == 1 and array.shape == shape[:1])  # rewards may be a vector
+        if not fits or not np.isfinite(array).all():
             raise InputError(
                 f"Expected finite values for {shape[0]} environments and dimensions {dimensions.start} to "
                 f"{dimensions.stop - 1} of a transition, got an array of shape {array.shape}."

@@ -182,7 +182,7 @@ class Trainer:
     def load_state(
         self, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
     ) -> None:
-        """Takes up the training where a checkpoint of ``step`` left it; the steps that follow are the same bits.
+        """Takes up the training of a checkpoint of ``step``; on a CPU the steps that follow are the same bits.
 
         Raises:
             InputError: if the weights are those of another model.
