@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.statistics": set(),
     "density": {"models", "training", *GROUND},
     "computing": set(),
+    "profiling": set(),
     "configuration": set(),
     "console": {"configuration"},
     "config": set(),

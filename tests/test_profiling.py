@@ -1,0 +1,67 @@
+"""What a profile of some steps holds, and when it is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from trajectory_adacat.profiling import StepProfile
+
+
+def n_products(folder: Path) -> int:
+    """How many matrix products the trace holds."""
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    return sum(event["name"] == "aten::mm" for event in events)
+
+
+def run(profile: StepProfile, n_steps: int) -> None:
+    """Steps of one matrix product each."""
+    for _ in range(n_steps):
+        torch.ones(4, 4) @ torch.ones(4, 4)
+        profile.step()
+
+
+@pytest.mark.parametrize(("n_warmup", "n_steps", "n_run", "n_profiled"), [(2, 3, 5, 3), (2, 3, 9, 3), (0, 2, 4, 2)])
+def test_holds_the_steps_after_the_warm_up(
+    tmp_path: Path, n_warmup: int, n_steps: int, n_run: int, n_profiled: int
+) -> None:
+    with StepProfile(tmp_path / "profile", n_warmup, n_steps) as profile:
+        run(profile, n_run)
+        assert (tmp_path / "profile" / "profile.txt").exists()
+    assert n_products(tmp_path / "profile") == n_profiled
+    table = (tmp_path / "profile" / "profile.txt").read_text()
+    assert f"{n_profiled} steps" in table
+    assert "aten::mm" in table
+    assert "Self CPU" in table
+
+
+def test_writes_what_there_is_when_the_loop_ends_early(tmp_path: Path) -> None:
+    with StepProfile(tmp_path, 1, 5) as profile:
+        run(profile, 3)
+        assert not any(tmp_path.iterdir())
+    assert n_products(tmp_path) == 2
+
+
+def test_writes_what_there_is_when_the_loop_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), StepProfile(tmp_path, 1, 5) as profile:
+        run(profile, 3)
+        raise KeyError
+    assert n_products(tmp_path) == 2
+
+
+def test_writes_nothing_without_a_step_and_only_once_with_many(tmp_path: Path) -> None:
+    with StepProfile(tmp_path / "none", 2) as profile:
+        run(profile, 2)
+    assert not (tmp_path / "none").exists()
+    with StepProfile(tmp_path / "once", 0, 1) as profile:
+        run(profile, 1)
+        (tmp_path / "once" / "profile.txt").unlink()
+        run(profile, 5)
+    assert not (tmp_path / "once" / "profile.txt").exists()
+
+
+@pytest.mark.parametrize("numbers", [(-1, 1), (0, 0)])
+def test_senseless_numbers_are_refused(tmp_path: Path, numbers: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="n_warmup"):
+        StepProfile(tmp_path, *numbers)
