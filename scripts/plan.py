@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.configuration import OfflineParser, dataset_folder, pick, run_command
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 from trajectory_adacat.evaluation.results import FILE_PATTERN, RolloutResult
-from trajectory_adacat.evaluation.rollout import EpisodeResult, check_fit, run_episodes
+from trajectory_adacat.evaluation.rollout import EpisodeResult, check_fit
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
@@ -59,7 +61,9 @@ class PlanArguments(OfflineParser):
     max_episode_length: int = 1000  # steps after which an episode is cut
     overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
     vis_freq: int = 50  # environment steps between two updates of the returns shown
-    threads: int = 1  # threads of this process
+    threads: int = 1  # threads of each process
+    processes: int = 1  # processes that share the rollouts, each with its own threads
+    profile: bool = False  # time the first actions by operator, into <experiment>/profile
 
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:
@@ -159,14 +163,30 @@ def to_result(
     )
 
 
+def run_watched(rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments) -> tuple[list[EpisodeResult], int]:
+    """Runs the episodes under a bar that shows how far the slowest live one is; see `run_in_processes`."""
+    with tqdm(total=arguments.max_episode_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
+
+        def show(results: Sequence[EpisodeResult]) -> None:
+            live = [result.length for result in results if not result.ended]
+            step = min(live) if live else max(result.length for result in results)
+            if step // arguments.vis_freq > bar.n // arguments.vis_freq:
+                mean = np.mean([result.return_ for result in results])
+                bar.set_postfix_str(f"{len(live)} live, mean return {mean:.0f}")
+            bar.update(step - bar.n)
+
+        return run_in_processes(rollouts, seeds, arguments.processes, show)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
     arguments, folder = parse(argv)
-    check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq")
+    check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq", "processes")
     if arguments.seed < 0:
         raise InputError(f"--seed must not be negative, got {arguments.seed}.")
     use_threads(arguments.threads)
-    checkpoint = load_model(folder, arguments.use_ema, use_device(arguments.device))
+    device = use_device(arguments.device)
+    checkpoint = load_model(folder, arguments.use_ema, device)
     config = planner_config(arguments, checkpoint.description["discount"])
     planner = Planner(checkpoint.model, checkpoint.normalizer, config)
     settings = planner_settings(arguments, config)
@@ -174,18 +194,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = arguments.environment or checkpoint.description["dataset"]["environment"]
     if name is None:
         raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
+    rollouts = Rollouts(
+        make_planner=partial(Planner.from_checkpoint, folder, config, device),
+        make_environment=partial(make_environment, name, arguments.dynamics),
+        max_length=arguments.max_episode_length,
+        threads=arguments.threads,
+        profile=arguments.savepath / "profile" if arguments.profile else None,
+    )
+    check_fit(planner, rollouts.make_environment())
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
-    environments = [make_environment(name, arguments.dynamics) for _ in seeds]
-    check_fit(planner, environments[0])
-    with tqdm(total=arguments.max_episode_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
-
-        def show(results: Sequence[EpisodeResult]) -> None:
-            bar.update()
-            if bar.n % arguments.vis_freq == 0:
-                n_live = sum(not (result.terminated or result.truncated) for result in results)
-                bar.set_postfix_str(f"{n_live} live, mean return {np.mean([r.return_ for r in results]):.0f}")
-
-        episodes = run_episodes(planner, environments, seeds, arguments.max_episode_length, show)
+    episodes, n_clamped = run_watched(rollouts, seeds, arguments)
     where = environment_info(name, arguments.dynamics)
     for path in others:
         path.unlink()
@@ -195,8 +213,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.verbose:
             score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
             print(f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}")
-    if arguments.verbose and planner.n_clamped:
-        print(f"clamped {planner.n_clamped} values outside the training data's bounds")
+    if arguments.verbose and n_clamped:
+        print(f"clamped {n_clamped} values outside the training data's bounds")
+    if rollouts.profile is not None:
+        print(f"profile of the first actions -> {rollouts.profile}")
 
 
 if __name__ == "__main__":

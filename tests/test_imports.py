@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": {"models", "datasets", *GROUND},
     "training": {"datasets", "models", "checkpoint", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
-    "evaluation": {"planning", "checkpoint", *GROUND},
+    "evaluation": {"planning", "checkpoint", "computing", "profiling", *GROUND},
     "evaluation.results": set(),
     "evaluation.scores": set(),
     "evaluation.statistics": set(),

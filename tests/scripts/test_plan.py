@@ -180,6 +180,17 @@ def test_settings_of_every_kind_work(trained: Path, run_plan: Plan, changes: dic
     assert all(np.isfinite(result["return"]) for result in run_plan(**changes))
 
 
+def test_a_profile_of_the_first_actions_can_be_had(
+    trained: Path, run_plan: Plan, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run_plan(profile="true", n_rollouts=1)
+    folder = home / "logs" / "own" / "plans" / "profile"
+    assert "4 steps" in (folder / "profile.txt").read_text()  # of the six, two are left out
+    assert (folder / "trace.json").exists()
+    assert str(Path("logs", "own", "plans", "profile")) in capsys.readouterr().out
+    assert "profile" not in found[0]["planner"]
+
+
 def test_values_outside_the_training_bounds_are_counted(
     trained: Path, run_plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +218,18 @@ def test_a_robot_of_an_official_name_has_its_dynamics_and_score(
     assert found["normalized_score"] == pytest.approx(100 * (found["return"] + 20.272305) / (3234.3 + 20.272305))
 
 
+def test_processes_share_the_rollouts_and_change_no_result(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6, sizes=(11, 3)), dataset="hopper-medium-v2", preset="demo")
+    common = {"dataset": "hopper-medium-v2", "environment": None, "max_episode_length": 3, "n_rollouts": 3}
+    alone = run_plan(**common, preset="demo")
+    shared = run_plan(**common, preset="demo", processes=2)  # of the same settings: nothing is to be overwritten
+    for result in (*alone, *shared):
+        del result["seconds_per_action"]
+    assert shared == alone
+
+
 # -- bad input -----------------------------------------------------------------------------------------------
 
 
@@ -216,6 +239,7 @@ def test_a_robot_of_an_official_name_has_its_dynamics_and_score(
         ({"n_rollouts": 0}, "--n_rollouts"),
         ({"max_episode_length": 0}, "--max_episode_length"),
         ({"vis_freq": 0}, "--vis_freq"),
+        ({"processes": 0}, "--processes"),
         ({"threads": -1}, "--threads"),
         ({"seed": -1}, "--seed"),
         ({"horizon": 0}, "horizon"),

@@ -32,9 +32,17 @@ class EpisodeResult:
     seconds: float = field(default=0.0)
 
     @property
+    def ended(self) -> bool:
+        """Whether the episode is over."""
+        return self.terminated or self.truncated
+
+    @property
     def seconds_per_action(self) -> float:
         """Wall-clock seconds for each planned action."""
         return self.seconds / max(self.length, 1)
+
+
+OnStep = Callable[[Sequence[EpisodeResult]], None]
 
 
 def check_fit(planner: Planner, environment: gymnasium.Env) -> None:
@@ -59,7 +67,7 @@ def run_episodes(
     environments: Sequence[gymnasium.Env],
     seeds: Sequence[int],
     max_length: int = 1000,
-    on_step: Callable[[Sequence[EpisodeResult]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[EpisodeResult]:
     """Runs one episode in each environment; those that have ended cost nothing more.
 
@@ -84,7 +92,7 @@ def run_episodes(
             results[i].seconds += seconds
             rewards.append(reward)
         planner.observe(rewards, environments=live)
-        live = [i for i in live if not (results[i].terminated or results[i].truncated)]
+        live = [i for i in live if not results[i].ended]
         if on_step is not None:
             on_step(results)
     return results

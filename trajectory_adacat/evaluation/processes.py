@@ -1,0 +1,138 @@
+"""Episodes dealt to several processes, each with its own planner, environments and threads.
+
+An episode draws from its own random numbers, so that it goes the same way whichever process runs it.
+"""
+
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import gymnasium
+
+from trajectory_adacat.computing import use_threads
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, run_episodes
+from trajectory_adacat.planning.planner import Planner
+from trajectory_adacat.profiling import StepProfile
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What any process needs in order to run episodes.
+
+    Attributes:
+        make_planner: can be pickled.
+        make_environment: can be pickled; called once for each episode.
+        max_length: steps after which an episode is cut.
+        threads: of each process.
+        profile: where a profile of the first process's first actions goes, None for none.
+    """
+
+    make_planner: Callable[[], Planner]
+    make_environment: Callable[[], gymnasium.Env]
+    max_length: int = 1000
+    threads: int = 1
+    profile: Path | None = None
+
+    def run(self, seeds: Sequence[int], on_step: OnStep) -> tuple[list[EpisodeResult], int]:
+        """Runs an episode for each seed in this process; the results, and how many inputs were clamped."""
+        use_threads(self.threads)
+        planner = self.make_planner()
+        environments = [self.make_environment() for _ in seeds]
+        if self.profile is None:
+            return run_episodes(planner, environments, seeds, self.max_length, on_step), planner.n_clamped
+        with StepProfile(self.profile) as profile:
+
+            def count(results: Sequence[EpisodeResult]) -> None:
+                profile.step()
+                on_step(results)
+
+            return run_episodes(planner, environments, seeds, self.max_length, count), planner.n_clamped
+
+
+def run_in_processes(
+    rollouts: Rollouts, seeds: Sequence[int], n_processes: int, on_step: OnStep
+) -> tuple[list[EpisodeResult], int]:
+    """Runs an episode for each seed, shared evenly by processes; in this one, if one is enough.
+
+    Args:
+        rollouts: how to run them.
+        seeds: of the episodes.
+        n_processes: how many processes share them.
+        on_step: called after each step of each process with all results so far, in the order of the seeds.
+
+    Returns:
+        The results in the order of the seeds, and how many inputs were clamped.
+
+    Raises:
+        InputError: what a process raised, or if one died.
+    """
+    n_processes = min(n_processes, len(seeds))
+    if n_processes == 1:
+        return rollouts.run(seeds, on_step)
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of this process's threads
+    processes: dict[Connection, BaseProcess] = {}
+    try:
+        for i in range(n_processes):
+            own = rollouts if i == 0 else replace(rollouts, profile=None)
+            receiver, sender = context.Pipe(duplex=False)
+            processes[receiver] = context.Process(target=_work, args=(own, seeds[i::n_processes], sender), daemon=True)
+            processes[receiver].start()
+            sender.close()  # the process's own copy stays, and its death closes that
+        return _collect(processes, seeds, on_step)
+    finally:
+        for process in processes.values():
+            if process.pid is not None:
+                process.terminate()
+                process.join()
+
+
+def _collect(
+    processes: dict[Connection, BaseProcess], seeds: Sequence[int], on_step: OnStep
+) -> tuple[list[EpisodeResult], int]:
+    results = [EpisodeResult(seed) for seed in seeds]
+    running, n_clamped = list(processes), 0
+    while running:
+        for receiver in wait(running):
+            assert isinstance(receiver, Connection)
+            message = _receive(receiver, processes[receiver])
+            if isinstance(message, int):
+                n_clamped += message
+                running.remove(receiver)
+            else:
+                results[list(processes).index(receiver) :: len(processes)] = message
+                on_step(results)
+    return results, n_clamped
+
+
+def _receive(receiver: Connection, process: BaseProcess) -> list[EpisodeResult] | int:
+    try:
+        message = receiver.recv()
+    except EOFError:
+        process.join()
+        raise InputError(
+            f"A process that ran episodes died (exit code {process.exitcode}); where memory is short, use fewer "
+            "--processes."
+        ) from None
+    if isinstance(message, Exception):
+        raise message
+    return message
+
+
+def _work(rollouts: Rollouts, seeds: Sequence[int], sender: Connection) -> None:
+    """What a process does: sends its results after each step, and at the end how many inputs were clamped."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one
+    with suppress(BrokenPipeError):  # the first process is gone
+        try:
+            sender.send(rollouts.run(seeds, sender.send)[1])
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            error.add_note("In a process that ran episodes:\n" + traceback.format_exc())
+            sender.send(error)
