@@ -99,8 +99,8 @@ class Attention(nn.Module):
         if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # On a CPU the fused kernel's backward pass takes 2 to 7 times longer in bfloat16 than in float32.
             with torch.autocast("cpu", enabled=False):
-                parts = (part.to(self.qkv.weight.dtype) for part in (queries, keys, values))
-                y = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
+                queries, keys, values = (part.to(self.qkv.weight.dtype) for part in (queries, keys, values))
+                y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         else:
             y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         return self.project(y.transpose(1, 2).flatten(2))
