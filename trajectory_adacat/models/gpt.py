@@ -193,8 +193,8 @@ class GPT(nn.Module):
             x = block(x, mask, rotation)
         return self.norm(x)
 
-    def new_cache(self, n_environments: int, n_rows: int, capacity: int) -> KVCache:
-        """An empty cache for this model's layers, on its device, in its precision."""
+    def new_cache(self, n_environments: int, n_rows: int, capacity: int, keys_across: bool = False) -> KVCache:
+        """An empty cache for this model's layers, on its device, in its precision; see `KVCache`."""
         config = self.config
         return KVCache(
             config.n_layer,
@@ -205,6 +205,7 @@ class GPT(nn.Module):
             config.n_embd,
             self.device,
             cast(Block, self.blocks[0]).attention.qkv.weight.dtype,
+            keys_across,
         )
 
     def reduce_precision(self) -> "GPT":

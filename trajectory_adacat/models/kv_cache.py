@@ -14,6 +14,8 @@ class KVCache:
         n_heads: attention heads H.
         capacity: most tokens a row can hold.
         head_size: width d of a head.
+        keys_across: keep a row's keys across tokens, ``[d, n]`` in memory: faster to read where there are many, slower
+            to write one by one.
     """
 
     def __init__(
@@ -26,11 +28,17 @@ class KVCache:
         head_size: int,
         device: torch.device,
         dtype: torch.dtype,
+        keys_across: bool = False,
     ) -> None:
         self.n_rows = n_rows
+        self._capacity = capacity
         # Layers stand outermost, so that a layer's rows and heads collapse into one batch of matrices.
-        shape = (n_layers, 2, n_environments, n_rows, n_heads, capacity, head_size)
-        self._store = torch.empty(shape, device=device, dtype=dtype)
+        outer = (n_layers, n_environments, n_rows, n_heads)
+        shape = (*outer, head_size, capacity) if keys_across else (*outer, capacity, head_size)
+        self._keys = torch.empty(shape, device=device, dtype=dtype)
+        self._values = torch.empty((*outer, capacity, head_size), device=device, dtype=dtype)
+        if keys_across:
+            self._keys = self._keys.transpose(-1, -2)
         self._first = self._end = 0
 
     @property
@@ -40,17 +48,17 @@ class KVCache:
 
     def keys(self, layer: int, length: int | None = None) -> Tensor:
         """The first ``length`` keys (all by default), a view ``[G, S, H, length, d]``."""
-        return self._tokens(length)[layer, 0]
+        return self._keys[layer, ..., self._held(length), :]
 
     def values(self, layer: int, length: int | None = None) -> Tensor:
         """The first ``length`` values (all by default), a view ``[G, S, H, length, d]``."""
-        return self._tokens(length)[layer, 1]
+        return self._values[layer, ..., self._held(length), :]
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Stores ``[G, S, H, n, d]`` behind what is there; `advance` counts them once every layer has written."""
-        place = self._room(keys.shape[-2])
-        place[layer, 0] = keys
-        place[layer, 1] = values
+        room = self._room(keys.shape[-2])
+        self._keys[layer, ..., room, :] = keys
+        self._values[layer, ..., room, :] = values
 
     def advance(self, n_tokens: int) -> None:
         """Counts ``n_tokens`` that every layer has written."""
@@ -69,25 +77,30 @@ class KVCache:
         places = torch.arange(self.n_rows, device=sources.device).expand_as(sources)
         environment, place = (sources != places).nonzero(as_tuple=True)
         source = sources[environment, place]
-        used = self._tokens()
-        used[:, :, environment, place] = used[:, :, environment, source]
+        for used in self._all_held():
+            used[:, environment, place] = used[:, environment, source]
 
     def append_rows(self, other: "KVCache", rows: Tensor) -> None:
         """Appends to row s of environment g all tokens of ``other``'s row ``rows[g, s]``."""
-        environments = torch.arange(rows.shape[0], device=rows.device)[:, None]
-        self._room(other.length)[:] = other._tokens()[:, :, environments, rows]
+        room, environments = self._room(other.length), torch.arange(rows.shape[0], device=rows.device)[:, None]
+        keys, values = other._all_held()
+        self._keys[..., room, :] = keys[:, environments, rows]
+        self._values[..., room, :] = values[:, environments, rows]
         self._end += other.length
 
-    def _tokens(self, length: int | None = None) -> Tensor:
-        end = self._end if length is None else self._first + length
-        return self._store[..., self._first : end, :]  # [layers, 2, G, S, H, length, d]
+    def _held(self, length: int | None = None) -> slice:
+        return slice(self._first, self._end if length is None else self._first + length)
 
-    def _room(self, n_tokens: int) -> Tensor:
+    def _all_held(self) -> tuple[Tensor, Tensor]:
+        return self._keys[..., self._held(), :], self._values[..., self._held(), :]
+
+    def _room(self, n_tokens: int) -> slice:
         """The places of the next tokens; where the end is reached, those still held move to the front first."""
-        length, capacity = self.length, self._store.shape[-2]
-        if length + n_tokens > capacity:  # one token would else be broadcast to no room at all, and be lost
-            raise ValueError(f"{length + n_tokens} tokens exceed the cache's capacity of {capacity}.")
-        if self._end + n_tokens > capacity:
-            self._store[..., :length, :] = self._tokens().clone()
+        length = self.length
+        if length + n_tokens > self._capacity:  # one token would else be broadcast to no room at all, and be lost
+            raise ValueError(f"{length + n_tokens} tokens exceed the cache's capacity of {self._capacity}.")
+        if self._end + n_tokens > self._capacity:
+            keys, values = self._all_held()
+            self._keys[..., :length, :], self._values[..., :length, :] = keys.clone(), values.clone()
             self._first, self._end = 0, length
-        return self._store[..., self._end : self._end + n_tokens, :]
+        return slice(self._end, self._end + n_tokens)

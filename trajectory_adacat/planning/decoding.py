@@ -83,9 +83,11 @@ class CachedDecoder:
         self._start = 0  # the first token in sight, counted from the context's first
         self._n_expand = 1
         self._pending = False  # whether the model has yet to see the last token
-        self._shared = model.new_cache(context.shape[0], 1, context.shape[1])
-        self._beams = model.new_cache(context.shape[0], 0, 0)  # until the first selection
-        self._candidates: KVCache | None = None  # while rows are candidates
+        n = context.shape[0]
+        self._shared = model.new_cache(n, 1, context.shape[1], keys_across=True)  # the real past
+        self._beams = model.new_cache(n, 0, 0)  # what each beam imagined; empty until the first selection
+        self._candidates = model.new_cache(n, 0, 0)  # what each candidate adds to its beam
+        self._are_candidates = False  # whether the rows are candidates, and not beams
         self._hidden = model.decode(context[:, None], 0, [], self._shared)  # [G, R, E], at the last token
 
     def next_distribution(self, dimension: int) -> PiecewiseConstant:
@@ -108,11 +110,14 @@ class CachedDecoder:
         self._n_expand = n
         self._imagined = self._imagined.repeat_interleave(n, 1)
         self._hidden = self._hidden.repeat_interleave(n, 1)
-        self._candidates = self._model.new_cache(n_environments, n_rows * n, self._model.spec.dimension)
+        if self._candidates.n_rows != n_rows * n:
+            self._candidates = self._model.new_cache(n_environments, n_rows * n, self._model.spec.dimension)
+        self._candidates.clear()  # and use its memory again, which would be slow to get from the system
+        self._are_candidates = True
 
     def select(self, candidates: Tensor) -> None:
         """See `Decoder`. A row whose parent had its place is not copied."""
-        if self._candidates is None:
+        if not self._are_candidates:
             raise RuntimeError("select follows expand")
         n_environments, n_rows = candidates.shape
         environments = torch.arange(n_environments, device=candidates.device)[:, None]
@@ -121,9 +126,10 @@ class CachedDecoder:
         if self._beams.n_rows == n_rows:
             self._beams.move_rows(candidates // self._n_expand)
         else:
-            self._beams = self._model.new_cache(n_environments, n_rows, self._model.config.block_size)
+            size = self._model.config.block_size
+            self._beams = self._model.new_cache(n_environments, n_rows, size, keys_across=True)
         self._beams.append_rows(self._candidates, candidates)
-        self._candidates = None
+        self._are_candidates = False
 
     def _decode_last(self) -> Tensor:
         dimension = self._model.spec.dimension
@@ -135,8 +141,8 @@ class CachedDecoder:
             if n_dropped and self._model.config.positions == "learned":
                 return self._decode_all()
             self._drop(n_dropped)
-        own = self._beams if self._candidates is None else self._candidates
-        shared = [self._shared] if self._candidates is None else [self._shared, self._beams]
+        own = self._candidates if self._are_candidates else self._beams
+        shared = [self._shared, self._beams] if self._are_candidates else [self._shared]
         position = length - 1 - (self._start if self._model.config.positions == "learned" else 0)
         return self._model.decode(self._imagined[..., -1:], position, shared, own)
 
