@@ -13,7 +13,8 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.training.trainer import Trainer, TrainerConfig
+from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
 SPEC = TransitionSpec(2, 1)

@@ -14,8 +14,10 @@ from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_descr
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.evaluation import evaluation_batches, likelihoods
 from trajectory_adacat.training.logger import read_metrics
-from trajectory_adacat.training.trainer import Trainer, TrainerConfig, evaluation_batches, likelihoods
+from trajectory_adacat.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
 STATE = ("model.safetensors", "ema.safetensors", "training.safetensors")

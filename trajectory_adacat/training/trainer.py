@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,12 +16,14 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.models.loss import LossConfig, group_likelihoods, sequence_loss
+from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.distributed import World
 from trajectory_adacat.training.ema import make_average
+from trajectory_adacat.training.evaluation import evaluation_batches, likelihoods
 from trajectory_adacat.training.logger import MetricsLogger
+from trajectory_adacat.training.objective import Objective
 from trajectory_adacat.training.optimizer import (
-    OptimizerKind,
-    ScheduleEnd,
     load_optimizer_state,
     make_optimizers,
     optimizer_state,
@@ -29,75 +31,7 @@ from trajectory_adacat.training.optimizer import (
     set_rate,
 )
 
-N_EVALUATION_WINDOWS = 512
-LARGEST_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """How to train (supplementary C.3, Trajectory Transformer's settings).
-
-    Attributes:
-        n_steps: optimizer steps in all.
-        batch_size: windows in a step.
-        optimizer: "adamw", or "muon" for the blocks' matrices and AdamW for the rest (not the paper's).
-        learning_rate: AdamW's highest.
-        muon_learning_rate: Muon's highest.
-        weight_decay: on matrices only.
-        beta1, beta2: AdamW's.
-        grad_norm_clip: the gradient's norm is clipped to this.
-        lr_decay: whether the rate follows the warm-up and the cosine, or stays.
-        warmup_epochs: length of the warm-up, in epochs' tokens.
-        final_epochs: where the cosine ends, in epochs' tokens; None for the end of the training.
-        lr_schedule_end: what the rate does after that.
-        ema_decay: of the moving average of the weights.
-        log_freq: steps between two log lines.
-        n_saves: checkpoints in all, evenly spaced, the last at the end.
-        seed: of the batches' order and of the dropout.
-
-    Raises:
-        InputError: for a value out of range.
-    """
-
-    n_steps: int
-    batch_size: int = 256
-    optimizer: OptimizerKind = "adamw"
-    learning_rate: float = 6e-4
-    muon_learning_rate: float = 0.02
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    grad_norm_clip: float = 1.0
-    lr_decay: bool = True
-    warmup_epochs: float = 1.0
-    final_epochs: float | None = 20.0
-    lr_schedule_end: ScheduleEnd = "hold"
-    ema_decay: float = 0.995
-    log_freq: int = 100
-    n_saves: int = 3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        positive = ("n_steps", "batch_size", "learning_rate", "muon_learning_rate", "grad_norm_clip", "log_freq")
-        for name in (*positive, "n_saves"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be finite and above 0, got {getattr(self, name)}.")
-        for name in ("beta1", "beta2", "ema_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        for name in ("weight_decay", "warmup_epochs", "final_epochs"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise InputError(f"{name} must be finite and not negative, got {value}.")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {self.seed}.")
-        for name, known in (("optimizer", OptimizerKind), ("lr_schedule_end", ScheduleEnd)):
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}.")
-
-    def saved_steps(self) -> set[int]:
-        """The steps after which a checkpoint is written."""
-        return {self.n_steps * (i + 1) // self.n_saves for i in range(self.n_saves)} - {0}
+SEEDS = 2**32  # a process's dropout is seeded by the user's seed plus its rank times this
 
 
 class Trainer:
@@ -113,6 +47,10 @@ class Trainer:
         folder: where checkpoints and logs go.
         description: what each checkpoint is to say beside the state.
         verbose: show a progress bar.
+        world: the processes that train together, each with a trainer of the same arguments but for the device.
+
+    Raises:
+        InputError: if a batch has fewer windows than there are processes.
     """
 
     def __init__(
@@ -126,10 +64,12 @@ class Trainer:
         folder: Path,
         description: dict[str, Any],
         verbose: bool = True,
+        world: World | None = None,
     ) -> None:
-        self.model, self.loss, self.config, self.folder = model, loss, config, folder
+        self.model, self.config, self.folder = model, config, folder
         self.training, self.held_out, self.normalizer = training, held_out, normalizer
-        self.description, self.verbose = description, verbose
+        self.description, self.verbose, self.world = description, verbose, world or World()
+        self.objective = Objective(model, loss, config.precision, config.compile)
         self.average = make_average(model, config.ema_decay)
         self.optimizers = make_optimizers(
             model,
@@ -143,28 +83,43 @@ class Trainer:
         self._batch_size = min(config.batch_size, len(training))
         self._steps_per_epoch = len(training) // self._batch_size
         self._order: tuple[int, Tensor] | None = None
-        torch.manual_seed(config.seed)
+        if self._batch_size < self.world.size:
+            raise InputError(
+                f"A batch of {self._batch_size} sequences cannot be shared by {self.world.size} processes: start fewer "
+                "of them, or pass a larger --batch_size."
+            )
+        torch.manual_seed(config.seed + self.world.rank * SEEDS)
 
-    def train(self) -> None:
+    def train(self, after_step: Callable[[], object] | None = None) -> None:
         """Runs the steps that remain, logging to the folder's ``metrics.jsonl`` and saving checkpoints.
+
+        Args:
+            after_step: called after each optimizer step.
 
         Raises:
             InputError: if the loss or its gradient is found not to be finite; it is neither logged nor saved.
         """
         saved_steps = self.config.saved_steps()
-        with MetricsLogger(self.folder, self.step) as logger, self._progress() as progress:
+        with ExitStack() as stack:
+            logger = stack.enter_context(MetricsLogger(self.folder, self.step)) if self.world.is_first else None
+            progress = stack.enter_context(self._progress())
             started, first = time.perf_counter(), self.step
-            for batch in self._batches():
-                metrics = self._train_step(batch)
+            for windows in self._windows():
+                batches = self._parts(windows)
+                metrics = self._train_step(batches, len(windows))
                 progress.update()
+                if after_step is not None:
+                    after_step()
                 is_logged = self.step % self.config.log_freq == 0 or self.step == self.config.n_steps
                 if is_logged or self.step in saved_steps:
-                    self._check_finite(metrics)
+                    with self.world.together():
+                        self._check_finite(metrics)
                 if is_logged:
-                    metrics |= self._evaluate(batch)
+                    metrics |= self._evaluate(batches)
                     metrics["seconds_per_step"] = (time.perf_counter() - started) / (self.step - first)
-                    logger.log(self.step, metrics)
                     progress.set_postfix_str(_summary(metrics))
+                    if logger is not None:
+                        logger.log(self.step, metrics)
                 if self.step in saved_steps:
                     self.save()
 
@@ -174,15 +129,19 @@ class Trainer:
         return cast(GPT, self.average.module)
 
     def save(self) -> None:
-        """Writes a checkpoint of the current step."""
-        description = {**self.description, "step": self.step}
-        folder = self.folder / checkpoint_name(self.step)
-        save_checkpoint(folder, self.model, self.averaged, self.normalizer, self._training_state(), description)
+        """Writes a checkpoint of the current step, in the first process."""
+        state = self._training_state()
+        if self.world.is_first:
+            description = {**self.description, "step": self.step}
+            folder = self.folder / checkpoint_name(self.step)
+            save_checkpoint(folder, self.model, self.averaged, self.normalizer, state, description)
 
     def load_state(
         self, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
     ) -> None:
         """Takes up the training of a checkpoint of ``step``; on a CPU the steps that follow are the same bits.
+
+        The same number of processes is taken for granted: with others, dropout's random numbers differ.
 
         Raises:
             InputError: if the weights are those of another model.
@@ -194,18 +153,25 @@ class Trainer:
             raise InputError(f"The checkpoint to --resume holds another model: {error}") from error
         self.average.n_averaged.copy_(state["n_averaged"])
         load_optimizer_state(self.optimizers, self.model, state)
-        torch.set_rng_state(state["rng"])
+        if _random_state(self.world.rank) in state:
+            torch.set_rng_state(state[_random_state(self.world.rank)])
         self.step = step
 
     def _training_state(self) -> dict[str, Tensor]:
-        own = {"rng": torch.get_rng_state(), "n_averaged": self.average.n_averaged}
-        return {**own, **optimizer_state(self.optimizers, self.model)}
+        random_states = self.world.gather(torch.get_rng_state())
+        by_rank = {_random_state(rank): random_state for rank, random_state in enumerate(random_states)}
+        return {**by_rank, "n_averaged": self.average.n_averaged, **optimizer_state(self.optimizers, self.model)}
 
-    def _batches(self) -> Iterator[Batch]:
+    def _windows(self) -> Iterator[Tensor]:
+        """Each step's windows, of all processes together."""
         while self.step < self.config.n_steps:
             epoch, index = divmod(self.step, self._steps_per_epoch)
-            windows = self._epoch_order(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
-            yield self.training.batch(windows)
+            yield self._epoch_order(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
+
+    def _parts(self, windows: Tensor) -> list[Batch]:
+        """What this process computes of a step, one after another."""
+        own = self.world.share(windows)
+        return [self.training.batch(part) for part in own.split(math.ceil(len(own) / self.config.accumulate))]
 
     def _epoch_order(self, epoch: int) -> Tensor:
         """The windows of an epoch in their order, a function of seed and epoch alone, so that a resumed run agrees."""
@@ -215,18 +181,24 @@ class Trainer:
             self._order = (epoch, order)
         return self._order[1]
 
-    def _train_step(self, batch: Batch) -> dict[str, float | Tensor]:
+    def _train_step(self, parts: list[Batch], n_windows: int) -> dict[str, float | Tensor]:
+        """A step by the mean loss over ``n_windows``, of which the processes' parts together consist."""
         rate = self._set_rate()
         self.model.train()
-        loss = sequence_loss(self.model(batch.tokens[:, :-1]), batch.tokens, batch.mask, self.model.spec, self.loss)
         self.model.zero_grad(set_to_none=True)
-        loss.backward()
+        total = torch.zeros((), device=self.model.device)
+        for part in parts:
+            loss = self.objective(part) * (len(part.tokens) / n_windows)
+            loss.backward()
+            total += loss.detach()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.world.add_up([total, *gradients])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update_parameters(self.model)
         self.step += 1
-        return {"loss": loss.detach(), "gradient_norm": norm.detach(), "learning_rate": rate}
+        return {"loss": total, "gradient_norm": norm.detach(), "learning_rate": rate}
 
     def _check_finite(self, metrics: dict[str, float | Tensor]) -> None:
         norm = torch.nn.utils.get_total_norm(self.model.parameters()).detach()
@@ -251,41 +223,22 @@ class Trainer:
         set_rate(self.optimizers, multiplier)
         return config.learning_rate * multiplier
 
-    def _evaluate(self, batch: Batch) -> dict[str, float]:
+    def _evaluate(self, batches: list[Batch]) -> dict[str, float]:
         """Exact likelihoods by group: of the last batch, and of the held-out windows, raw and averaged weights."""
-        metrics = _named("train", likelihoods(self.model, [batch]))
+        metrics = _named("train", likelihoods(self.model, batches, self.world))
         if self.held_out is not None:
-            held_out = list(evaluation_batches(self.held_out, self._batch_size))
-            metrics |= _named("held_out", likelihoods(self.model, held_out))
-            metrics |= _named("held_out_ema", likelihoods(self.averaged, held_out))
+            held_out = list(evaluation_batches(self.held_out, len(batches[0].tokens), self.world))
+            metrics |= _named("held_out", likelihoods(self.model, held_out, self.world))
+            metrics |= _named("held_out_ema", likelihoods(self.averaged, held_out, self.world))
         return metrics
 
     def _progress(self) -> tqdm:
-        return tqdm(total=self.config.n_steps, initial=self.step, desc="train", unit="step", disable=not self.verbose)
+        is_silent = not (self.verbose and self.world.is_first)
+        return tqdm(total=self.config.n_steps, initial=self.step, desc="train", unit="step", disable=is_silent)
 
 
-def evaluation_batches(dataset: SequenceDataset, batch_size: int) -> Iterator[Batch]:
-    """At most `N_EVALUATION_WINDOWS` windows, evenly spaced over the dataset."""
-    n_windows = min(N_EVALUATION_WINDOWS, len(dataset))
-    windows = torch.linspace(0, len(dataset) - 1, n_windows, device=dataset.tokens.device).long()
-    for chunk in windows.split(batch_size):
-        yield dataset.batch(chunk)
-
-
-@torch.no_grad()
-def likelihoods(model: GPT, batches: list[Batch]) -> dict[str, float]:
-    """The exact negative log-likelihood of each group and of all dimensions, in nats per dimension of [0, 1]."""
-    model.eval()
-    totals: dict[str, list[Tensor]] = {}
-    for batch in batches:
-        distribution = model(batch.tokens[:, :-1])
-        for name, (total, count) in group_likelihoods(distribution, batch.tokens, batch.mask, model.spec).items():
-            sums = totals.setdefault(name, [torch.zeros((), dtype=torch.float64) for _ in range(2)])
-            sums[0] += total.double().cpu()
-            sums[1] += count.double().cpu()
-    means = {name: float(total / count) for name, (total, count) in totals.items()}
-    overall = sum(total for total, _ in totals.values()) / sum(count for _, count in totals.values())
-    return {**means, "all": float(overall)}
+def _random_state(rank: int) -> str:
+    return "rng" if rank == 0 else f"rng_{rank}"
 
 
 def _named(prefix: str, values: dict[str, float]) -> dict[str, float]:
