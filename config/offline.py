@@ -34,6 +34,7 @@ BASE = {
         "smooth_type": "uniform",
         # optimization
         "batch_size": 256,
+        "accumulate": 1,  # parts of a batch
         "optimizer": "adamw",
         "learning_rate": 6e-4,
         "muon_learning_rate": 0.02,  # where the optimizer is Muon
@@ -48,6 +49,8 @@ BASE = {
         "ema_decay": 0.995,
         "n_epochs_ref": 50.0,  # epochs = 1e6 / dataset size * n_epochs_ref
         "n_steps": None,  # a number of steps in place of n_epochs_ref
+        "precision": "float32",
+        "compile": False,
         # bookkeeping
         "n_saves": 3,
         "log_freq": 100,

@@ -22,13 +22,16 @@ from trajectory_adacat.models.embeddings import ScalarEmbedding
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads import quantile_edges
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.training.trainer import Trainer, TrainerConfig
+from trajectory_adacat.profiling import StepProfile
+from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.distributed import World, joined_processes
+from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
 # Flags that do not define the method: runs that differ in these alone are runs of one method.
 WITHOUT_EFFECT = {
     *("seed", "exp_name", "suffix", "logbase", "device", "threads", "verbose", "resume", "overwrite"),
-    *("dataset_path", "config", "preset", "n_saves", "log_freq"),
+    *("dataset_path", "config", "preset", "n_saves", "log_freq", "accumulate", "compile", "profile"),
 }
 HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may be longer than it was meant to be
 
@@ -62,7 +65,8 @@ class TrainArguments(OfflineParser):
     action_weight: float = 5.0  # weight of the actions in the loss
     reward_weight: float = 1.0  # weight of the rewards in the loss
     value_weight: float = 1.0  # weight of the values in the loss
-    batch_size: int = 256  # sequences in a step
+    batch_size: int = 256  # sequences in a step, of all processes together
+    accumulate: int = 1  # parts in which a step's batch is computed, to save memory
     optimizer: Literal["adamw", "muon"] = "adamw"  # AdamW, or Muon for the blocks' matrices and AdamW for the rest
     learning_rate: float = 6e-4  # AdamW's highest learning rate
     muon_learning_rate: float = 0.02  # Muon's highest learning rate
@@ -77,6 +81,9 @@ class TrainArguments(OfflineParser):
     ema_decay: float = 0.995  # decay of the moving average of the weights
     n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
     n_steps: int | None = None  # number of steps, in place of n_epochs_ref
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrix products
+    compile: bool = False  # compile the blocks by torch.compile
+    profile: bool = False  # time the first steps by operator, into <experiment>/profile
     n_saves: int = 3  # checkpoints in all
     log_freq: int = 100  # steps between two log lines
     threads: int = 1  # threads of this process
@@ -112,15 +119,15 @@ def check_flags(arguments: TrainArguments) -> None:
     pick(TrainerConfig, arguments, n_steps=1)
 
 
-def make_model(arguments: TrainArguments, spec: TransitionSpec, tokens: torch.Tensor) -> GPT:
-    """The model, with the statistics that it takes from the training tokens ``[n, D]``."""
+def make_model(arguments: TrainArguments, spec: TransitionSpec, tokens: torch.Tensor, device: torch.device) -> GPT:
+    """The model on its device, with the statistics that it takes from the training tokens ``[n, D]``."""
     config = model_config(arguments, spec)
     torch.manual_seed(arguments.seed)
     edges = quantile_edges(tokens, arguments.N) if arguments.parameterization == "quantile" else None
     model = GPT(config, edges)
     if arguments.standardize and isinstance(model.embedding, ScalarEmbedding):
         model.embedding.set_statistics(tokens.mean(0), tokens.std(0))
-    return model.to(arguments.device)
+    return model.to(device)
 
 
 def n_steps(arguments: TrainArguments, n_windows: int) -> int:
@@ -187,15 +194,14 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains and leaves checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``."""
-    arguments = TrainArguments().parse(argv)
-    check_flags(arguments)
-    use_threads(arguments.threads)
-    device = use_device(arguments.device)
-    old = old_checkpoints(arguments)
-    checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None
-    dataset = load_dataset(arguments.dataset, arguments.dataset_path)
+def make_trainer(
+    arguments: TrainArguments, dataset: Dataset, device: torch.device, world: World
+) -> tuple[Trainer, int]:
+    """The trainer of this process, before its first step, and the number of episodes that are too short for it.
+
+    Raises:
+        InputError: if the data do not suffice for what is asked of them.
+    """
     spec = TransitionSpec(dataset.episodes[0].observations.shape[1], dataset.episodes[0].actions.shape[1])
     parts = split_episodes(dataset.episodes, arguments.holdout_fraction, arguments.seed)
     flat = [
@@ -204,48 +210,66 @@ def main(argv: Sequence[str] | None = None) -> None:
     normalizer = MinMaxNormalizer.fit(flat[0].transitions)
     length, step = arguments.subsampled_sequence_length, arguments.step
     windows = [SequenceDataset(part, normalizer, spec, length, step, device) for part in flat]
-    config = pick(TrainerConfig, arguments, n_steps=n_steps(arguments, len(windows[0])))
-    model = make_model(arguments, spec, windows[0].tokens)
     trainer = Trainer(
-        model,
+        make_model(arguments, spec, windows[0].tokens, device),
         windows[0],
         windows[1] if len(windows) > 1 else None,
         normalizer,
         pick(LossConfig, arguments),
-        config,
+        pick(TrainerConfig, arguments, n_steps=n_steps(arguments, len(windows[0]))),
         arguments.savepath,
         describe(arguments, dataset),
         arguments.verbose,
+        world,
     )
-    if checkpoint is not None:
-        resume(trainer, checkpoint)
-    elif arguments.overwrite:
-        for path in old:  # not before all that could be refused has been accepted
-            shutil.rmtree(path)
-    arguments.savepath.mkdir(parents=True, exist_ok=True)
-    arguments.save_arguments(arguments.savepath / "arguments.json")
-    if arguments.verbose:
-        _report(dataset, flat, windows, model, arguments)
-    trainer.train()
+    return trainer, sum(part.n_skipped for part in flat)
 
 
-def _report(
-    dataset: Dataset,
-    flat: list[Trajectories],
-    windows: list[SequenceDataset],
-    model: GPT,
-    arguments: TrainArguments,
-) -> None:
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(windows[0])} training windows", end="")
-    print(f", {len(windows[1])} held out" if len(windows) > 1 else "", end="; ")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains and leaves checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``, in all processes of torchrun."""
+    with joined_processes() as world:
+        with world.together():
+            arguments = TrainArguments().parse(argv)
+            check_flags(arguments)
+            use_threads(arguments.threads)
+            device = use_device(world.device(arguments.device))
+            if device.type == "cuda":
+                torch.cuda.set_device(device)  # where the processes' messages go
+            old = old_checkpoints(arguments)
+            checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None
+        dataset = world.first_alone(lambda: load_dataset(arguments.dataset, arguments.dataset_path))
+        with world.together():
+            trainer, n_skipped = make_trainer(arguments, dataset, device, world)
+            if checkpoint is not None:
+                resume(trainer, checkpoint)
+        if world.is_first:
+            if arguments.overwrite:
+                for path in old:  # not before all that could be refused has been accepted
+                    shutil.rmtree(path)
+            arguments.savepath.mkdir(parents=True, exist_ok=True)
+            arguments.save_arguments(arguments.savepath / "arguments.json")
+            if arguments.verbose:
+                _report(dataset, trainer, n_skipped, arguments)
+        if arguments.profile and world.is_first:
+            with StepProfile(arguments.savepath / "profile") as profile:
+                trainer.train(profile.step)
+            print(f"profile of the first steps -> {profile.folder}")
+        else:
+            trainer.train()
+
+
+def _report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainArguments) -> None:
+    n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    held_out = trainer.held_out
+    print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(trainer.training)} training windows", end="")
+    print(f", {len(held_out)} held out" if held_out is not None else "", end="; ")
     print(f"{arguments.parameterization} model of {n_parameters:,} parameters -> {arguments.savepath}")
-    n_skipped = sum(part.n_skipped for part in flat)
     if n_skipped:
         print(f"skipped {n_skipped} episodes shorter than two steps")
-    n_clamped = sum(part.n_clamped for part in windows[1:])
-    if n_clamped:
-        print(f"clamped {n_clamped} held-out values outside the training data's bounds")
+    if held_out is not None and held_out.n_clamped:
+        print(f"clamped {held_out.n_clamped} held-out values outside the training data's bounds")
+    if arguments.device == "cpu" and arguments.attn_pdrop > 0:
+        print("dropout of the attention weights more than doubles a step's time on a CPU: --attn_pdrop 0 is without")
 
 
 if __name__ == "__main__":
