@@ -1,5 +1,6 @@
 """Autoregressive decoding of many rows at once: what beam search asks of a model, and the cached GPT behind it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,7 +11,7 @@ from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.attention import is_attended
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.models.kv_cache import KVCache
+from trajectory_adacat.planning.ancestry import Ancestry
 
 Window = Literal["cropped", "full"]
 
@@ -69,7 +70,8 @@ class CachedDecoder:
 
     The context is computed once for each environment, the tokens of a beam once for all of its candidates.
     When the window slides, learned positions move, so that what stays in sight is computed again; with rotary ones
-    the oldest keys are dropped and nothing is computed.
+    the oldest keys are dropped and nothing is computed. What beams inherited from the same ancestor is computed
+    again once for all of them.
 
     Args:
         model: in evaluation mode.
@@ -80,6 +82,7 @@ class CachedDecoder:
     def __init__(self, model: GPT, context: Tensor, window: WindowConfig) -> None:
         self._model, self._window, self._context = model, window, context
         self._imagined = context.new_empty(context.shape[0], 1, 0)  # [G, R, tokens after the context]
+        self._ancestry = Ancestry()
         self._start = 0  # the first token in sight, counted from the context's first
         self._n_expand = 1
         self._pending = False  # whether the model has yet to see the last token
@@ -123,8 +126,10 @@ class CachedDecoder:
         environments = torch.arange(n_environments, device=candidates.device)[:, None]
         self._imagined = self._imagined[environments, candidates]
         self._hidden = self._hidden[environments, candidates]
+        parents = candidates // self._n_expand
+        self._ancestry.select(parents)
         if self._beams.n_rows == n_rows:
-            self._beams.move_rows(candidates // self._n_expand)
+            self._beams.move_rows(parents)
         else:
             size = self._model.config.block_size
             self._beams = self._model.new_cache(n_environments, n_rows, size, keys_across=True)
@@ -154,7 +159,26 @@ class CachedDecoder:
         if n_shared:
             self._model.decode(self._context[:, None, -n_shared:], 0, [], self._shared)
         imagined = self._imagined[..., max(self._start - self._context.shape[1], 0) :]
-        return self._model.decode(imagined, n_shared, [self._shared], self._beams)
+        transitions = self._by_transition(imagined, n_shared)
+        environments = torch.arange(imagined.shape[0], device=imagined.device)[:, None]
+        position, above = n_shared, self._beams
+        for depth, (tokens, generation) in enumerate(
+            zip(transitions, self._ancestry.generations(len(transitions)), strict=True)
+        ):
+            is_last = depth + 1 == len(transitions)
+            n_held = position + tokens.shape[-1] - n_shared
+            rows = self._beams if is_last else self._model.new_cache(len(tokens), generation.rows.shape[1], n_held)
+            if depth > 0:
+                rows.append_rows(above, generation.parents)
+            hidden = self._model.decode(tokens[environments, generation.rows], position, [self._shared], rows)
+            position, above = position + tokens.shape[-1], rows
+        return hidden
+
+    def _by_transition(self, imagined: Tensor, n_shared: int) -> Sequence[Tensor]:
+        """Splits imagined tokens ``[G, R, n]``; of the first transition a part is not imagined but shared."""
+        dimension = self._model.spec.dimension
+        first = dimension - n_shared % dimension
+        return imagined.tensor_split(list(range(first, imagined.shape[-1], dimension)), -1)
 
     def _drop(self, n_transitions: int) -> None:
         """Forgets the oldest transitions: of rotary positions, the others' keys stay valid."""
