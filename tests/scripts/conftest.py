@@ -94,3 +94,9 @@ def run_train(home: Path) -> Callable[..., Path]:
         )
 
     return run
+
+
+@pytest.fixture
+def make_flags() -> Callable[..., list[str]]:
+    """`tiny_flags`."""
+    return tiny_flags

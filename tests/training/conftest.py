@@ -14,6 +14,7 @@ from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.distributed import World
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
@@ -53,16 +54,16 @@ def make_trainer(windows: SequenceDataset) -> MakeTrainer:
         with_held_out: bool = True,
         form: dict[str, Any] | None = None,
         loss: LossConfig | None = None,
+        world: World | None = None,
         **changes: Any,
     ) -> Trainer:
         sizes = {"n_transitions": 3, "n_layer": 1, "n_head": 1, "n_embd": 8, "n_bins": 4}
         without_dropout = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
         torch.manual_seed(0)
-        model = GPT(GPTConfig(2, 1, **{**sizes, **without_dropout, **(form or {})}))
+        model = GPT(GPTConfig(2, 1, **{**sizes, **without_dropout, **(form or {})})).to(training.tokens.dtype)
         held_out = SequenceDataset(trajectories, normalizer, SPEC, 3) if with_held_out else None
         config = TrainerConfig(**{"n_steps": 4, "batch_size": 8, "n_saves": 1, "log_freq": 1, **changes})
-        return Trainer(
-            model, training, held_out, normalizer, loss or LossConfig(), config, folder, {"name": "test"}, verbose=False
-        )
+        loss, about = loss or LossConfig(), {"name": "test"}
+        return Trainer(model, training, held_out, normalizer, loss, config, folder, about, verbose=False, world=world)
 
     return make

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.distributed import World
 from trajectory_adacat.training.evaluation import evaluation_batches, likelihoods
 from trajectory_adacat.training.logger import read_metrics
 from trajectory_adacat.training.trainer import Trainer
@@ -215,6 +217,61 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_is_not_saved(
     assert [path.name for path in tmp_path.glob("step_*")] == []
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(("batch_size", "accumulate", "parts"), [(8, 2, [4, 4]), (8, 3, [3, 3, 2]), (5, 9, [1] * 5)])
+def test_a_step_in_parts_is_the_step(
+    make_trainer: MakeTrainer,
+    windows: SequenceDataset,
+    tmp_path: Path,
+    optimizer: str,
+    batch_size: int,
+    accumulate: int,
+    parts: list[int],
+) -> None:
+    """In float64, so that nothing but rounding differs; some windows are padded, which must not shift the weights."""
+    windows.tokens = windows.tokens.double()
+    settings = {"n_steps": 3, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": 0.01}
+    whole = make_trainer(tmp_path / "whole", training=windows, **settings)
+    whole.train()
+    recorded = Recorded(windows)
+    in_parts = make_trainer(tmp_path / "parts", training=recorded, accumulate=accumulate, **settings)
+    in_parts.train()
+    assert [len(part) for part in recorded.asked] == parts * 3
+    for name, tensor in whole.model.state_dict().items():
+        torch.testing.assert_close(in_parts.model.state_dict()[name], tensor, rtol=0, atol=1e-12)
+    logged = [[line["loss"] for line in read_metrics(tmp_path / name)] for name in ("whole", "parts")]
+    assert logged[1] == pytest.approx(logged[0], rel=1e-6)
+
+
+def test_after_each_step_the_caller_is_told(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, n_steps=3)
+    seen: list[int] = []
+    trainer.train(lambda: seen.append(trainer.step))
+    assert seen == [1, 2, 3]
+
+
+# -- several processes (see also test_distributed.py) --------------------------------------------------------
+
+
+def test_other_processes_than_the_first_leave_nothing(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two processes; the messages between them are left out."""
+    monkeypatch.setattr(World, "add_up", lambda self, tensors: None)
+    monkeypatch.setattr(World, "gather", lambda self, value: [value.clone() for _ in range(self.size)])
+    monkeypatch.setattr(World, "together", lambda self: nullcontext())
+    make_trainer(tmp_path / "second", world=World(1, 2), n_steps=2).train()
+    assert not (tmp_path / "second").exists()
+    make_trainer(tmp_path / "first", world=World(0, 2), n_steps=2).train()
+    assert find_checkpoint(tmp_path / "first", 2).exists()
+
+
+def test_there_must_be_a_window_for_each_process(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    make_trainer(tmp_path, world=World(0, 8))
+    with pytest.raises(InputError, match=r"8 sequences.*9 processes"):
+        make_trainer(tmp_path, world=World(0, 9))
+
+
 # -- logs and checkpoints ------------------------------------------------------------------------------------
 
 
@@ -321,6 +378,8 @@ def test_the_loss_settings_are_those_given(make_trainer: MakeTrainer, tmp_path: 
         ("n_steps", 0),
         ("n_steps", -3),
         ("batch_size", 0),
+        ("accumulate", 0),
+        ("precision", "float16"),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("learning_rate", float("inf")),

@@ -1,0 +1,77 @@
+"""Processes that train together: in two real ones, and what needs only one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.training.distributed import World, joined_processes
+
+WORKER = Path(__file__).with_name("distributed_worker.py")
+Run = tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """What the two processes printed and found."""
+    folder = tmp_path_factory.mktemp("two")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run([*launcher, str(WORKER), str(folder)], capture_output=True, text=True, check=False)
+    return done, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_sums_are_over_both_in_both(run: Run) -> None:
+    assert [found["sums"] for found in run[1]] == [[[3.0, 6.0], [[1.0, 1.0], [1.0, 1.0]]]] * 2
+
+
+def test_values_are_gathered_by_rank(run: Run) -> None:
+    assert [found["gathered"] for found in run[1]] == [["of 0", "of 1"]] * 2
+
+
+def test_what_is_made_on_the_disk_is_made_by_the_first(run: Run) -> None:
+    assert [found["made"] for found in run[1]] == ["by 0", "by 0"]
+
+
+def test_bad_input_that_one_finds_is_raised_by_both_and_told_once(run: Run) -> None:
+    assert [found["error"] for found in run[1]] == ["only the second knows"] * 2
+    assert run[0].returncode != 0
+    assert run[0].stderr.count("error: told once") == 1
+
+
+# -- one process ---------------------------------------------------------------------------------------------
+
+
+def test_without_torchrun_a_process_is_alone() -> None:
+    with joined_processes() as world:
+        assert world == World(0, 1)
+    total = torch.ones(2)
+    world.add_up([total])
+    assert total.tolist() == [1.0, 1.0]
+    assert world.gather(5) == [5]
+    assert world.first_alone(lambda: 7) == 7
+    with pytest.raises(InputError, match="here"), world.together():
+        raise InputError("here")
+
+
+@settings(deadline=None)
+@given(n_windows=st.integers(0, 40), size=st.integers(1, 9))
+def test_shares_are_all_windows_in_parts_of_nearly_one_size(n_windows: int, size: int) -> None:
+    windows = torch.arange(n_windows)
+    shares = [World(rank, size).share(windows) for rank in range(size)]
+    assert torch.equal(torch.cat(shares), windows)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own() -> None:
+    assert World(5, 8, local_rank=1).device("cuda") == "cuda:1"
+    assert World(5, 8, local_rank=1).device("cpu") == "cpu"
+    assert [World().device(name) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    with pytest.raises(InputError, match="--device cuda"):
+        World(0, 2).device("cuda:1")
