@@ -5,6 +5,7 @@ An episode draws from its own random numbers, so that it goes the same way which
 
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -127,7 +128,8 @@ def _receive(receiver: Connection, process: BaseProcess) -> list[EpisodeResult] 
 
 def _work(rollouts: Rollouts, seeds: Sequence[int], sender: Connection) -> None:
     """What a process does: sends its results after each step, and at the end how many inputs were clamped."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one,
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # and this one tidies up
     with suppress(BrokenPipeError):  # the first process is gone
         try:
             sender.send(rollouts.run(seeds, sender.send)[1])

@@ -1,7 +1,7 @@
 """The planner: a trained model that acts, with its memory of past transitions."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +16,7 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
-from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
+from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -76,12 +76,19 @@ class Planner:
         model: the trained model; it is put into evaluation mode and into the config's precision.
         normalizer: maps transitions to the model's [0, 1].
         config: how to plan.
+        make_decoder: what decodes the model; another one than the cached serves comparison.
 
     Raises:
         InputError: if the model cannot hold the context.
     """
 
-    def __init__(self, model: GPT, normalizer: MinMaxNormalizer, config: PlannerConfig) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        normalizer: MinMaxNormalizer,
+        config: PlannerConfig,
+        make_decoder: Callable[[GPT, Tensor, WindowConfig], Decoder] = CachedDecoder,
+    ) -> None:
         n_transitions = model.config.n_transitions
         if config.window.max_context_transitions > n_transitions:
             raise InputError(
@@ -93,6 +100,7 @@ class Planner:
             self.model.reduce_precision()
         self.spec = model.spec
         self.config = config
+        self._make_decoder = make_decoder
         self.normalizer = normalizer.to("cpu")
         self._device_normalizer = normalizer.to(model.device)
         self._memories: list[_Memory] = []
@@ -194,7 +202,7 @@ class Planner:
         uniforms = torch.stack([torch.rand(shape, generator=memory.generator) for memory in memories]).to(device)
         context = torch.stack([memory.context() for memory in memories]).to(device)
         with torch.inference_mode():
-            decoder = CachedDecoder(self.model, context, self.config.window)
+            decoder = self._make_decoder(self.model, context, self.config.window)
             plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms)
         for memory, actions in zip(memories, plan.actions[:, : self.config.plan_freq].cpu(), strict=True):
             memory.planned = list(actions)

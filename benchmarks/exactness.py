@@ -1,0 +1,235 @@
+"""How far the fast planner is from the naive one, and bfloat16 from float32.
+
+Run ``python -m benchmarks.exactness --checkpoint logs/hopper-medium-collected/gpt/adacat_0`` from the clone; without a
+checkpoint the weights are random. The cached and the naive planner act in float64 side by side in the environment; then
+decoders are led along the same tokens, from contexts that came up on the way.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from benchmarks.naive_planner import NaiveDecoder
+from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.distributions import AdaCat, PiecewiseConstant
+from trajectory_adacat.environments import make_environment
+from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.models.positions import PositionKind
+from trajectory_adacat.planning.beam_search import BeamSearchConfig
+from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, Window, WindowConfig
+from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.transition import TransitionSpec
+
+N_CONTEXTS = 16
+N_ROWS, N_EXPAND = 4, 2  # of the rows that are led along the same tokens
+ROBOT = "hopper-medium-v2"  # of random weights
+NOTICEABLE = 0.01  # of an action's range
+
+
+class ExactnessArguments(CommandParser):
+    """Compare the cached planner with the naive one, and bfloat16 with float32."""
+
+    checkpoint: Path | None = None  # a trained model of AdaCat's; by default random weights for hopper
+    use_ema: bool = True  # the checkpoint's moving average of the weights
+    steps: int = 200  # environment steps
+    horizon: int = 3  # transitions to imagine
+    beam_width: int = 32  # beams kept after each transition
+    cdf_act: float = 0.8  # x: actions from the fewest bins that hold 1 - x of the probability mass
+    window: Window = "full"  # what stays in sight
+    max_context_transitions: int = 2  # bounds the real past
+    positions: PositionKind = "learned"  # of random weights
+    naive: bool = True  # also plan without caches in float64, which takes most of the time
+    seed: int = 0  # of the episodes
+    threads: int = 1  # threads of this process
+
+
+def logits(distribution: PiecewiseConstant) -> Tensor:
+    """What the head gave for AdaCat's distribution, ``[..., 2k]``."""
+    assert isinstance(distribution, AdaCat)
+    return torch.cat([distribution.width_logits, distribution.mass_logits], -1)
+
+
+def lead(
+    decoders: Sequence[Decoder], spec: TransitionSpec, n_environments: int, n_transitions: int, seed: int = 0
+) -> Iterator[list[PiecewiseConstant]]:
+    """The decoders' distributions at every place, where all are given the tokens that the first one's gives.
+
+    The rows are expanded and selected as in a search, but at random.
+
+    Args:
+        decoders: all with the same context.
+        spec: the layout of a transition.
+        n_environments: of the context.
+        n_transitions: how many to imagine.
+        seed: of the tokens and of the selections.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def grow(dimensions: range, n_rows: int) -> Iterator[list[PiecewiseConstant]]:
+        for dimension in dimensions:
+            distributions = [decoder.next_distribution(dimension) for decoder in decoders]
+            yield distributions
+            tokens = distributions[0].icdf(torch.rand(n_environments, n_rows, generator=generator)).float()
+            for decoder in decoders:
+                decoder.append(tokens)
+
+    for step in range(n_transitions):
+        for decoder in decoders:
+            decoder.expand(N_ROWS * N_EXPAND if step == 0 else N_EXPAND)
+        yield from grow(range(spec.action.start, spec.dimension), N_ROWS * N_EXPAND)
+        chosen = torch.randint(N_ROWS * N_EXPAND, (n_environments, N_ROWS), generator=generator)
+        for decoder in decoders:
+            decoder.select(chosen)
+        yield from grow(range(spec.observation.stop), N_ROWS)
+
+
+def relative_distances(reference: PiecewiseConstant, other: PiecewiseConstant) -> Tensor:
+    """The largest difference of each distribution's logits, over the largest logit, batch shape."""
+    a, b = logits(reference).double(), logits(other).double()
+    return (a - b).abs().amax(-1) / a.abs().amax(-1)
+
+
+class Drive:
+    """Planners that are asked side by side in an environment that follows the first.
+
+    All remember what was really done, so that they differ by one plan and not by their pasts.
+
+    Args:
+        planners: by name.
+        robot: the environment's name.
+    """
+
+    def __init__(self, planners: dict[str, Planner], robot: str) -> None:
+        self._planners, self._robot, self._first = planners, robot, next(iter(planners))
+        self.actions: dict[str, list[np.ndarray]] = {name: [] for name in planners}  # [a] each
+        self.contexts: list[Tensor] = []  # a whole transition and the next observation, in [0, 1]
+
+    def run(self, n_steps: int, seed: int) -> None:
+        """Takes ``n_steps``, over as many episodes as they need."""
+        environment = make_environment(self._robot)
+        ended, transition = True, None
+        for _ in range(n_steps):
+            if ended:
+                observation, _ = environment.reset(seed=seed)
+                for planner in self._planners.values():
+                    planner.reset(seed)
+                seed, transition = seed + 1, None
+            if transition is not None:
+                self.contexts.append(self._context(transition, observation))
+            for name, planner in self._planners.items():
+                self.actions[name].append(planner.act(observation[None])[0])
+            action = self.actions[self._first][-1]
+            following, reward, terminated, truncated, _ = environment.step(action.astype(np.float32))
+            for planner in self._planners.values():
+                planner.observe([float(reward)], action[None])
+            transition = np.concatenate([observation, action, [float(reward), 0.0]])
+            observation, ended = following, terminated or truncated
+
+    def _context(self, transition: np.ndarray, observation: np.ndarray) -> Tensor:
+        planner = self._planners[self._first]
+        past = planner.normalizer.normalize(torch.from_numpy(transition))
+        return torch.cat([past, planner.normalizer.normalize(torch.from_numpy(observation), planner.spec.observation)])
+
+    def differences(self, reference: str, other: str) -> np.ndarray:
+        """The largest difference between two planners' actions at each step, over the action's range."""
+        planner = self._planners[self._first]
+        span = (planner.normalizer.high - planner.normalizer.low)[planner.spec.action].numpy()
+        gap = np.abs(np.array(self.actions[reference]) - np.array(self.actions[other]))
+        return (gap / np.where(span > 0, span, 1.0)).max(-1)
+
+    def n_differing(self, reference: str, other: str) -> int:
+        """How many of two planners' actions differ in float32, as the environment gets them."""
+        pairs = zip(self.actions[reference], self.actions[other], strict=True)
+        return sum(not np.array_equal(a.astype(np.float32), b.astype(np.float32)) for a, b in pairs)
+
+
+def some_model(arguments: ExactnessArguments) -> tuple[GPT, MinMaxNormalizer, str]:
+    """The model, its normalizer and its environment's name."""
+    if arguments.checkpoint is not None:
+        loaded = load_model(arguments.checkpoint, arguments.use_ema)
+        return loaded.model, loaded.normalizer, loaded.description["dataset"]["environment"]
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(11, 3, n_transitions=5, positions=arguments.positions)).eval()
+    return model, MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.5)), ROBOT
+
+
+def compare_decoders(reference: Decoder, other: Decoder, model: GPT, n_environments: int) -> tuple[Tensor, Tensor]:
+    """Relative distances of the logits and divergences of the distributions, along twice the trained block."""
+    distances, divergences = [], []
+    for p, q in lead([reference, other], model.spec, n_environments, 2 * model.config.n_transitions):
+        distances.append(relative_distances(p, q).flatten())
+        divergences.append(kl_divergence(p, q).flatten())
+    return torch.cat(distances), torch.cat(divergences)
+
+
+def report(compared: str, measured: str, value: str) -> None:
+    """Prints a line of the table."""
+    print(f"| {compared} | {measured} | {value} |", flush=True)
+
+
+def report_actions(drive: Drive, naive: bool) -> None:
+    """Prints how far the planners' actions are from each other."""
+    if naive:
+        n_differing = drive.n_differing("naive float64", "float64")
+        differences = drive.differences("naive float64", "float64")
+        report(
+            "cached and naive, float64", "actions that differ once in float32", f"{n_differing} of {len(differences)}"
+        )
+        report("", "largest difference, of the action's range", f"{differences.max():.1e}")
+    for reference, other in (("float64", "float32"), ("float32", "bfloat16")):
+        differences = drive.differences(reference, other)
+        share = f"{100 * (differences > NOTICEABLE).mean():.1f} % of {len(differences)}"
+        report(
+            f"{other} and {reference}, cached", f"actions that differ by over {NOTICEABLE:.0%} of their range", share
+        )
+        report("", "mean difference, of the action's range", f"{differences.mean():.1e}")
+
+
+def report_predictions(model: GPT, reduced: GPT, contexts: Tensor, window: WindowConfig) -> None:
+    """Prints how far predictions along the same tokens are from each other."""
+    n = len(contexts)
+    same = NaiveDecoder(model, contexts, window), CachedDecoder(model, contexts, window)
+    distances, _ = compare_decoders(*same, model, n)
+    report("cached and naive, float32", "largest relative distance of logits", f"{distances.max():.1e}")
+    other = CachedDecoder(model, contexts, window), CachedDecoder(reduced, contexts, window)
+    distances, divergences = compare_decoders(*other, model, n)
+    report("bfloat16 and float32, cached", "largest relative distance of logits", f"{distances.max():.1e}")
+    report("", "mean relative distance of logits", f"{distances.mean():.1e}")
+    report("", "mean Kullback-Leibler divergence of a token's distribution, nats", f"{divergences.mean():.1e}")
+    report("", "median of it, nats", f"{divergences.median():.1e}")
+
+
+@torch.inference_mode()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    arguments = ExactnessArguments().parse(argv)
+    torch.set_num_threads(arguments.threads)
+    model, normalizer, robot = some_model(arguments)
+    search = BeamSearchConfig(0.99, arguments.horizon, arguments.beam_width, cdf_act=arguments.cdf_act)
+    window = WindowConfig(arguments.window, arguments.max_context_transitions)
+    config, reduced = PlannerConfig(search, window), PlannerConfig(search, window, precision="bfloat16")
+    double = copy.deepcopy(model).double()
+    planners = {
+        "float64": Planner(double, normalizer, config),
+        "float32": Planner(model, normalizer, config),
+        "bfloat16": Planner(copy.deepcopy(model), normalizer, reduced),
+    }
+    if arguments.naive:
+        planners["naive float64"] = Planner(double, normalizer, config, NaiveDecoder)
+    drive = Drive(planners, robot)
+    drive.run(arguments.steps, arguments.seed)
+    print("| compared | measured | value |\n|---|---|---|")
+    report_actions(drive, arguments.naive)
+    contexts = torch.stack(drive.contexts[:: -(-len(drive.contexts) // N_CONTEXTS)])
+    report_predictions(planners["float32"].model, planners["bfloat16"].model, contexts, window)
+
+
+if __name__ == "__main__":
+    run_command(main)

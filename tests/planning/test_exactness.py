@@ -1,0 +1,91 @@
+"""The cached planner against one that recomputes every sequence for every token, driving a robot."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.exactness import lead, relative_distances
+from benchmarks.naive_planner import NaiveDecoder
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.environments import make_environment
+from trajectory_adacat.planning.beam_search import BeamSearchConfig
+from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
+from trajectory_adacat.planning.planner import Planner, PlannerConfig
+
+from .conftest import random_model
+
+N_STEPS = 200
+N_ENVIRONMENTS = 12
+# The window and the horizon of each case: just long enough for the window to slide twice in a plan.
+CASES = [(WindowConfig("cropped", 2), 3), (WindowConfig("full", 3), 4)]
+
+
+def random_planner(window: WindowConfig, horizon: int, positions: str, decoder: type[Decoder]) -> Planner:
+    """Plans for Hopper in float64, under random weights."""
+    model = random_model(observation_size=11, action_size=3, n_transitions=3, n_bins=8, positions=positions)
+    search = BeamSearchConfig(0.99, horizon, beam_width=3, n_expand=2, drop_act=0.25)
+    normalizer = MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.5))
+    return Planner(model, normalizer, PlannerConfig(search, window), decoder)
+
+
+def acts(cached: Planner, naive: Planner) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Both planners' actions, ``[live, 3]``, in robots that follow the first.
+
+    A robot that has fallen is left out; when the last one has, all begin anew.
+    """
+    robots = [make_environment("hopper-medium-v2") for _ in range(N_ENVIRONMENTS)]
+    live: list[int] = []
+    seed = 0
+    while True:
+        if not live:
+            seeds = list(range(seed, seed + N_ENVIRONMENTS))
+            seed += N_ENVIRONMENTS
+            observations = [robot.reset(seed=s)[0] for robot, s in zip(robots, seeds, strict=True)]
+            cached.reset(seeds)
+            naive.reset(seeds)
+            live = list(range(N_ENVIRONMENTS))
+        seen = np.stack([observations[i] for i in live])
+        actions = cached.act(seen, live), naive.act(seen, live)
+        yield actions
+        rewards, standing = [], []
+        for i, action in zip(live, actions[0], strict=True):
+            observations[i], reward, fallen, _, _ = robots[i].step(action.clip(-1.0, 1.0).astype(np.float32))
+            rewards.append(float(reward))
+            if not fallen:
+                standing.append(i)
+        cached.observe(rewards, environments=live)
+        naive.observe(rewards, environments=live)
+        live = standing
+
+
+@pytest.mark.parametrize(("window", "horizon"), CASES, ids=["cropped", "full"])
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_actions_in_float64_are_those_of_the_naive_planner(window: WindowConfig, horizon: int, positions: str) -> None:
+    """The actions that reach the robots are the same numbers; before they are rounded to float32, the two differ by
+    the rounding of sums in another order alone. A window slides twice in each plan."""
+    planners = (random_planner(window, horizon, positions, kind) for kind in (CachedDecoder, NaiveDecoder))
+    n_steps = 0
+    n_live: set[int] = set()
+    for cached, naive in acts(*planners):
+        np.testing.assert_allclose(cached, naive, rtol=0.0, atol=1e-12)
+        np.testing.assert_array_equal(cached.astype(np.float32), naive.astype(np.float32))
+        assert len(np.unique(cached)) > 2  # not all at a bound
+        n_steps += len(cached)
+        n_live.add(len(cached))
+        if n_steps >= N_STEPS:
+            break
+    assert len(n_live) > 2  # some have gone on after others fell
+
+
+@pytest.mark.parametrize("window", [WindowConfig("cropped", 3), WindowConfig("full", 2)], ids=str)
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_logits_in_float32_are_those_of_the_naive_decoder(window: WindowConfig, positions: str) -> None:
+    """Led along the same tokens for more than two trained blocks, relative to the largest logit of each token."""
+    model = random_model(positions=positions).float()
+    context = torch.rand(3, model.spec.dimension + model.spec.observation_size)
+    with torch.inference_mode():
+        decoders = NaiveDecoder(model, context, window), CachedDecoder(model, context, window)
+        for reference, other in lead(decoders, model.spec, len(context), 2 * model.config.n_transitions + 1):
+            assert relative_distances(reference, other).max() < 1e-5
