@@ -1,78 +1,187 @@
-"""Seconds per training step, beside the time that its matrix products alone take.
+"""Seconds per training step, beside the time that its matrix products alone take, and where the rest goes.
 
 Run ``python -m benchmarks.training`` from the clone: the paper's model and batch on hopper's sizes, with and without
-dropout, and the small model of the ``cpu`` preset, on random tokens.
+dropout, and the small model of the ``cpu`` preset, on random tokens. With ``--precision bfloat16``, ``--compile true``
+or ``--accumulate 4`` each model is also timed that way, in turns with the plain one, so that what else the machine does
+falls on both.
 """
 
+import math
 import time
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from benchmarks.floor import MatrixProducts
+from trajectory_adacat.checks import check_positive
 from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.datasets.sequences import Batch
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.models.loss import LossConfig, sequence_loss
+from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.training.ema import make_average
+from trajectory_adacat.training.objective import Objective, TrainingPrecision
 from trajectory_adacat.training.optimizer import OptimizerKind, make_optimizers
 
 NO_DROPOUT = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
 SMALL = {"n_transitions": 5, "n_layer": 3, "n_embd": 16, "embedding": "per_dimension"}
-CASES: dict[str, tuple[dict, int, OptimizerKind]] = {
-    "paper, dropout 0.1": ({}, 256, "adamw"),
-    "paper, dropout 0.1 but in the attention": ({"attn_pdrop": 0.0}, 256, "adamw"),
-    "paper, dropout 0": (NO_DROPOUT, 256, "adamw"),
-    "preset cpu": ({**SMALL, **NO_DROPOUT}, 64, "muon"),
+MIB = 2**20
+
+
+class Case(NamedTuple):
+    """A model, its batch and its optimizer."""
+
+    name: str
+    form: dict
+    batch_size: int
+    optimizer: OptimizerKind
+
+
+CASES = {
+    "paper": Case("paper, dropout 0.1", {}, 256, "adamw"),
+    "attention": Case("paper, dropout 0.1 but in the attention", {"attn_pdrop": 0.0}, 256, "adamw"),
+    "dropout": Case("paper, dropout 0", NO_DROPOUT, 256, "adamw"),
+    "cpu": Case("preset `cpu`", {**SMALL, **NO_DROPOUT}, 64, "muon"),
 }
-HEADER = ("model", "parameters", "s/step", "tokens/s", "floor s/step", "ratio to floor")
+STAGES = ("loss %", "gradient %", "optimizer %", "average %")
+HEADER = (
+    *("model", "way", "parameters", "first step (s)", "s/step", "to plain", "tokens/s", "floor s/step"),
+    *("ratio to floor", "kept for the gradient (MiB)", *STAGES),
+)
 
 
 class TrainingArguments(CommandParser):
     """Time training steps."""
 
+    models: list[str] = list(
+        CASES
+    )  # which of paper, attention (paper without dropout there), dropout (without any), cpu
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrix products
+    compile: bool = False  # compile the blocks by torch.compile
+    accumulate: int = 1  # parts in which the batch is computed
+    batch_size: int | None = None  # sequences in a step, in place of each model's own
     repeats: int = 3  # timings of each, of which the shortest counts
     threads: int = 1  # threads of this process
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, a line when it is measured."""
-    arguments = TrainingArguments().parse(argv)
-    torch.set_num_threads(arguments.threads)
-    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
-    for name, (form, batch_size, kind) in CASES.items():
+class Way(NamedTuple):
+    """How a step is computed."""
+
+    precision: TrainingPrecision
+    compile: bool
+    accumulate: int
+
+    def __str__(self) -> str:
+        parts = f", {self.accumulate} parts" if self.accumulate > 1 else ""
+        return f"{self.precision}{', compiled' if self.compile else ''}{parts}"
+
+
+PLAIN = Way("float32", False, 1)
+
+
+class Steps:
+    """Training steps of one model in one way, as the trainer takes them.
+
+    Attributes:
+        first_seconds: what the first step took, compilation included.
+        kept: bytes that the loss of a part keeps for its gradient, the weights left out.
+        seconds: the shortest step's duration.
+        stages: its durations by `STAGES`.
+    """
+
+    def __init__(self, case: Case, way: Way, batch_size: int) -> None:
         torch.manual_seed(0)
-        model = GPT(GPTConfig(11, 3, **form))
-        optimizers = make_optimizers(model, kind, 6e-4, 0.02, (0.9, 0.95), 0.1)
-        average = make_average(model, 0.995)
-        tokens = torch.rand(batch_size, model.config.block_size + 1)
-        mask = torch.ones_like(tokens, dtype=torch.bool)
+        self.model = GPT(GPTConfig(11, 3, **case.form))
+        self._objective = Objective(self.model, LossConfig(), way.precision, way.compile)
+        self._optimizers = make_optimizers(self.model, case.optimizer, 6e-4, 0.02, (0.9, 0.95), 0.1)
+        self._average = make_average(self.model, 0.995)
+        tokens = torch.rand(batch_size, self.model.config.block_size + 1)
+        self.n_tokens, self._batch_size = tokens.numel(), batch_size
+        parts = tokens.split(math.ceil(batch_size / way.accumulate))
+        self._parts = [Batch(part, torch.ones_like(part, dtype=torch.bool)) for part in parts]
+        self.seconds, self.stages = math.inf, [0.0] * len(STAGES)
+        started = time.perf_counter()
+        self.step()
+        self.first_seconds = time.perf_counter() - started
+        self.kept = self._bytes_kept()
 
-        def step(
-            model: GPT = model,
-            optimizers: list = optimizers,
-            average: torch.nn.Module = average,
-            tokens: torch.Tensor = tokens,
-            mask: torch.Tensor = mask,
-        ) -> None:
-            loss = sequence_loss(model(tokens[:, :-1]), tokens, mask, model.spec, LossConfig())
-            model.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
-            average.update_parameters(model)  # type: ignore[operator]
-
-        with MatrixProducts() as products:
-            step()
-        seconds = []
-        for _ in range(arguments.repeats):
+    def step(self) -> None:
+        """Takes a step and keeps its time if it is the shortest; clipping the gradient counts as the optimizer's."""
+        self.model.zero_grad(set_to_none=True)
+        marks, forward = [time.perf_counter()], 0.0
+        for part in self._parts:
             started = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - started)
-        best, floor = min(seconds), products.seconds()
-        n_parameters = sum(parameter.numel() for parameter in model.parameters())
-        columns = [name, f"{n_parameters:,}", f"{best:.3f}", f"{tokens.numel() / best:,.0f}"]
-        print("| " + " | ".join([*columns, f"{floor:.3f}", f"{best / floor:.2f}"]) + " |", flush=True)
+            loss = self._objective(part)
+            forward += time.perf_counter() - started
+            (loss * (len(part.tokens) / self._batch_size)).backward()
+        marks.append(time.perf_counter())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        marks.append(time.perf_counter())
+        self._average.update_parameters(self.model)
+        marks.append(time.perf_counter())
+        seconds = marks[-1] - marks[0]
+        if seconds < self.seconds:
+            self.seconds = seconds
+            self.stages = [forward, marks[1] - marks[0] - forward, marks[2] - marks[1], marks[3] - marks[2]]
+
+    def _bytes_kept(self) -> int:
+        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = self._objective(self._parts[0])  # held, so that no place is counted twice
+        del loss
+        return sum(kept.values())
+
+
+def floor_seconds(case: Case, way: Way, batch_size: int) -> float:
+    """The time of the step's matrix products: compiled, they are those of the step that is not."""
+    steps = Steps(case, way._replace(compile=False), batch_size)
+    with MatrixProducts() as products:
+        steps.step()
+    return products.seconds()
+
+
+def measure(case: Case, ways: Sequence[Way], batch_size: int, repeats: int) -> None:
+    """Prints a line for each way, timed in turns."""
+    floors = [floor_seconds(case, way, batch_size) for way in ways]
+    timed = [Steps(case, way, batch_size) for way in ways]
+    for _ in range(repeats):
+        for steps in timed:
+            steps.step()
+    for way, steps, floor in zip(ways, timed, floors, strict=True):
+        n_parameters = sum(parameter.numel() for parameter in steps.model.parameters())
+        columns = [case.name, str(way), f"{n_parameters:,}", f"{steps.first_seconds:.1f}", f"{steps.seconds:.3f}"]
+        columns += [f"{steps.seconds / timed[0].seconds:.2f}", f"{steps.n_tokens / steps.seconds:,.0f}", f"{floor:.3f}"]
+        columns += [f"{steps.seconds / floor:.2f}", f"{steps.kept / MIB:.0f}"]
+        columns += [f"{100 * stage / steps.seconds:.1f}" for stage in steps.stages]
+        print("| " + " | ".join(columns) + " |", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table, a model's lines when they are measured."""
+    arguments = TrainingArguments().parse(argv)
+    check_positive(arguments, "accumulate", "batch_size", "repeats", "threads")
+    unknown = set(arguments.models) - CASES.keys()
+    if unknown:
+        raise InputError(f"--models knows {', '.join(CASES)}, not {', '.join(sorted(unknown))}.")
+    torch.set_num_threads(arguments.threads)
+    asked = Way(arguments.precision, arguments.compile, arguments.accumulate)
+    ways = [PLAIN] if asked == PLAIN else [PLAIN, asked]
+    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
+    for name in arguments.models:
+        case = CASES[name]
+        measure(case, ways, arguments.batch_size or case.batch_size, arguments.repeats)
 
 
 if __name__ == "__main__":
