@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description
 from trajectory_adacat.errors import InputError
@@ -118,6 +119,54 @@ def test_the_number_of_epochs_follows_the_datasets_size(write_dataset: Write, ru
     assert read_description(find_checkpoint(folder))["step"] == 5 * 3
 
 
+# -- how it is computed --------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_batch_and_its_compilation_change_neither_the_method_nor_the_result(
+    write_dataset: Write, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training in one way may be taken up in another one."""
+    compiled: list[object] = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)  # type: ignore[func-returns-value]
+    path = write_dataset(9, 8, 7, 6)
+    whole = run_train(path, exp_name="whole", n_saves=6)
+    folder = run_train(path, exp_name="parts", accumulate=3, compile="true", n_saves=6)
+    assert len(compiled) == 1
+    descriptions = [read_description(find_checkpoint(each))["training"] for each in (whole, folder)]
+    assert descriptions[0] == descriptions[1]
+    losses = [[line["loss"] for line in read_metrics(each)] for each in (whole, folder)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4, abs=1e-5)
+    shutil.rmtree(folder / "step_00000006")
+    run_train(path, exp_name="parts", resume="true", n_saves=6)
+
+
+def test_bfloat16_is_another_method(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    folders = [run_train(path, exp_name=name, precision=name) for name in ("float32", "bfloat16")]
+    descriptions = [read_description(find_checkpoint(folder))["training"] for folder in folders]
+    assert [description["precision"] for description in descriptions] == ["float32", "bfloat16"]
+    losses = [read_metrics(folder)[-1]["loss"] for folder in folders]
+    assert losses[0] != losses[1] == pytest.approx(losses[0], abs=0.02)
+    assert {tensor.dtype for tensor in load_model(folders[1]).model.state_dict().values()} == {torch.float32}
+
+
+def test_a_profile_of_the_first_steps_is_left_beside_the_checkpoints(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_train(write_dataset(9, 8, 7, 6), profile="true")
+    assert "aten::addmm" in (folder / "profile" / "profile.txt").read_text()
+    assert "traceEvents" in json.loads((folder / "profile" / "trace.json").read_text())
+    assert str(folder.relative_to(Path.cwd()) / "profile") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dropout", "is_told"), [(0.0, False), (0.1, True)])
+def test_slow_dropout_is_told(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str], dropout: float, is_told: bool
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), verbose="true", n_steps=1, attn_pdrop=dropout)
+    assert ("--attn_pdrop 0" in capsys.readouterr().out) == is_told
+
+
 # -- going on ------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +203,7 @@ def test_a_training_may_be_prolonged(write_dataset: Write, run_train: RunTrain) 
         {"learning_rate": 0.1},
         {"n_embd": 8},
         {"discount": 0.5},
+        {"precision": "bfloat16"},
     ],
     ids=str,
 )
@@ -224,6 +274,8 @@ def test_both_flags_exclude_each_other(write_dataset: Write, run_train: RunTrain
     [
         {"batch_size": 0},
         {"batch_size": -4},
+        {"accumulate": 0},
+        {"precision": "float16"},
         {"batch_size": 0, "n_steps": None, "n_epochs_ref": 1},
         {"n_steps": 0},
         {"n_steps": -1},
