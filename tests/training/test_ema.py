@@ -41,3 +41,12 @@ def test_buffers_follow_the_model() -> None:
     model.running_mean.fill_(3.0)
     average.update_parameters(model)
     assert averaged(average, "running_mean").tolist() == [3.0, 3.0]
+
+
+def test_all_parameters_are_averaged_in_one_call() -> None:
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(5)))
+    average = make_average(model, 0.9)
+    average.update_parameters(model)
+    with torch.profiler.profile() as profile:
+        average.update_parameters(model)
+    assert {event.key: event.count for event in profile.key_averages()}["aten::_foreach_lerp_"] == 1

@@ -102,3 +102,10 @@ def test_muon_differs_from_adamw(make_trainer: MakeTrainer, tmp_path: Path) -> N
     _, adamw = after_one_step(make_trainer, tmp_path / "b", optimizer="adamw")
     assert not torch.equal(muon["blocks.0.expand.weight"], adamw["blocks.0.expand.weight"])
     assert torch.equal(muon["head.weight"], adamw["head.weight"])
+
+
+def test_adamw_takes_its_step_in_one_pass(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, n_steps=1, optimizer="adamw")
+    with torch.profiler.profile() as profile:
+        trainer.train()
+    assert {event.key: event.count for event in profile.key_averages()}["aten::_fused_adamw_"] == 2  # a group each

@@ -25,6 +25,7 @@ def make_optimizers(
 
     Weight decay is for the matrices of linear maps alone, not for embeddings, positions, biases and norms. Muon is
     scaled to the size of AdamW's updates (``match_rms_adamw``). Each group remembers its highest rate as ``top_lr``.
+    AdamW's step is fused: one pass over each parameter. Muon goes from matrix to matrix, by products in bfloat16.
     """
     by_muon: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
