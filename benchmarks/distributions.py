@@ -1,6 +1,6 @@
 """Time, memory and error of the smoothed training loss: this package, a dense evaluation, and the package ``adacat``.
 
-    python benchmarks/distributions.py
+    python -m benchmarks.distributions
 
 prints a Markdown table. Each method runs forward and backward in a process of its own, on float32 parameters of AdaCat
 for a training batch of [256, 159] tokens ([32, 159] for k = 1000) with logits of standard deviation 2. Time is the
@@ -10,11 +10,8 @@ the largest deviation of the values from Equation 8 evaluated over all bins in f
 """
 
 import json
-import multiprocessing
 import os
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +23,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from tqdm import tqdm
 
+from benchmarks.apart import call_apart, peak_mib
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant, TruncatedNormal, TruncatedUniform
@@ -108,12 +106,6 @@ def make_batch(batch_size: int, bins: int) -> tuple[Tensor, Tensor]:
     return params, torch.rand(batch_size, TOKENS, generator=generator)
 
 
-def peak_mib() -> float:
-    """The most memory that this process has held so far."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
 def largest_error(values: Tensor, params: Tensor, targets: Tensor, kernel: str) -> float:
     """From Equation 8 over all bins in float64."""
     rows = params.detach().flatten(0, -2)[:CHECKED_ROWS].double()
@@ -141,15 +133,9 @@ def measure(method: str, bins: int, batch_size: int, repeats: int) -> Measuremen
     return Measurement(statistics.median(seconds), peak, largest_error(values, params, targets, kernel))
 
 
-def measure_apart(*arguments: Any) -> Measurement:
-    """Run one method in a process of its own, so that its peak memory is its own."""
-    os.environ.update(KEEP_FREED_MEMORY)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, arguments)
-
-
 def compare(bins: Sequence[int], batch_size: int | None, repeats: int, rounds: int) -> list[dict[str, Any]]:
     """All methods for all numbers of bins; the rounds take turns, so that a busy machine is busy for all."""
+    os.environ.update(KEEP_FREED_MEMORY)
     results = []
     with tqdm(total=len(bins) * rounds * len(METHODS), desc="measuring") as progress:
         for count in bins:
@@ -157,7 +143,7 @@ def compare(bins: Sequence[int], batch_size: int | None, repeats: int, rounds: i
             runs: dict[str, list[Measurement]] = {method: [] for method in METHODS}
             for _ in range(rounds):
                 for method, measurements in runs.items():
-                    measurements.append(measure_apart(method, count, size, repeats))
+                    measurements.append(call_apart(measure, method, count, size, repeats))
                     progress.update()
             for method, measurements in runs.items():
                 best = Measurement(

@@ -1,6 +1,5 @@
 """The floor of a computation: the time that its matrix products alone take, in their own shapes."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.clock import now
 
 Product = tuple[int, int, int, int, torch.dtype]  # batch, rows, inner, columns
 MIN_SECONDS = 0.005
@@ -75,10 +76,10 @@ def shortest(call: Callable[[], object], repeats: int = 3) -> float:
     call()
     best = float("inf")
     for _ in range(repeats):
-        started, elapsed, n = time.perf_counter(), 0.0, 0
+        started, elapsed, n = now(), 0.0, 0
         while elapsed < MIN_SECONDS:
             call()
             n += 1
-            elapsed = time.perf_counter() - started
+            elapsed = now() - started
         best = min(best, elapsed / n)
     return best

@@ -1,15 +1,18 @@
 """Seconds per planned action, beside their floor and a planner without caches.
 
 Run ``python -m benchmarks.planning`` from the clone: fixed random weights, the default 128-wide model, a full context,
-the paper's searches. The naive planner takes minutes for a hopper action; ``--naive false`` leaves it out.
+the paper's searches, each measurement in a process of its own. The planner without caches works for one environment and
+in float32; it takes minutes for an action of hopper or walker2d, and ``--naive false`` leaves it out.
 """
 
-import time
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
 
+from benchmarks.apart import call_apart, peak_mib
+from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.configuration import CommandParser, run_command
@@ -19,6 +22,7 @@ from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.positions import PositionKind
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Window, WindowConfig
+from trajectory_adacat.planning.planner import Precision
 
 N_CONTEXT = 5
 
@@ -38,8 +42,18 @@ SETTINGS = {
     "walker2d": Setting(17, 6, 15, 128),
 }
 HEADER = (
-    *("task", "window", "environments", "s/action", "tokens/action", "tokens/s", "floor s/action", "ratio to floor"),
-    *("naive s/action", "naive tokens", "naive ratio to floor", "naive / cached"),
+    *(
+        "task",
+        "window",
+        "environments",
+        "precision",
+        "s/action",
+        "tokens/action",
+        "tokens/s",
+        "floor s/action",
+        "ratio to floor",
+    ),
+    *("peak memory (MiB)", "naive s/action", "naive tokens", "naive ratio to floor", "naive / cached"),
 )
 
 
@@ -50,55 +64,82 @@ class PlanningArguments(CommandParser):
     environments: list[int] = [1, 15]  # how many environments at once
     windows: list[Window] = list(get_args(Window))  # which of cropped, full
     positions: Literal["learned", "rotary"] = "learned"  # the model's positions
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the cached planner
+    precisions: list[Precision] = ["float32"]  # of the cached planner, which of float32, bfloat16
     naive: bool = True  # also time the planner without caches, in one environment
     repeats: int = 3  # timings of each, of which the shortest counts
     threads: int = 1  # threads of this process
 
 
 class Timing(NamedTuple):
-    """What a search costs, for one action of one environment."""
+    """What a search costs: seconds, tokens and the floor's seconds for one action of one environment; peak memory."""
 
     seconds: float
     tokens: float
     floor: float
+    peak: float
 
 
-def make_search(
-    setting: Setting, window: Window, n_environments: int, positions: PositionKind, decoder: type
-) -> tuple[GPT, Callable[[], object]]:
+class Case(NamedTuple):
+    """What is measured."""
+
+    task: str
+    window: Window
+    n_environments: int
+    positions: PositionKind
+    precision: Precision
+    is_naive: bool
+
+
+def make_search(case: Case) -> tuple[GPT, Callable[[], object]]:
     """A model of fixed random weights, and a plan with it for all environments."""
     torch.manual_seed(0)
-    config = GPTConfig(setting.observation_size, setting.action_size, positions=positions)
+    setting = SETTINGS[case.task]
+    config = GPTConfig(setting.observation_size, setting.action_size, positions=case.positions)
     model = GPT(config).eval()
+    if case.precision == "bfloat16":
+        model.reduce_precision()
     spec = model.spec
     search = BeamSearchConfig(0.99, setting.horizon, setting.beam_width, drop_act=0.6)
-    context = torch.rand(n_environments, (N_CONTEXT - 1) * spec.dimension + setting.observation_size)
-    uniforms = torch.rand(n_environments, *uniforms_shape(spec, search))
+    context = torch.rand(case.n_environments, (N_CONTEXT - 1) * spec.dimension + setting.observation_size)
+    uniforms = torch.rand(case.n_environments, *uniforms_shape(spec, search))
     normalizer = MinMaxNormalizer(torch.zeros(spec.dimension), torch.ones(spec.dimension))
+    decoder = NaiveDecoder if case.is_naive else CachedDecoder
 
     @torch.inference_mode()
     def plan() -> object:
-        return beam_search(decoder(model, context, WindowConfig(window, N_CONTEXT)), spec, search, normalizer, uniforms)
+        window = WindowConfig(case.window, N_CONTEXT)
+        return beam_search(decoder(model, context, window), spec, search, normalizer, uniforms)
 
     return model, plan
 
 
-def measure(model: GPT, plan: Callable[[], object], n_environments: int, repeats: int) -> Timing:
-    """Times a plan and its matrix products."""
+def measure(case: Case, repeats: int, threads: int) -> Timing:
+    """Times a plan and its matrix products in this process.
+
+    The plan without caches is timed once, while its products are recorded: a cost of microseconds for each of its
+    operations, which take milliseconds.
+    """
+    torch.set_num_threads(threads)
+    model, plan = make_search(case)
     with MatrixProducts() as products:
-        plan()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        plan()
-        seconds.append(time.perf_counter() - started)
+        seconds = [timed(plan)]
+    if not case.is_naive:
+        seconds = [timed(plan) for _ in range(repeats)]
+    peak = peak_mib()
     tokens = products.rows(model.config.width, 3 * model.config.width) / model.config.n_layer
-    return Timing(min(seconds) / n_environments, tokens / n_environments, products.seconds() / n_environments)
+    n = case.n_environments
+    return Timing(min(seconds) / n, tokens / n, products.seconds() / n, peak)
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    started = now()
+    call()
+    return now() - started
 
 
 def describe(timing: Timing) -> list[str]:
-    """A timing's columns."""
+    """A timing's columns, without its memory."""
     columns = [f"{timing.seconds:.3f}", f"{timing.tokens:,.0f}", f"{timing.tokens / timing.seconds:,.0f}"]
     return [*columns, f"{timing.floor:.3f}", f"{timing.seconds / timing.floor:.2f}"]
 
@@ -106,26 +147,24 @@ def describe(timing: Timing) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table, a line when it is measured."""
     arguments = PlanningArguments().parse(argv)
-    unknown = {*arguments.tasks} - {*SETTINGS} | {*arguments.windows} - {*get_args(Window)}
-    if unknown:
-        raise InputError(f"There is no task or window {', '.join(sorted(unknown))}.")
-    torch.set_num_threads(arguments.threads)
+    for name, known in (("tasks", SETTINGS), ("windows", get_args(Window)), ("precisions", get_args(Precision))):
+        unknown = {*getattr(arguments, name)} - {*known}
+        if unknown:
+            raise InputError(f"--{name} knows {', '.join(known)}, not {', '.join(sorted(unknown))}.")
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
-    for task in arguments.tasks:
-        for window in arguments.windows:
-            naive: Timing | None = None
-            if arguments.naive:
-                naive = measure(*make_search(SETTINGS[task], window, 1, arguments.positions, NaiveDecoder), 1, 1)
-            for n in arguments.environments:
-                problem = make_search(SETTINGS[task], window, n, arguments.positions, CachedDecoder)
-                if arguments.precision == "bfloat16":
-                    problem[0].reduce_precision()
-                cached = measure(*problem, n, arguments.repeats)
-                row = [task, window, str(n), *describe(cached)]
-                if naive is not None:
-                    seconds, tokens, _, _, ratio = describe(naive)
-                    row += [seconds, tokens, ratio, f"{naive.seconds / cached.seconds:.0f}"]
-                print("| " + " | ".join(row) + " |", flush=True)
+    for task, window in itertools.product(arguments.tasks, arguments.windows):
+        naive: Timing | None = None
+        if arguments.naive:
+            case = Case(task, window, 1, arguments.positions, "float32", is_naive=True)
+            naive = call_apart(measure, case, 1, arguments.threads)
+        for n, precision in itertools.product(arguments.environments, arguments.precisions):
+            case = Case(task, window, n, arguments.positions, precision, is_naive=False)
+            cached = call_apart(measure, case, arguments.repeats, arguments.threads)
+            row = [task, window, str(n), precision, *describe(cached), f"{cached.peak:,.0f}"]
+            if naive is not None:
+                seconds, tokens, _, _, ratio = describe(naive)
+                row += [seconds, tokens, ratio, f"{naive.seconds / cached.seconds:.0f}"]
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":
