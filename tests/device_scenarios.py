@@ -1,0 +1,145 @@
+"""What the package does on a device: trains, evaluates, saves, loads and plans."""
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.computing import use_device
+from trajectory_adacat.datasets import Episode
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories
+from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.planning.beam_search import BeamSearchConfig
+from trajectory_adacat.planning.decoding import WindowConfig
+from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.training.trainer import Trainer, TrainerConfig
+
+from .second_device import NAME, SecondDevice, SecondTensor
+
+
+def episodes(seed: int) -> list[Episode]:
+    generator = np.random.default_rng(seed)
+    made = []
+    for _ in range(4):
+        seen = generator.normal(size=(7, 2)).cumsum(0).astype(np.float32)
+        made.append(Episode(seen, seen[:, 1:], seen[:, 0], False, True, seen[-1]))
+    return made
+
+
+def small_model(**form: Any) -> GPT:
+    torch.manual_seed(0)
+    return GPT(GPTConfig(2, 1, **{"n_transitions": 3, "n_layer": 1, "n_head": 2, "n_embd": 4, "n_bins": 5, **form}))
+
+
+def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Trains, evaluates and saves, and loads what was saved."""
+    model = small_model(**form).to(NAME)
+    trajectories = [Trajectories.from_episodes(episodes(seed), 0.9, None) for seed in (0, 1)]
+    normalizer = MinMaxNormalizer.fit(trajectories[0].transitions)
+    training, held_out = (SequenceDataset(t, normalizer, model.spec, 3, device=NAME) for t in trajectories)
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainerConfig(n_steps=1, batch_size=8, n_saves=1, log_freq=1, **settings)
+        place = Path(folder, "run")
+        loss = LossConfig()
+        trainer = Trainer(model, training, held_out, normalizer, loss, config, place, {"name": "test"}, verbose=False)
+        before = model.positions.weight.detach().cpu().clone()
+        trainer.train()
+        assert isinstance(model.positions.weight, SecondTensor)
+        assert not torch.equal(model.positions.weight.detach().cpu(), before)
+        loaded = load_model(place, use_ema=True, device=use_device(NAME))
+        assert loaded.model.device.type == NAME
+
+
+def plan(form: dict[str, Any], window: str, precision: str) -> None:
+    """Plans for two environments, of which one ends; in float32 the actions are those of the CPU."""
+    search = BeamSearchConfig(0.9, horizon=2, beam_width=3, n_expand=2, cdf_act=0.2, drop_obs=0.2, percentile=60.0)
+    config = PlannerConfig(search, WindowConfig(window, 3), precision=precision)  # type: ignore[arg-type]
+    actions: dict[str, list[np.ndarray]] = {}
+    for device in ("cpu", NAME):
+        normalizer = MinMaxNormalizer(torch.full((5,), -1.0), torch.full((5,), 1.0))
+        planner = Planner(small_model(**form).to(device), normalizer, config)
+        planner.reset([0, 1])
+        actions[device] = []
+        for live in ([0, 1], [0, 1], [1]):
+            actions[device].append(planner.act(np.full((len(live), 2), 0.1), live))
+            planner.observe([0.5] * len(live), environments=live)
+    for here, there in zip(actions["cpu"], actions[NAME], strict=True):
+        assert np.isfinite(there).all()
+        if precision == "float32":
+            np.testing.assert_allclose(there, here, atol=1e-4)
+
+
+def fails(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except RuntimeError as error:
+        assert NAME in str(error)
+    else:
+        raise AssertionError("tensors of two devices were taken")
+
+
+def notice() -> None:
+    """The device finds what it is for."""
+    there = torch.rand(3, 4, device=NAME)
+    assert there.device.type == NAME
+    assert torch.arange(3, device=there.device).device == there.device
+    assert there.sum().cpu().device.type == "cpu"
+    assert (there * torch.tensor(2.0)).device == there.device
+    assert there[torch.arange(2)].device == there.device
+    here = torch.rand(3, 4)
+    fails(lambda: there + here)
+    fails(lambda: here[torch.arange(2, device=NAME)])
+    fails(lambda: torch.cat([there, here]))
+    fails(lambda: nn_embedding(there, torch.arange(3)))
+    fails(lambda: there.gather(1, torch.zeros(3, 1, dtype=torch.long)))
+    fails(lambda: torch.rand(3, device=NAME, generator=torch.Generator()))
+    with torch.inference_mode():
+        fails(lambda: torch.nn.functional.linear(there, here))
+
+
+def nn_embedding(weight: Tensor, indices: Tensor) -> Tensor:
+    return torch.nn.functional.embedding(indices, weight)
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "learned": {},
+    "rotary": {"positions": "rotary", "embedding": "per_dimension"},
+    "quantile": {"parameterization": "quantile"},
+}
+PLANS = [*product(("learned", "rotary"), ("cropped", "full"), ("float32", "bfloat16")), ("quantile", "full", "float32")]
+SCENARIOS: dict[str, Callable[[], None]] = {
+    "notice": notice,
+    **{f"train-{name}": lambda form=form: train(form, {}) for name, form in FORMS.items()},  # type: ignore[misc]
+    "train-muon": lambda: train({"attn_pdrop": 0.0}, {"optimizer": "muon"}),
+    **{
+        f"plan-{name}-{window}-{precision}": lambda a=(FORMS[name], window, precision): plan(*a)  # type: ignore[misc]
+        for name, window, precision in PLANS
+    },
+}
+
+
+def run(scenario: Callable[[], None]) -> str | None:
+    """What went wrong, or None."""
+    try:
+        with SecondDevice():
+            scenario()
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def main() -> None:
+    """Runs all, and prints as JSON what went wrong in each."""
+    torch.set_num_threads(1)
+    json.dump({name: run(scenario) for name, scenario in SCENARIOS.items()}, sys.stdout)
