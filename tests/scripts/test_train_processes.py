@@ -54,7 +54,7 @@ def test_two_processes_go_on_with_the_same_bits(
 ) -> None:
     """Each with its own dropout, and with nobody but the first one speaking."""
     path, folder = write_dataset(9, 8, 7, 6), home / "logs" / "own" / "run"
-    flags = make_flags(path, exp_name="run", verbose="true", **UNEVEN, **DROPOUT)
+    flags = make_flags(path, exp_name="run", verbose="true", **DROPOUT)
     assert in_two(flags).stdout.count("training windows") == 1
     whole = {name: (find_checkpoint(folder) / name).read_bytes() for name in STATE}
     states = tensors(folder, "training.safetensors")

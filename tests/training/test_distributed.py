@@ -35,8 +35,8 @@ def test_values_are_gathered_by_rank(run: Run) -> None:
     assert [found["gathered"] for found in run[1]] == [["of 0", "of 1"]] * 2
 
 
-def test_what_is_made_on_the_disk_is_made_by_the_first(run: Run) -> None:
-    assert [found["made"] for found in run[1]] == ["by 0", "by 0"]
+def test_the_others_wait_for_what_the_first_makes_on_the_disk(run: Run) -> None:
+    assert [found["made"] for found in run[1]] == ["0", "01"]
 
 
 def test_bad_input_that_one_finds_is_raised_by_both_and_told_once(run: Run) -> None:
