@@ -23,6 +23,7 @@ COMMANDS = {
     "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
     "table": ("trajectory_adacat.plotting.table", "tabulate normalized scores from the rollouts' JSON files"),
     "plot": ("trajectory_adacat.plotting.plot", "draw normalized scores with their intervals from the same files"),
+    "compare": ("trajectory_adacat.plotting.compare", "test whether two sets of rollouts differ in return"),
     "density": ("trajectory_adacat.scripts.density", "run the paper's density-estimation experiments"),
     "demo": ("trajectory_adacat.scripts.demo", "collect, train, plan and tabulate at a small size"),
 }

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajectory_adacat.evaluation.statistics import interquartile_mean, standard_error, summarize
+from trajectory_adacat.evaluation.statistics import difference, interquartile_mean, standard_error, summarize
 
 SCORES = [61.0, 64.5, 70.2, 69.9, 72.3, 40.0, 75.5]
 
@@ -72,3 +72,37 @@ def test_resampling_is_stratified_by_task() -> None:
     assert iqm == 50.0
     assert interval is not None
     assert all(math.isclose(end, 50.0) for end in interval)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True),
+    st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True),
+)
+def test_a_difference_turns_with_its_sides_and_is_clear_when_its_p_value_is_small(
+    first: list[float], second: list[float]
+) -> None:
+    there, back = difference(first, second), difference(second, first)
+    assert there.mean == -back.mean == pytest.approx(np.mean(first) - np.mean(second))
+    assert there.interval == pytest.approx((-back.interval[1], -back.interval[0]))
+    assert there.interval[0] <= there.mean <= there.interval[1]
+    if abs(there.p_value - 0.05) > 1e-6:
+        assert there.is_clear == (there.p_value < 0.05)
+
+
+def test_a_difference_of_known_runs() -> None:
+    # By hand: means 2 and 6, variances 1 and 4 over 3 runs each, so a standard error of sqrt(5 / 3) and
+    # (5 / 3)^2 / ((1 / 9 + 16 / 9) / 2) = 50 / 17 degrees of freedom.
+    found = difference([1.0, 2.0, 3.0], [4.0, 6.0, 8.0])
+    half = scipy.stats.t.ppf(0.975, 50 / 17) * math.sqrt(5 / 3)
+    assert found.interval == pytest.approx((-4.0 - half, -4.0 + half))
+
+
+def test_runs_without_spread_differ_if_they_are_not_equal() -> None:
+    assert not difference([1.0, 1.0], [1.0, 1.0]).is_clear
+    assert difference([1.0, 1.0], [2.0, 2.0]).is_clear
+
+
+def test_a_difference_needs_two_runs_on_either_side() -> None:
+    with pytest.raises(ValueError, match="two runs"):
+        difference([1.0], [1.0, 2.0])

@@ -1,4 +1,4 @@
-"""Mean, standard error and interquartile mean of scores over runs, with bootstrap intervals."""
+"""Mean, standard error and interquartile mean of scores over runs, with bootstrap intervals; differences of means."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -81,6 +81,44 @@ def interquartile_mean(scores: NDArray[np.float64], seed: int = 0) -> tuple[floa
         )
     low, high = intervals["scores"][:, 0]
     return float(points["scores"][0]), (float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the mean of one set of runs lies above that of another.
+
+    Attributes:
+        mean: of the first less that of the second.
+        interval: its 95 % interval, by Welch's t-test.
+        p_value: of equal means.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    p_value: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return not self.interval[0] <= 0.0 <= self.interval[1]
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Compares the means of two independent sets of runs, whose spreads may differ (Welch).
+
+    Raises:
+        ValueError: if either has fewer than two runs.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError("a difference needs two runs or more on either side.")
+    from scipy import stats  # it takes a second to import
+
+    mean = float(np.mean(first) - np.mean(second))
+    if np.ptp(first) == 0.0 and np.ptp(second) == 0.0:  # without any spread, there is nothing to test against
+        return Difference(mean, (mean, mean), float(mean == 0.0))
+    test = stats.ttest_ind(first, second, equal_var=False)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return Difference(mean, (float(low), float(high)), float(test.pvalue))
 
 
 @contextmanager
