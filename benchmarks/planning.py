@@ -65,6 +65,7 @@ class PlanningArguments(CommandParser):
     windows: list[Window] = list(get_args(Window))  # which of cropped, full
     positions: Literal["learned", "rotary"] = "learned"  # the model's positions
     precisions: list[Precision] = ["float32"]  # of the cached planner, which of float32, bfloat16
+    compile: bool = False  # compile the cached planner's blocks, before it is timed
     naive: bool = True  # also time the planner without caches, in one environment
     repeats: int = 3  # timings of each, of which the shortest counts
     threads: int = 1  # threads of this process
@@ -87,7 +88,8 @@ class Case(NamedTuple):
     n_environments: int
     positions: PositionKind
     precision: Precision
-    is_naive: bool
+    is_naive: bool = False
+    is_compiled: bool = False
 
 
 def make_search(case: Case) -> tuple[GPT, Callable[[], object]]:
@@ -123,6 +125,9 @@ def measure(case: Case, repeats: int, threads: int) -> Timing:
     model, plan = make_search(case)
     with MatrixProducts() as products:
         seconds = [timed(plan)]
+    if case.is_compiled:
+        model.compile_decoding()
+        plan()
     if not case.is_naive:
         seconds = [timed(plan) for _ in range(repeats)]
     peak = peak_mib()
@@ -158,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             case = Case(task, window, 1, arguments.positions, "float32", is_naive=True)
             naive = call_apart(measure, case, 1, arguments.threads)
         for n, precision in itertools.product(arguments.environments, arguments.precisions):
-            case = Case(task, window, n, arguments.positions, precision, is_naive=False)
+            case = Case(task, window, n, arguments.positions, precision, is_compiled=arguments.compile)
             cached = call_apart(measure, case, arguments.repeats, arguments.threads)
             row = [task, window, str(n), precision, *describe(cached), f"{cached.peak:,.0f}"]
             if naive is not None:

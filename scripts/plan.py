@@ -53,6 +53,7 @@ class PlanArguments(OfflineParser):
     percentile: str = "mean"  # rewards and values count with their mean, or with this percentile (0 to 100)
     use_ema: bool = False  # plan with the moving average of the weights
     precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrices and the cache
+    compile: bool = False  # compile the blocks by torch.compile, which takes a minute or two at the start
     plan_freq: int = 1  # steps between two plans
     max_context_transitions: int = 5  # bounds the past that the model sees, the current transition included
     window: Literal["cropped", "full"] = "cropped"  # while imagining: crop to that bound, or fill the trained block
@@ -195,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name is None:
         raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
     rollouts = Rollouts(
-        make_planner=partial(Planner.from_checkpoint, folder, config, device),
+        make_planner=partial(Planner.from_checkpoint, folder, config, device, arguments.compile),
         make_environment=partial(make_environment, name, arguments.dynamics),
         max_length=arguments.max_episode_length,
         threads=arguments.threads,

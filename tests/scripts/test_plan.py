@@ -13,6 +13,7 @@ import pytest
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.scripts import plan
 
 Write = Callable[..., Path]
@@ -344,3 +345,12 @@ def test_results_of_other_settings_are_not_replaced_unasked(trained: Path, run_p
 def test_a_checkpoint_of_another_step_than_asked_is_refused(trained: Path, run_plan: Plan) -> None:
     with pytest.raises(InputError, match="not that of step '6'"):
         run_plan(gpt_loadpath=trained / "step_00000003", gpt_epoch=6)
+
+
+def test_the_model_is_compiled_when_asked(trained: Path, run_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(GPT, "compile_decoding", lambda model: compiled.append(model) or model)
+    run_plan()
+    assert not compiled
+    run_plan(compile=True, exp_name="compiled")
+    assert len(compiled) == 1

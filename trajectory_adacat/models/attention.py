@@ -105,8 +105,12 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         return self.project(y.transpose(1, 2).flatten(2))
 
-    def decode(self, x: Tensor, layer: int, new: NewTokens) -> Tensor:
-        """Attends from new tokens ``x [G, R, L, E]`` to the caches and to each other; see `GPT.decode`."""
+    def remember(self, x: Tensor, layer: int, new: NewTokens) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Stores the keys and values of new tokens ``x [G, R, L, E]``; see `GPT.decode`.
+
+        Returns:
+            What `read` takes: their queries ``[G, R, H, L, d]``, and all keys and values that these attend to.
+        """
         heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
         heads = heads.permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
         queries, keys, values = heads.unbind(0)
@@ -118,5 +122,9 @@ class Attention(nn.Module):
         caches = [(cache.keys(layer), cache.values(layer)) for cache in new.shared if cache.length]
         if length:
             caches.append((new.own.keys(layer, length), new.own.values(layer, length)))
-        y = attend_rows(queries, caches, new.mask)  # [G, R, H, L, d]
+        return queries, caches
+
+    def read(self, queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None) -> Tensor:
+        """What new tokens gather from the caches, ``[G, R, L, E]``; see `attend_rows`."""
+        y = attend_rows(queries, caches, mask)  # [G, R, H, L, d]
         return self.project(y.transpose(2, 3).flatten(3))

@@ -1,6 +1,6 @@
 """The Trajectory Transformer: a GPT over the scalar tokens of transitions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -106,9 +106,9 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
         return x + self.dropout(self._mlp(x))
 
-    def decode(self, x: Tensor, layer: int, new: NewTokens) -> Tensor:
-        """The block for new tokens ``x [G, R, L, E]``; see `GPT.decode`."""
-        x = x + self.attention.decode(self.attention_norm(x), layer, new)
+    def read(self, x: Tensor, queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None) -> Tensor:
+        """Maps new tokens ``x [G, R, L, E]``, once they are remembered, to the same shape; see `GPT.decode`."""
+        x = x + self.attention.read(queries, caches, mask)
         return x + self._mlp(x)
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -149,6 +149,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         mask = attention_mask(torch.arange(config.block_size), self.spec)
         self.register_buffer("mask", mask, persistent=False)
+        self._read: Callable[..., Tensor] = Block.read
         self._initialize()
 
     def _initialize(self) -> None:
@@ -219,6 +220,11 @@ class GPT(nn.Module):
                 module.to(torch.bfloat16)
         return self
 
+    def compile_decoding(self, backend: str = "inductor") -> "GPT":
+        """Compiles (``torch.compile``) what decoding does besides its caches, when it is first used. Returns itself."""
+        self._read = torch.compile(Block.read, dynamic=True, backend=backend)
+        return self
+
     def decode(self, tokens: Tensor, position: int, shared: Sequence[KVCache], own: KVCache) -> Tensor:
         """The output at the last of some new tokens; their keys and values go to ``own``.
 
@@ -241,7 +247,8 @@ class GPT(nn.Module):
         new = NewTokens(shared, own, some, mask, self.positions.rotation(positions))
         x = self._embed(tokens, positions)
         for layer, block in enumerate(cast(Sequence[Block], self.blocks)):
-            x = block.decode(x, layer, new)
+            queries, caches = block.attention.remember(block.attention_norm(x), layer, new)
+            x = self._read(block, x, queries, caches, new.mask)
         own.advance(len(stored))
         return self.norm(x[..., -1, :])
 

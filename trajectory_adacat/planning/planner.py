@@ -107,14 +107,22 @@ class Planner:
         self.n_clamped = 0
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu") -> "Planner":
+    def from_checkpoint(
+        cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu", compiled: bool = False
+    ) -> "Planner":
         """Loads a checkpoint folder; the dataset is not needed.
+
+        Args:
+            path: the folder.
+            config: how to plan.
+            device: where.
+            compiled: see `GPT.compile_decoding`; it takes a minute or two at the first actions.
 
         Raises:
             InputError: if the checkpoint is missing or damaged, or the model cannot hold what the config asks for.
         """
         loaded = load_model(path, use_ema=config.use_ema, device=device)
-        return cls(loaded.model, loaded.normalizer, config)
+        return cls(loaded.model.compile_decoding() if compiled else loaded.model, loaded.normalizer, config)
 
     def reset(self, seeds: Sequence[int] | int = 0) -> None:
         """Forgets the past and begins an episode in each of ``len(seeds)`` environments (an int: in one)."""
