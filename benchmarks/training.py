@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts, Product, time_product
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.configuration import CommandParser, run_command
@@ -85,7 +86,7 @@ class Steps:
     """Training steps of one model in one way, as the trainer takes them.
 
     Attributes:
-        first_seconds: what the first step took, compilation included.
+        first_seconds: what the first step took by the clock on the wall, compilation included.
         kept: bytes that the loss of a part keeps for its gradient, the weights left out.
         seconds: the shortest step's duration.
         stages: its durations by `STAGES`.
@@ -110,19 +111,19 @@ class Steps:
     def step(self) -> None:
         """Takes a step and keeps its time if it is the shortest; clipping the gradient counts as the optimizer's."""
         self.model.zero_grad(set_to_none=True)
-        marks, forward = [time.perf_counter()], 0.0
+        marks, forward = [now()], 0.0
         for part in self._parts:
-            started = time.perf_counter()
+            started = now()
             loss = self._objective(part)
-            forward += time.perf_counter() - started
+            forward += now() - started
             (loss * (len(part.tokens) / self._batch_size)).backward()
-        marks.append(time.perf_counter())
+        marks.append(now())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self._optimizers:
             optimizer.step()
-        marks.append(time.perf_counter())
+        marks.append(now())
         self._average.update_parameters(self.model)
-        marks.append(time.perf_counter())
+        marks.append(now())
         seconds = marks[-1] - marks[0]
         if seconds < self.seconds:
             self.seconds = seconds
@@ -148,9 +149,8 @@ class Floor:
     """The matrix products of a step and the shortest time that each was found to take on its own."""
 
     def __init__(self, case: Case, way: Way, batch_size: int) -> None:
-        steps = Steps(
-            case, way._replace(compile=False), batch_size
-        )  # compiled ones cannot be recorded: they are the same
+        # Compiled products cannot be recorded; they are the same.
+        steps = Steps(case, way._replace(compile=False), batch_size)
         with MatrixProducts() as products:
             steps.step()
         self._counts = products.counts
