@@ -1,16 +1,20 @@
-"""What each of two processes does in ``test_distributed.py``; started by torchrun with a folder for its findings."""
+"""What each of two processes does in ``test_distributed.py``; started by torchrun with a task and a folder."""
 
 import json
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 
 from trajectory_adacat.configuration import run_command
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.training import distributed
 from trajectory_adacat.training.distributed import World, joined_processes
+
+WAIT = 4.0  # seconds, in place of minutes
 
 
 def findings(world: World, folder: Path) -> dict[str, object]:
@@ -26,7 +30,7 @@ def findings(world: World, folder: Path) -> dict[str, object]:
 
     def make() -> str:
         if world.is_first:
-            time.sleep(0.5)  # long enough for the other one to overtake, if it did not wait
+            time.sleep(1.5 * WAIT)  # longer than the other one would wait anywhere else
         with (folder / "made.txt").open("a") as file:
             file.write(str(world.rank))
         return (folder / "made.txt").read_text()
@@ -39,8 +43,26 @@ def findings(world: World, folder: Path) -> dict[str, object]:
     }
 
 
+def absence(folder: Path) -> None:
+    with joined_processes() as world:
+        world.gather("both are there")
+        if world.rank == 1:
+            time.sleep(4 * WAIT)
+            return
+        try:
+            world.add_up([torch.ones(1)])
+        except RuntimeError:
+            (folder / "given up.txt").touch()
+            raise
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    folder = Path((argv or sys.argv[1:])[0])
+    task, name = argv or sys.argv[1:]
+    folder = Path(name)
+    distributed.USUAL_WAIT = timedelta(seconds=WAIT)
+    if task == "absence":
+        absence(folder)
+        return
     with joined_processes() as world:
         (folder / f"{world.rank}.json").write_text(json.dumps(findings(world, folder)))
         with world.together():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +23,14 @@ Run = tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """What the two processes printed and found."""
     folder = tmp_path_factory.mktemp("two")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run([*launcher, str(WORKER), str(folder)], capture_output=True, text=True, check=False)
+    done = in_two("findings", folder)
     return done, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def in_two(task: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, str(WORKER), task, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_sums_are_over_both_in_both(run: Run) -> None:
@@ -36,6 +42,7 @@ def test_values_are_gathered_by_rank(run: Run) -> None:
 
 
 def test_the_others_wait_for_what_the_first_makes_on_the_disk(run: Run) -> None:
+    """It takes longer than the usual wait."""
     assert [found["made"] for found in run[1]] == ["0", "01"]
 
 
@@ -43,6 +50,11 @@ def test_bad_input_that_one_finds_is_raised_by_both_and_told_once(run: Run) -> N
     assert [found["error"] for found in run[1]] == ["only the second knows"] * 2
     assert run[0].returncode != 0
     assert run[0].stderr.count("error: told once") == 1
+
+
+def test_a_process_that_does_not_come_to_a_step_is_not_waited_for_long(tmp_path: Path) -> None:
+    assert in_two("absence", tmp_path).returncode != 0
+    assert (tmp_path / "given up.txt").exists()
 
 
 # -- one process ---------------------------------------------------------------------------------------------
@@ -55,9 +67,22 @@ def test_without_torchrun_a_process_is_alone() -> None:
     world.add_up([total])
     assert total.tolist() == [1.0, 1.0]
     assert world.gather(5) == [5]
-    assert world.first_alone(lambda: 7) == 7
+    made: list[None] = []
+    assert world.first_alone(lambda: made.append(None)) is None
+    assert made == [None]
     with pytest.raises(InputError, match="here"), world.together():
         raise InputError("here")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, InputError])
+def test_the_group_is_left_however_the_training_ends(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    launched = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "1"}
+    for name, value in {**launched, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(error, match="in between"), joined_processes():
+        assert dist.is_initialized()
+        raise error("in between")
+    assert not dist.is_initialized()
 
 
 @settings(deadline=None)
@@ -73,5 +98,6 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own() -> None:
     assert World(5, 8, local_rank=1).device("cuda") == "cuda:1"
     assert World(5, 8, local_rank=1).device("cpu") == "cpu"
     assert [World().device(name) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    assert World(1, 2, local_rank=0, local_size=1).device("cuda:1") == "cuda:1"  # one process on each machine
     with pytest.raises(InputError, match="--device cuda"):
-        World(0, 2).device("cuda:1")
+        World(0, 2, local_size=2).device("cuda:1")

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from trajectory_adacat.errors import InputError
 
-LONGEST_WAIT = timedelta(hours=6)  # the others wait while the first one collects or fetches a dataset
+USUAL_WAIT = timedelta(minutes=10)  # for a process that is late with its part of a step; then the training fails
+LONGEST_WAIT = timedelta(hours=6)  # while the first one collects or fetches a dataset
 
 Result = TypeVar("Result")
 
@@ -32,11 +33,13 @@ class World:
         rank: this process's number.
         size: how many there are.
         local_rank: this process's number on its machine.
+        local_size: how many there are on its machine.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -47,10 +50,10 @@ class World:
         """The device of this process where the user named ``cuda``: each process of a machine has its own.
 
         Raises:
-            InputError: if a single GPU is named for several processes.
+            InputError: if a single GPU is named for several processes of this machine.
         """
-        if self.size > 1 and name.startswith("cuda:"):
-            raise InputError(f"--device {name} is one GPU for {self.size} processes: pass --device cuda.")
+        if self.local_size > 1 and name.startswith("cuda:"):
+            raise InputError(f"--device {name} is one GPU for {self.local_size} processes: pass --device cuda.")
         return f"cuda:{self.local_rank}" if self.size > 1 and name == "cuda" else name
 
     def share(self, windows: Tensor) -> Tensor:
@@ -66,16 +69,16 @@ class World:
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank."""
+    def gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+        """The values of all processes, by rank; by a group of all of them with a wait of its own."""
         values = [value] * self.size
         if self.size > 1:
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group)
         return values
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Where one process finds bad input, all of them raise it.
+    def together(self, group: dist.ProcessGroup | None = None) -> Iterator[None]:
+        """Where one process finds bad input, all of them raise it; ``group`` as in `gather`.
 
         Raises:
             SharedError: with the message of the first process that found bad input.
@@ -85,20 +88,24 @@ class World:
             yield
         except InputError as found:
             error = found
-        messages = [message for message in self.gather(None if error is None else str(error)) if message is not None]
+        found_by_each = self.gather(None if error is None else str(error), group)
+        messages = [message for message in found_by_each if message is not None]
         if messages:
             raise SharedError(messages[0]) from error
 
     def first_alone(self, make: Callable[[], Result]) -> Result:
         """``make()`` in the first process, and then in the others, which find what it left on the disk.
 
+        They wait for `LONGEST_WAIT`, not for `USUAL_WAIT`.
+
         Raises:
             SharedError: if one of them finds bad input.
         """
-        with self.together():
-            result = make() if self.is_first else None
-        with self.together():
-            return make() if result is None else result
+        patient = dist.new_group(timeout=LONGEST_WAIT, backend="gloo") if self.size > 1 else None
+        with self.together(patient):
+            made = [make()] if self.is_first else []
+        with self.together(patient):
+            return made[0] if made else make()
 
 
 @contextmanager
@@ -107,13 +114,13 @@ def joined_processes() -> Iterator[World]:
     if not dist.is_torchelastic_launched():
         yield World()
         return
-    dist.init_process_group(timeout=LONGEST_WAIT)
-    world = World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
-    shared = None
+    dist.init_process_group(timeout=USUAL_WAIT)
+    local = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    world = World(dist.get_rank(), dist.get_world_size(), *local)
     try:
         yield world
-    except SharedError as error:
-        shared = error
-    dist.destroy_process_group()
-    if shared is not None and world.is_first:
-        raise shared
+    except SharedError:
+        if world.is_first:
+            raise
+    finally:
+        dist.destroy_process_group()
