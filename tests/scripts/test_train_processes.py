@@ -1,4 +1,4 @@
-"""The training command in two processes."""
+"""The training command in several processes."""
 
 import shutil
 import subprocess
@@ -20,9 +20,16 @@ DROPOUT = {"attn_pdrop": "0.2", "resid_pdrop": "0.2", "embd_pdrop": "0.2"}
 WITHOUT_DROPOUT = dict.fromkeys(DROPOUT, "0")
 
 
-def in_two(flags: list[str]) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.run([*launcher, train.__file__, *flags], capture_output=True, text=True, check=False)
+def in_processes(flags: list[str], count: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    command = [*launcher, train.__file__, *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def drawn(random_state: torch.Tensor) -> list[float]:
+    generator = torch.Generator()
+    generator.set_state(random_state)
+    return torch.rand(8, generator=generator).tolist()
 
 
 def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -30,11 +37,14 @@ def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
     return read_tensors(path, name, read_description(path))
 
 
-def test_two_processes_train_as_one(write_dataset: Write, home: Path, make_flags: Callable[..., list[str]]) -> None:
+@pytest.mark.parametrize("accumulate", [2, 9], ids=["in parts", "more parts than windows"])
+def test_two_processes_train_as_one(
+    write_dataset: Write, home: Path, make_flags: Callable[..., list[str]], accumulate: int
+) -> None:
     """Losses, likelihoods and weights, with parts of different sizes and both optimizers."""
     settings = {**UNEVEN, **WITHOUT_DROPOUT, "optimizer": "muon"}
     path = write_dataset(9, 8, 7, 6)
-    done = in_two(make_flags(path, exp_name="two", **settings, accumulate=2))
+    done = in_processes(make_flags(path, exp_name="two", **settings, accumulate=accumulate))
     assert done.returncode == 0, done.stderr
     train.main(make_flags(path, exp_name="one", **settings))
     one, two = home / "logs" / "own" / "one", home / "logs" / "own" / "two"
@@ -55,14 +65,27 @@ def test_two_processes_go_on_with_the_same_bits(
     """Each with its own dropout, and with nobody but the first one speaking."""
     path, folder = write_dataset(9, 8, 7, 6), home / "logs" / "own" / "run"
     flags = make_flags(path, exp_name="run", verbose="true", **DROPOUT)
-    assert in_two(flags).stdout.count("training windows") == 1
+    done = in_processes(flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("training windows") == 1
     whole = {name: (find_checkpoint(folder) / name).read_bytes() for name in STATE}
     states = tensors(folder, "training.safetensors")
-    assert not torch.equal(states["rng"], states["rng_1"])
-    refused = in_two(flags)
+    assert drawn(states["rng"]) != drawn(states["rng_1"])
+    refused = in_processes(flags)
     assert refused.returncode != 0
     assert refused.stderr.count("error: ") == 1
     assert "--resume" in refused.stderr
     shutil.rmtree(folder / "step_00000006")
-    in_two([*flags, "--resume"])
+    resumed = in_processes([*flags, "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
     assert {name: (find_checkpoint(folder, 6) / name).read_bytes() for name in STATE} == whole
+
+
+def test_more_processes_than_windows_are_refused_once(
+    write_dataset: Write, home: Path, make_flags: Callable[..., list[str]]
+) -> None:
+    refused = in_processes(make_flags(write_dataset(9, 8, 7, 6), batch_size=2), 3)
+    assert refused.returncode != 0
+    assert refused.stderr.count("error: ") == 1
+    assert "A batch of 2 sequences cannot be shared by 3 processes" in refused.stderr
+    assert not (home / "logs").exists()

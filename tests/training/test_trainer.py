@@ -218,7 +218,9 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_is_not_saved(
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize(("batch_size", "accumulate", "parts"), [(8, 2, [4, 4]), (8, 3, [3, 3, 2]), (5, 9, [1] * 5)])
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "parts"), [(8, 3, [3, 3, 2]), (9, 6, [2, 2, 2, 1, 1, 1]), (5, 9, [1] * 5)]
+)
 def test_a_step_in_parts_is_the_step(
     make_trainer: MakeTrainer,
     windows: SequenceDataset,
@@ -264,6 +266,37 @@ def test_other_processes_than_the_first_leave_nothing(
     assert not (tmp_path / "second").exists()
     make_trainer(tmp_path / "first", world=World(0, 2), n_steps=2).train()
     assert find_checkpoint(tmp_path / "first", 2).exists()
+
+
+def first_numbers(random_state: Tensor) -> list[float]:
+    generator = torch.Generator()
+    generator.set_state(random_state)
+    return torch.rand(8, generator=generator).tolist()
+
+
+def test_each_process_draws_random_numbers_of_its_own(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    drawn = {}
+    for seed, rank in itertools.product((0, 1), range(4)):
+        make_trainer(tmp_path, seed=seed, world=World(rank, 4))
+        drawn[seed, rank] = tuple(first_numbers(torch.get_rng_state()))
+    assert len(set(drawn.values())) == len(drawn)
+    assert drawn[1, 0] == tuple(first_numbers(torch.Generator().manual_seed(1).get_state()))
+
+
+def test_a_process_that_is_new_to_a_resumed_training_does_not_repeat_its_beginning(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    make_trainer(tmp_path, n_saves=4).train()
+    make_trainer(tmp_path / "second", world=World(1, 2))
+    drawn = [first_numbers(torch.get_rng_state())]
+    for step in (2, 3):
+        torch.manual_seed(99)
+        resume(make_trainer(tmp_path / "second", world=World(1, 2)), tmp_path, step)
+        drawn.append(first_numbers(torch.get_rng_state()))
+        torch.rand(step)
+        resume(make_trainer(tmp_path / "second", world=World(1, 2)), tmp_path, step)
+        assert first_numbers(torch.get_rng_state()) == drawn[-1]
+    assert len(set(map(tuple, drawn))) == 3
 
 
 def test_there_must_be_a_window_for_each_process(make_trainer: MakeTrainer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -30,8 +31,6 @@ from trajectory_adacat.training.optimizer import (
     rate_multiplier,
     set_rate,
 )
-
-SEEDS = 2**32  # a process's dropout is seeded by the user's seed plus its rank times this
 
 
 class Trainer:
@@ -88,7 +87,7 @@ class Trainer:
                 f"A batch of {self._batch_size} sequences cannot be shared by {self.world.size} processes: start fewer "
                 "of them, or pass a larger --batch_size."
             )
-        torch.manual_seed(config.seed + self.world.rank * SEEDS)
+        torch.manual_seed(_dropout_seed(config.seed, self.world.rank, self.step))
 
     def train(self, after_step: Callable[[], object] | None = None) -> None:
         """Runs the steps that remain, logging to the folder's ``metrics.jsonl`` and saving checkpoints.
@@ -141,7 +140,8 @@ class Trainer:
     ) -> None:
         """Takes up the training of a checkpoint of ``step``; on a CPU the steps that follow are the same bits.
 
-        The same number of processes is taken for granted: with others, dropout's random numbers differ.
+        The same number of processes is taken for granted: with others, dropout's random numbers differ. A process
+        whose random state was not saved, and all on GPUs, draw numbers that are not those of the first steps.
 
         Raises:
             InputError: if the weights are those of another model.
@@ -153,6 +153,7 @@ class Trainer:
             raise InputError(f"The checkpoint to --resume holds another model: {error}") from error
         self.average.n_averaged.copy_(state["n_averaged"])
         load_optimizer_state(self.optimizers, self.model, state)
+        torch.manual_seed(_dropout_seed(self.config.seed, self.world.rank, step))
         if _random_state(self.world.rank) in state:
             torch.set_rng_state(state[_random_state(self.world.rank)])
         self.step = step
@@ -171,7 +172,7 @@ class Trainer:
     def _parts(self, windows: Tensor) -> list[Batch]:
         """What this process computes of a step, one after another."""
         own = self.world.share(windows)
-        return [self.training.batch(part) for part in own.split(math.ceil(len(own) / self.config.accumulate))]
+        return [self.training.batch(part) for part in own.tensor_split(min(self.config.accumulate, len(own)))]
 
     def _epoch_order(self, epoch: int) -> Tensor:
         """The windows of an epoch in their order, a function of seed and epoch alone, so that a resumed run agrees."""
@@ -235,6 +236,11 @@ class Trainer:
     def _progress(self) -> tqdm:
         is_silent = not (self.verbose and self.world.is_first)
         return tqdm(total=self.config.n_steps, initial=self.step, desc="train", unit="step", disable=is_silent)
+
+
+def _dropout_seed(seed: int, rank: int, step: int) -> int:
+    """The user's own for the first step of the first process; 32 bits, all that torch's generator of the CPU takes."""
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0]) if rank or step else seed
 
 
 def _random_state(rank: int) -> str:
