@@ -82,7 +82,7 @@ class TrainArguments(OfflineParser):
     n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
     n_steps: int | None = None  # number of steps, in place of n_epochs_ref
     precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrix products
-    compile: bool = False  # compile the blocks by torch.compile
+    compile: bool = False  # compile the model without its heads by torch.compile
     profile: bool = False  # time the first steps by operator, into <experiment>/profile
     n_saves: int = 3  # checkpoints in all
     log_freq: int = 100  # steps between two log lines
@@ -185,9 +185,10 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
     before, asked = ({**d["training"], "seed": d["train_seed"]} for d in (description, now))
     for name, value in asked.items():
-        if name not in HOW_LONG and before.get(name, value) != value:
+        trained = before.get(name, getattr(TrainArguments, name, None))  # younger flags than the checkpoint
+        if name not in HOW_LONG and trained != value:
             raise InputError(
-                f"{checkpoint} was trained with --{name} {before[name]}, not {value}: --resume goes on with the same "
+                f"{checkpoint} was trained with --{name} {trained}, not {value}: --resume goes on with the same "
                 "settings. For others choose another --exp_name."
             )
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
@@ -233,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_flags(arguments)
             use_threads(arguments.threads)
             device = use_device(world.device(arguments.device))
-            if device.type == "cuda":
+            if device.type == "cuda" and device.index is not None:
                 torch.cuda.set_device(device)  # where the processes' messages go
             old = old_checkpoints(arguments)
             checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None

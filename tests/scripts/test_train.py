@@ -167,6 +167,32 @@ def test_slow_dropout_is_told(
     assert ("--attn_pdrop 0" in capsys.readouterr().out) == is_told
 
 
+class ReachedError(Exception):
+    """The training would begin."""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cuda", []), ("cuda:1", ["cuda:1"]), ("cpu:0", [])])
+def test_a_gpu_is_made_the_current_one_where_it_is_named_by_number(
+    write_dataset: Write, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch, name: str, expected: list[str]
+) -> None:
+    """torch takes no other."""
+    made_current: list[str] = []
+
+    def set_device(device: torch.device) -> None:
+        assert device.index is not None
+        made_current.append(str(device))
+
+    def begin(*_: object) -> None:
+        raise ReachedError
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(train, "use_device", torch.device)
+    monkeypatch.setattr(train, "make_trainer", begin)
+    with pytest.raises(ReachedError):
+        run_train(write_dataset(9, 8, 7, 6), device=name)
+    assert made_current == expected
+
+
 # -- going on ------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +242,26 @@ def test_a_training_is_not_resumed_with_other_settings(
     with pytest.raises(InputError, match=f"--{next(iter(changes))} "):
         run_train(path, resume="true", n_steps=9, **changes)
     assert contents(home) == before
+
+
+def forget(folder: Path, flag: str) -> None:
+    """Leaves a flag out of what the checkpoints of ``folder`` say, as if they were older than it."""
+    for path in folder.glob("step_*/checkpoint.json"):
+        description = json.loads(path.read_text())
+        del description["training"][flag]
+        path.write_text(json.dumps(description))
+
+
+def test_a_checkpoint_older_than_a_flag_was_trained_with_the_flags_default(
+    write_dataset: Write, run_train: RunTrain, home: Path
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    forget(run_train(path), "precision")
+    before = contents(home)
+    with pytest.raises(InputError, match="--precision float32, not bfloat16"):
+        run_train(path, resume="true", n_steps=9, precision="bfloat16")
+    assert contents(home) == before
+    run_train(path, resume="true", n_steps=9)
 
 
 def test_a_training_is_not_resumed_on_other_data(write_dataset: Write, run_train: RunTrain, home: Path) -> None:

@@ -31,7 +31,7 @@ class TrainerConfig:
         lr_schedule_end: what the rate does after that.
         ema_decay: of the moving average of the weights.
         precision: of the blocks' matrix products; see `Objective`.
-        compile: whether the blocks are compiled.
+        compile: whether all of the model but its heads is compiled; see `Objective`.
         log_freq: steps between two log lines.
         n_saves: checkpoints in all, evenly spaced, the last at the end.
         seed: of the batches' order and of the dropout.

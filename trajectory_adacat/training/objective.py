@@ -23,7 +23,8 @@ class Objective:
         loss: its loss.
         precision: of the matrix products of the blocks, forward and backward. Weights, gradients, embeddings, norms,
             the sum along the residual path, heads and loss keep the weights' precision, and on a CPU attention too.
-        compiled: whether the blocks are compiled by ``torch.compile``.
+        compiled: whether the model without its heads (embedding, positions, blocks and last norm) is compiled by
+            ``torch.compile``; heads and loss are not.
     """
 
     def __init__(self, model: GPT, loss: LossConfig, precision: TrainingPrecision, compiled: bool) -> None:
