@@ -1,6 +1,7 @@
 """Attention: who may attend to what, within a sequence and from new tokens to caches that rows share."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -96,12 +97,12 @@ class Attention(nn.Module):
         queries, keys, values = heads.unbind(0)
         queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         dropout = self.dropout if self.training else 0.0
+        precision: AbstractContextManager = nullcontext()
         if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # On a CPU the fused kernel's backward pass takes 2 to 7 times longer in bfloat16 than in float32.
-            with torch.autocast("cpu", enabled=False):
-                queries, keys, values = (part.to(self.qkv.weight.dtype) for part in (queries, keys, values))
-                y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
-        else:
+            precision = torch.autocast("cpu", enabled=False)
+            queries, keys, values = (part.to(self.qkv.weight.dtype) for part in (queries, keys, values))
+        with precision:
             y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         return self.project(y.transpose(1, 2).flatten(2))
 
