@@ -1,7 +1,10 @@
 """The cached decoder against one that recomputes everything for every token."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.errors import InputError
@@ -34,7 +37,7 @@ def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transit
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@pytest.mark.parametrize("n_past", [0, 1])
+@pytest.mark.parametrize("n_past", [0, 1, 2])
 @pytest.mark.parametrize(
     "form", [{}, {"parameterization": "uniform"}, {"embedding": "per_dimension", "positions": "rotary"}], ids=str
 )
@@ -51,21 +54,58 @@ def test_cached_equals_uncached_beyond_the_window_and_after_reordering(
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-def test_compiled_equals_plain(positions: str) -> None:
-    window, plain = WindowConfig("full", 2), random_model(positions=positions)
-    compiled = random_model(positions=positions).compile_decoding(backend="eager")  # traced, not built: that is slow
-    context = torch.rand(2, plain.spec.observation_size, dtype=torch.float64)
+def test_compiled_equals_plain_and_is_compiled_once(positions: str) -> None:
+    plain, compiled = random_model(positions=positions), random_model(positions=positions)
+    graphs = CompileCounter()  # traces as every backend does, and runs what it traced
+    compiled.compile_decoding(backend=graphs)
+    for n_environments, window in ((2, WindowConfig("full", 2)), (1, WindowConfig("full", 2)), (3, WindowConfig("cropped", 3))):
+        context = torch.rand(n_environments, plain.spec.observation_size, dtype=torch.float64)
+        with torch.inference_mode():
+            expected = all_predictions(CachedDecoder(plain, context, window), plain, n_environments, 5)
+            found = all_predictions(CachedDecoder(compiled, context, window), compiled, n_environments, 5)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    assert graphs.frame_count == 1
+
+
+def test_the_number_of_beams_may_change() -> None:
+    model = random_model()
+    context = torch.rand(2, model.spec.observation_size, dtype=torch.float64)
+    window = WindowConfig("full", 2)
     with torch.inference_mode():
-        expected = all_predictions(CachedDecoder(plain, context, window), plain, 2, 5)
-        found = all_predictions(CachedDecoder(compiled, context, window), compiled, 2, 5)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+        decoders = CachedDecoder(model, context, window), NaiveDecoder(model, context, window)
+        for n_rows, n_expand in ((1, 4), (3, 2), (2, 3), (5, 1)):
+            chosen = torch.arange(2 * n_rows).view(2, n_rows) % n_expand
+            tokens = torch.rand(model.spec.dimension, 2, 16, dtype=torch.float64)
+            for decoder in decoders:
+                decoder.expand(n_expand)
+            for dimension in range(model.spec.observation_size, model.spec.dimension):
+                assert_same_next(decoders, dimension, tokens[dimension])
+            for decoder in decoders:
+                decoder.select(chosen)
+            for dimension in range(model.spec.observation_size):
+                assert_same_next(decoders, dimension, tokens[dimension])
+
+
+def assert_same_next(decoders: Sequence[Decoder], dimension: int, tokens: torch.Tensor) -> None:
+    """Compares the next distributions, and appends as many of ``tokens [G, many]`` as there are rows."""
+    cached, naive = (decoder.next_distribution(dimension) for decoder in decoders)
+    torch.testing.assert_close(cached.mean, naive.mean, rtol=1e-9, atol=1e-9)
+    for decoder in decoders:
+        decoder.append(tokens[:, : cached.batch_shape[1]])
 
 
 def test_select_without_expand_is_refused(model: GPT) -> None:
     decoder = CachedDecoder(model, torch.rand(1, model.spec.observation_size, dtype=torch.float64), WindowConfig())
     with pytest.raises(RuntimeError, match="expand"):
         decoder.select(torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_expanding_candidates_is_refused(model: GPT) -> None:
+    decoder = CachedDecoder(model, torch.rand(1, model.spec.observation_size, dtype=torch.float64), WindowConfig())
+    decoder.expand(2)
+    with pytest.raises(RuntimeError, match="select"):
+        decoder.expand(2)
 
 
 def test_windows() -> None:

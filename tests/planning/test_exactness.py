@@ -18,8 +18,9 @@ from .conftest import random_model
 
 N_STEPS = 200
 N_ENVIRONMENTS = 12
-# The window and the horizon of each case: just long enough for the window to slide twice in a plan.
-CASES = [(WindowConfig("cropped", 2), 3), (WindowConfig("full", 3), 4)]
+# The window and the horizon of each case: just long enough for the window to slide twice in a plan, or once and keep
+# two imagined transitions.
+CASES = [(WindowConfig("cropped", 2), 3), (WindowConfig("full", 3), 4), (WindowConfig("cropped", 3), 4)]
 
 
 def random_planner(window: WindowConfig, horizon: int, positions: str, decoder: type[Decoder]) -> Planner:
@@ -60,7 +61,7 @@ def acts(cached: Planner, naive: Planner) -> Iterator[tuple[np.ndarray, np.ndarr
         live = standing
 
 
-@pytest.mark.parametrize(("window", "horizon"), CASES, ids=["cropped", "full"])
+@pytest.mark.parametrize(("window", "horizon"), CASES, ids=["cropped", "full", "longer"])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 def test_actions_in_float64_are_those_of_the_naive_planner(window: WindowConfig, horizon: int, positions: str) -> None:
     """The actions that reach the robots are the same numbers; before they are rounded to float32, the two differ by
@@ -89,3 +90,30 @@ def test_logits_in_float32_are_those_of_the_naive_decoder(window: WindowConfig, 
         decoders = NaiveDecoder(model, context, window), CachedDecoder(model, context, window)
         for reference, other in lead(decoders, model.spec, len(context), 2 * model.config.n_transitions + 1):
             assert relative_distances(reference, other).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("search", "prefix_context"),
+    [
+        (BeamSearchConfig(0.99, horizon=5, beam_width=1, n_expand=3), True),
+        (BeamSearchConfig(0.99, horizon=5, beam_width=3, n_expand=1), True),
+        (BeamSearchConfig(0.99, horizon=5, beam_width=4, n_expand=2), False),
+    ],
+    ids=["one beam", "one candidate", "no past"],
+)
+@pytest.mark.parametrize("window", [WindowConfig("cropped", 3), WindowConfig("full", 1)], ids=str)
+def test_searches_at_the_edges_are_those_of_the_naive_planner(
+    search: BeamSearchConfig, prefix_context: bool, window: WindowConfig
+) -> None:
+    """With horizons longer than the trained block."""
+    config = PlannerConfig(search, window, prefix_context=prefix_context)
+    model, normalizer = random_model(), MinMaxNormalizer(torch.full((7,), -1.0), torch.full((7,), 1.5))
+    cached, naive = (Planner(model, normalizer, config, kind) for kind in (CachedDecoder, NaiveDecoder))
+    generator = np.random.default_rng(0)
+    cached.reset(0)
+    naive.reset(0)
+    for _ in range(4):
+        observation = generator.uniform(-1.0, 1.0, (1, 3))
+        np.testing.assert_allclose(cached.act(observation), naive.act(observation), rtol=0.0, atol=1e-12)
+        for planner in (cached, naive):
+            planner.observe([0.5])

@@ -190,6 +190,8 @@ def test_what_the_model_cannot_hold_is_refused(model: GPT) -> None:
         planner(model, window=WindowConfig("cropped", 9))
     with pytest.raises(InputError, match="max_context_transitions must be at least 2"):
         PlannerConfig(SEARCH, WindowConfig("cropped", 1))
+    with pytest.raises(InputError, match="single transitions"):
+        planner(random_model(n_transitions=1), window=WindowConfig("full", 1))
     with pytest.raises(InputError, match="plan_freq"):
         PlannerConfig(SEARCH, plan_freq=4)
 

@@ -110,7 +110,7 @@ class Attention(nn.Module):
         """Stores the keys and values of new tokens ``x [G, R, L, E]``; see `GPT.decode`.
 
         Returns:
-            What `read` takes: their queries ``[G, R, H, L, d]``, and all keys and values that these attend to.
+            What `attend_rows` takes: their queries ``[G, R, H, L, d]``, and all keys and values that these attend to.
         """
         heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
         heads = heads.permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
@@ -124,8 +124,3 @@ class Attention(nn.Module):
         if length:
             caches.append((new.own.keys(layer, length), new.own.values(layer, length)))
         return queries, caches
-
-    def read(self, queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None) -> Tensor:
-        """What new tokens gather from the caches, ``[G, R, L, E]``; see `attend_rows`."""
-        y = attend_rows(queries, caches, mask)  # [G, R, H, L, d]
-        return self.project(y.transpose(2, 3).flatten(3))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.attention import Attention, NewTokens, attention_mask, is_attended
+from trajectory_adacat.models.attention import Attention, NewTokens, attend_rows, attention_mask, is_attended
 from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, Parameterization, uniform_edges
 from trajectory_adacat.models.kv_cache import KVCache
@@ -106,9 +106,9 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
         return x + self.dropout(self._mlp(x))
 
-    def read(self, x: Tensor, queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], mask: Tensor | None) -> Tensor:
-        """Maps new tokens ``x [G, R, L, E]``, once they are remembered, to the same shape; see `GPT.decode`."""
-        x = x + self.attention.read(queries, caches, mask)
+    def after_attention(self, x: Tensor, read: Tensor) -> Tensor:
+        """Maps rows ``x [N, E]``, with what attention read for each ``[N, E]``, to the same shape; for decoding."""
+        x = x + self.attention.project(read)
         return x + self._mlp(x)
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         mask = attention_mask(torch.arange(config.block_size), self.spec)
         self.register_buffer("mask", mask, persistent=False)
-        self._read: Callable[..., Tensor] = Block.read
+        self._after_attention: Callable[[Block, Tensor, Tensor], Tensor] = Block.after_attention
         self._initialize()
 
     def _initialize(self) -> None:
@@ -198,15 +198,15 @@ class GPT(nn.Module):
         """An empty cache for this model's layers, on its device, in its precision; see `KVCache`."""
         config = self.config
         return KVCache(
-            config.n_layer,
-            n_environments,
-            n_rows,
-            config.n_head,
-            capacity,
-            config.n_embd,
-            self.device,
-            cast(Block, self.blocks[0]).attention.qkv.weight.dtype,
-            keys_across,
+            n_layers=config.n_layer,
+            n_environments=n_environments,
+            n_rows=n_rows,
+            n_heads=config.n_head,
+            capacity=capacity,
+            head_size=config.n_embd,
+            device=self.device,
+            dtype=cast(Block, self.blocks[0]).attention.qkv.weight.dtype,
+            keys_across=keys_across,
         )
 
     def reduce_precision(self) -> "GPT":
@@ -221,8 +221,11 @@ class GPT(nn.Module):
         return self
 
     def compile_decoding(self, backend: str = "inductor") -> "GPT":
-        """Compiles (``torch.compile``) what decoding does besides its caches, when it is first used. Returns itself."""
-        self._read = torch.compile(Block.read, dynamic=True, backend=backend)
+        """Compiles (``torch.compile``) what follows the attention in decoding, when it is first used. Returns itself.
+
+        Not what comes before: caches have too many shapes, each of which would be compiled on its own.
+        """
+        self._after_attention = torch.compile(Block.after_attention, dynamic=True, backend=backend)
         return self
 
     def decode(self, tokens: Tensor, position: int, shared: Sequence[KVCache], own: KVCache) -> Tensor:
@@ -248,7 +251,8 @@ class GPT(nn.Module):
         x = self._embed(tokens, positions)
         for layer, block in enumerate(cast(Sequence[Block], self.blocks)):
             queries, caches = block.attention.remember(block.attention_norm(x), layer, new)
-            x = self._read(block, x, queries, caches, new.mask)
+            read = attend_rows(queries, caches, new.mask).transpose(2, 3).flatten(3)  # [G, R, L, E]
+            x = self._after_attention(block, x.flatten(0, 2), read.flatten(0, 2)).view_as(x)
         own.advance(len(stored))
         return self.norm(x[..., -1, :])
 

@@ -14,6 +14,8 @@ class KVCache:
         n_heads: attention heads H.
         capacity: most tokens a row can hold.
         head_size: width d of a head.
+        device: where they are kept.
+        dtype: in which precision.
         keys_across: keep a row's keys across tokens, ``[d, n]`` in memory: faster to read where there are many, slower
             to write one by one.
     """

@@ -11,6 +11,7 @@ from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.attention import is_attended
 from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.models.kv_cache import KVCache
 from trajectory_adacat.planning.ancestry import Ancestry
 
 Window = Literal["cropped", "full"]
@@ -55,6 +56,10 @@ class WindowConfig:
         if self.kind not in ("cropped", "full"):
             raise InputError(f"window must be cropped or full, got {self.kind!r}.")
 
+    def most(self, n_transitions: int) -> int:
+        """The most transitions in sight, the one that is imagined included, of a model trained on ``n_transitions``."""
+        return self.max_context_transitions if self.kind == "cropped" else n_transitions
+
     def kept(self, n_whole: int, n_transitions: int) -> int:
         """How many of ``n_whole`` whole transitions stay in sight when the next one begins.
 
@@ -82,7 +87,7 @@ class CachedDecoder:
     def __init__(self, model: GPT, context: Tensor, window: WindowConfig) -> None:
         self._model, self._window, self._context = model, window, context
         self._imagined = context.new_empty(context.shape[0], 1, 0)  # [G, R, tokens after the context]
-        self._ancestry = Ancestry()
+        self._ancestry = Ancestry() if model.config.positions == "learned" else None  # for when the window slides
         self._start = 0  # the first token in sight, counted from the context's first
         self._n_expand = 1
         self._pending = False  # whether the model has yet to see the last token
@@ -107,6 +112,8 @@ class CachedDecoder:
 
     def expand(self, n: int) -> None:
         """See `Decoder`."""
+        if self._are_candidates:
+            raise RuntimeError("select follows expand")
         if self._pending:  # while the rows are still beams: their last token is the same for all candidates
             self._hidden, self._pending = self._decode_last(), False
         n_environments, n_rows, _ = self._imagined.shape
@@ -127,14 +134,23 @@ class CachedDecoder:
         self._imagined = self._imagined[environments, candidates]
         self._hidden = self._hidden[environments, candidates]
         parents = candidates // self._n_expand
-        self._ancestry.select(parents)
+        if self._ancestry is not None:
+            self._ancestry.select(parents)
         if self._beams.n_rows == n_rows:
             self._beams.move_rows(parents)
         else:
-            size = self._model.config.block_size
-            self._beams = self._model.new_cache(n_environments, n_rows, size, keys_across=True)
+            self._beams = self._other_beams(n_rows, parents)
         self._beams.append_rows(self._candidates, candidates)
         self._are_candidates = False
+
+    def _other_beams(self, n_rows: int, parents: Tensor) -> KVCache:
+        """A cache for another number of beams, with what their parents hold."""
+        n_stored = int(is_attended(torch.arange(self._model.spec.dimension), self._model.spec).sum())
+        capacity = self._window.most(self._model.config.n_transitions) * n_stored
+        beams = self._model.new_cache(parents.shape[0], n_rows, capacity, keys_across=True)
+        if self._beams.n_rows:
+            beams.append_rows(self._beams, parents)
+        return beams
 
     def _decode_last(self) -> Tensor:
         dimension = self._model.spec.dimension
@@ -143,15 +159,15 @@ class CachedDecoder:
         if rest == 0:
             n_dropped = whole - self._window.kept(whole, self._model.config.n_transitions)
             self._start += n_dropped * dimension
-            if n_dropped and self._model.config.positions == "learned":
-                return self._decode_all()
+            if n_dropped and self._ancestry is not None:
+                return self._decode_all(self._ancestry)
             self._drop(n_dropped)
         own = self._candidates if self._are_candidates else self._beams
         shared = [self._shared, self._beams] if self._are_candidates else [self._shared]
         position = length - 1 - (self._start if self._model.config.positions == "learned" else 0)
         return self._model.decode(self._imagined[..., -1:], position, shared, own)
 
-    def _decode_all(self) -> Tensor:
+    def _decode_all(self, ancestry: Ancestry) -> Tensor:
         """Computes all that is in sight, at its new positions."""
         n_shared = max(self._context.shape[1] - self._start, 0)
         self._shared.clear()
@@ -163,7 +179,7 @@ class CachedDecoder:
         environments = torch.arange(imagined.shape[0], device=imagined.device)[:, None]
         position, above = n_shared, self._beams
         for depth, (tokens, generation) in enumerate(
-            zip(transitions, self._ancestry.generations(len(transitions)), strict=True)
+            zip(transitions, ancestry.generations(len(transitions)), strict=True)
         ):
             is_last = depth + 1 == len(transitions)
             n_held = position + tokens.shape[-1] - n_shared

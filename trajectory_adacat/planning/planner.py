@@ -47,8 +47,8 @@ class PlannerConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.plan_freq <= self.search.horizon:
             raise InputError(f"plan_freq must lie between 1 and the horizon {self.search.horizon}.")
-        if self.search.horizon > 1 and self.window.max_context_transitions < 2:
-            raise InputError("max_context_transitions must be at least 2 to plan for more than one step.")
+        if self.search.horizon > 1 and self.window.kind == "cropped" and self.window.max_context_transitions < 2:
+            raise InputError("max_context_transitions must be at least 2 to plan for more than one step when cropped.")
         if self.precision not in get_args(Precision):
             raise InputError(f"precision must be float32 or bfloat16, got {self.precision!r}.")
 
@@ -95,6 +95,8 @@ class Planner:
                 f"max_context_transitions {config.window.max_context_transitions} exceeds the {n_transitions} "
                 "transitions that the model was trained on."
             )
+        if config.search.horizon > 1 and n_transitions < 2:
+            raise InputError("A model trained on single transitions cannot plan for more than one step.")
         self.model = model.eval()
         if config.precision == "bfloat16":
             self.model.reduce_precision()
