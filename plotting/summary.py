@@ -23,6 +23,9 @@ PUBLISHED = Path(__file__).with_name("published_scores.json")
 UNVERIFIED_DYNAMICS = "unverified dynamics"
 FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others follow by name
 UNSET = "unset"
+# Flags of the training that are younger than some results, with the values by which these were trained.
+YOUNGER = {"precision": "float32"}
+TRAINING = "training "  # training and planner have flags of the same names
 
 Results = Mapping[Path, RolloutResult]
 Settings = Mapping[str, Any]
@@ -144,7 +147,7 @@ def _row(
     scored = all(result.normalized_score is not None for result in results.values())
     values = {}
     for parameterization, members in _group(results, lambda result: result.parameterization).items():
-        methods = _split(members, lambda result: {**result.checkpoint.get("training", {}), **result.planner})
+        methods = _split(members, _method)
         for differing, runs in methods:
             _refuse_duplicates(runs)
             column = f"{parameterization} ({', '.join(_settings(differing))})" if differing else parameterization
@@ -158,6 +161,11 @@ def _row(
         recorded=_recorded(dataset, results.values(), scored),
         published={score.method: score for score in published} if scored else {},
     )
+
+
+def _method(result: RolloutResult) -> Settings:
+    training = {**YOUNGER, **result.checkpoint.get("training", {})}
+    return {**{f"{TRAINING}{key}": value for key, value in training.items()}, **result.planner}
 
 
 def _measure(result: RolloutResult, scored: bool) -> float:

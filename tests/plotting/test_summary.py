@@ -95,6 +95,21 @@ def test_a_columns_name_has_the_differing_settings_only() -> None:
     assert set(row.values) == {"adacat (horizon=3)", "adacat (horizon=5)"}
 
 
+def trained(rollout_seed: int, planner: dict[str, Any], **training: Any) -> RolloutResult:
+    return result(rollout_seed=rollout_seed, planner=planner, checkpoint={"hash": "a", "training": training})
+
+
+def test_a_setting_of_the_training_is_not_hidden_by_the_planners_of_the_same_name() -> None:
+    planner = {"precision": "float32"}
+    runs = [trained(seed, planner, precision=name) for seed, name in enumerate(("float32", "bfloat16"))]
+    assert columns_of(rows_of(runs)) == ["adacat (training precision=bfloat16)", "adacat (training precision=float32)"]
+
+
+def test_results_older_than_the_trainings_precision_are_pooled_with_those_in_float32() -> None:
+    (row,) = rows_of([trained(0, {}, n_layer=3), trained(1, {}, n_layer=3, precision="float32")])
+    assert {column: len(values) for column, values in row.values.items()} == {"adacat": 2}
+
+
 def test_settings_may_differ_between_parameterizations() -> None:
     runs = [result(planner={"drop_act": 0.6}), result(parameterization="uniform", planner={"cdf_act": 0.6})]
     assert columns_of(rows_of(runs)) == ["uniform", "adacat"]
