@@ -47,7 +47,11 @@ def absence(folder: Path) -> None:
     with joined_processes() as world:
         world.gather("both are there")
         if world.rank == 1:
-            time.sleep(4 * WAIT)
+            for _ in range(30):
+                time.sleep(1.0)
+                if (folder / "given up.txt").exists():
+                    return
+            (folder / "left.txt").touch()  # which the other one sees as well
             return
         try:
             world.add_up([torch.ones(1)])
