@@ -6,6 +6,7 @@ or ``--accumulate 4`` each model is also timed that way, in turns with the plain
 falls on both.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts, Product, time_product
 from trajectory_adacat.checks import check_positive
+from trajectory_adacat.config.offline import SMALL_MODEL
 from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.datasets.sequences import Batch
 from trajectory_adacat.errors import InputError
@@ -27,7 +29,7 @@ from trajectory_adacat.training.objective import Objective, TrainingPrecision
 from trajectory_adacat.training.optimizer import OptimizerKind, make_optimizers
 
 NO_DROPOUT = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
-SMALL = {"n_transitions": 5, "n_layer": 3, "n_embd": 16, "embedding": "per_dimension"}
+SMALL = {field.name: SMALL_MODEL[field.name] for field in dataclasses.fields(GPTConfig) if field.name in SMALL_MODEL}
 MIB = 2**20
 
 
@@ -44,7 +46,12 @@ CASES = {
     "paper": Case("paper, dropout 0.1", {}, 256, "adamw"),
     "attention": Case("paper, dropout 0.1 but in the attention", {"attn_pdrop": 0.0}, 256, "adamw"),
     "dropout": Case("paper, dropout 0", NO_DROPOUT, 256, "adamw"),
-    "cpu": Case("preset `cpu`", {**SMALL, **NO_DROPOUT}, 64, "muon"),
+    "cpu": Case(
+        "preset `cpu`",
+        {**SMALL, "n_transitions": SMALL_MODEL["subsampled_sequence_length"]},
+        SMALL_MODEL["batch_size"],
+        SMALL_MODEL["optimizer"],
+    ),
 }
 STAGES = ("loss %", "gradient %", "optimizer %", "average %")
 HEADER = (
@@ -60,7 +67,7 @@ class TrainingArguments(CommandParser):
         CASES
     )  # which of paper, attention (paper without dropout there), dropout (without any), cpu
     precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrix products
-    compile: bool = False  # compile the blocks by torch.compile
+    compile: bool = False  # compile the model without its heads by torch.compile
     accumulate: int = 1  # parts in which the batch is computed
     batch_size: int | None = None  # sequences in a step, in place of each model's own
     repeats: int = 3  # timings of each, of which the shortest counts
@@ -100,7 +107,7 @@ class Steps:
         self._average = make_average(self.model, 0.995)
         tokens = torch.rand(batch_size, self.model.config.block_size + 1)
         self.n_tokens, self._batch_size = tokens.numel(), batch_size
-        parts = tokens.split(math.ceil(batch_size / way.accumulate))
+        parts = tokens.tensor_split(min(way.accumulate, batch_size))
         self._parts = [Batch(part, torch.ones_like(part, dtype=torch.bool)) for part in parts]
         self.seconds, self.stages = math.inf, [0.0] * len(STAGES)
         started = time.perf_counter()
@@ -146,11 +153,13 @@ class Steps:
 
 
 class Floor:
-    """The matrix products of a step and the shortest time that each was found to take on its own."""
+    """The matrix products of a step and the shortest time that each was found to take on its own.
 
-    def __init__(self, case: Case, way: Way, batch_size: int) -> None:
-        # Compiled products cannot be recorded; they are the same.
-        steps = Steps(case, way._replace(compile=False), batch_size)
+    Args:
+        steps: not compiled ones; takes one of them.
+    """
+
+    def __init__(self, steps: Steps) -> None:
         with MatrixProducts() as products:
             steps.step()
         self._counts = products.counts
@@ -168,8 +177,11 @@ class Floor:
 
 def measure(case: Case, ways: Sequence[Way], batch_size: int, repeats: int) -> None:
     """Prints a line for each way; steps and floors are timed in turns."""
-    floors = [Floor(case, way, batch_size) for way in ways]
-    timed = [Steps(case, way, batch_size) for way in ways]
+    made = {way: Steps(case, way, batch_size) for way in ways}
+    timed = list(made.values())
+    # Compiled products cannot be recorded; they are the same.
+    recorded = [way._replace(compile=False) for way in ways]
+    floors = [Floor(made.get(way) or Steps(case, way, batch_size)) for way in recorded]
     for _ in range(repeats):
         for steps, floor in zip(timed, floors, strict=True):
             steps.step()
