@@ -99,7 +99,7 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         precision: AbstractContextManager = nullcontext()
         if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # On a CPU the fused kernel's backward pass takes 2 to 7 times longer in bfloat16 than in float32.
+            # On a CPU the fused kernel's backward pass is slower in bfloat16 than in float32.
             precision = torch.autocast("cpu", enabled=False)
             queries, keys, values = (part.to(self.qkv.weight.dtype) for part in (queries, keys, values))
         with precision:
