@@ -10,8 +10,9 @@ from tap import Positional
 
 from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.statistics import difference, standard_error
+from trajectory_adacat.plotting.summary import gather
 
 
 class CompareParser(CommandParser):
@@ -31,26 +32,49 @@ def comparison(first: Path, second: Path) -> str:
     """Both means with their standard errors, the difference with its 95 % interval, and whether it is clear.
 
     Raises:
-        InputError: if either place holds fewer than two rollouts, or the two are of other environments.
+        InputError: if either place holds fewer than two rollouts or some that are not pooled, if both hold the same
+            file, or if the environments or the lengths of the episodes differ.
     """
-    lines, returns, environments = [], [], []
-    for path in (first, second):
-        results = list(load_results([path]).values())
-        if len(results) < 2:
-            raise InputError(f"{path} holds {len(results)} rollout: a comparison needs two or more on either side.")
-        values = [result.return_ for result in results]
-        error = standard_error(values)
-        lines.append(f"{path}: return {sum(values) / len(values):.1f} ± {error:.1f} ({len(values)})")
-        returns.append(values)
-        environments += [(result.environment["environment"], result.environment["dynamics"]) for result in results]
-    if len({*environments}) > 1:
-        shown = ", ".join(sorted({f"{name} ({dynamics})" for name, dynamics in environments}))
-        raise InputError(f"Returns of different environments do not compare: {shown}.")
+    sides = [load_results([path]) for path in (first, second)]
+    for path, side in zip((first, second), sides, strict=True):
+        _check_pooled(path, side)
+    shared = {path.resolve() for path in sides[0]} & {path.resolve() for path in sides[1]}
+    if shared:
+        raise InputError(f"{min(shared)} is on both sides: name two folders that share no rollouts.")
+    _check_alike(*(next(iter(side.values())) for side in sides))
+    returns = [[result.return_ for result in side.values()] for side in sides]
+    lines = [
+        f"{path}: return {_number(sum(values) / len(values))} ± {_number(standard_error(values))} ({len(values)})"
+        for path, values in zip((first, second), returns, strict=True)
+    ]
     found = difference(*returns)
-    low, high = found.interval
-    verdict = "the means differ" if found.is_clear else "no difference"
-    lines.append(f"first - second: {found.mean:.1f}, 95% interval [{low:.1f}, {high:.1f}], p = {found.p_value:.2g}:")
-    return "\n".join([*lines[:-1], f"{lines[-1]} {verdict} at 95%"])
+    low, high = map(_number, found.interval)
+    verdict = "the means differ" if found.is_clear else "no clear difference"
+    last = f"{_number(found.mean)}, 95% interval [{low}, {high}], p = {found.p_value:.2g}: {verdict} at 95%"
+    return "\n".join([*lines, f"first - second: {last}"])
+
+
+def _check_pooled(path: Path, results: dict[Path, RolloutResult]) -> None:
+    if len(results) < 2:
+        raise InputError(f"{path} holds {len(results)} rollout: a comparison needs two or more on either side.")
+    methods = [f"{row.label}: {column}" for row in gather(results) for column in row.values]
+    if len(methods) > 1:
+        raise InputError(
+            f"{path} holds rollouts that are never pooled, of {'; '.join(methods)}: name a folder that holds one kind."
+        )
+
+
+def _check_alike(first: RolloutResult, second: RolloutResult) -> None:
+    key = "max_episode_length"
+    settings = [{**result.environment, key: result.planner.get(key)} for result in (first, second)]
+    for name in sorted(settings[0].keys() | settings[1].keys()):
+        one, other = (setting.get(name) for setting in settings)
+        if one != other:
+            raise InputError(f"Returns of different environments do not compare: their {name} is {one} and {other}.")
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.5g}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The comparison of two sets of rollouts."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,9 +11,9 @@ from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.plotting.compare import comparison, main
 
 
-def save(folder: Path, returns: list[float], dynamics: str = "v2") -> Path:
-    for seed, value in enumerate(returns):
-        RolloutResult(
+def save(folder: Path, returns: list[float], dynamics: str = "v2", first_seed: int = 0, **changes: Any) -> Path:
+    for seed, value in enumerate(returns, first_seed):
+        result = RolloutResult(
             dataset="own",
             parameterization="adacat",
             train_seed=0,
@@ -28,7 +30,8 @@ def save(folder: Path, returns: list[float], dynamics: str = "v2") -> Path:
             git_revision=None,
             seconds_per_action=0.1,
             data_status="verified",
-        ).save(folder)
+        )
+        replace(result, **changes).save(folder)
     return folder
 
 
@@ -36,14 +39,14 @@ def test_a_clear_difference_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     low, high = save(tmp_path / "low", [10.0, 11.0, 12.0]), save(tmp_path / "high", [20.0, 21.0, 22.0])
     main([str(high), str(low)])
     printed = capsys.readouterr().out
-    assert "return 21.0 ± 0.6 (3)" in printed
-    assert "first - second: 10.0" in printed
+    assert "return 21 ± 0.57735 (3)" in printed
+    assert "first - second: 10, 95% interval [" in printed
     assert "the means differ at 95%" in printed
 
 
 def test_no_difference_is_named(tmp_path: Path) -> None:
     one, other = save(tmp_path / "one", [10.0, 30.0, 20.0]), save(tmp_path / "other", [12.0, 31.0, 19.0])
-    assert "no difference at 95%" in comparison(one, other)
+    assert "no clear difference at 95%" in comparison(one, other)
 
 
 def test_a_single_rollout_is_refused(tmp_path: Path) -> None:
@@ -54,5 +57,48 @@ def test_a_single_rollout_is_refused(tmp_path: Path) -> None:
 
 def test_other_environments_are_refused(tmp_path: Path) -> None:
     one, other = save(tmp_path / "one", [10.0, 12.0]), save(tmp_path / "other", [12.0, 31.0], "native")
-    with pytest.raises(InputError, match="Hopper \\(native\\), Hopper \\(v2\\)"):
+    with pytest.raises(InputError, match="dynamics is v2 and native"):
         comparison(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"dataset": "another"}, "another.*; own"),
+        ({"parameterization": "uniform"}, "uniform; own.*adacat"),
+        ({"planner": {"horizon": 3}}, "horizon=3"),
+        ({"checkpoint": {"hash": "a", "training": {"n_bins": 7}}}, "n_bins=7"),
+        ({"dynamics": "native"}, "native dynamics"),
+        ({"data_status": "unverified"}, "unverified"),
+    ],
+    ids=str,
+)
+def test_what_is_never_pooled_is_refused_within_a_side(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    mixed, other = save(tmp_path / "mixed", [10.0, 12.0]), save(tmp_path / "other", [12.0, 31.0])
+    save(mixed / "more", [10.0], first_seed=5, **changes)
+    for sides in ((mixed, other), (other, mixed)):
+        with pytest.raises(InputError, match=f"mixed holds.*{named}"):
+            comparison(*sides)
+
+
+def test_episodes_of_other_lengths_are_refused(tmp_path: Path) -> None:
+    sides = [save(tmp_path / str(n), [10.0, 12.0], planner={"max_episode_length": n}) for n in (20, 1000)]
+    with pytest.raises(InputError, match="max_episode_length is 20 and 1000"):
+        comparison(*sides)
+
+
+def test_other_settings_of_the_planner_compare(tmp_path: Path) -> None:
+    sides = [save(tmp_path / str(n), [10.0, 12.0], planner={"horizon": n}) for n in (2, 3)]
+    assert "no clear difference" in comparison(*sides)
+
+
+def test_a_file_on_both_sides_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "one", [10.0, 12.0])
+    with pytest.raises(InputError, match=r"rollout_0\.json is on both sides"):
+        comparison(folder, folder / ".." / "one")
+
+
+def test_small_returns_are_not_rounded_away(tmp_path: Path) -> None:
+    one, other = save(tmp_path / "one", [0.0101, 0.0103]), save(tmp_path / "other", [0.0001, 0.0003])
+    assert "return 0.0102 ± 0.0001 (2)" in comparison(one, other)
+    assert "first - second: 0.01," in comparison(one, other)
