@@ -7,6 +7,7 @@ in float32; it takes minutes for an action of hopper or walker2d, and ``--naive 
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -23,6 +24,7 @@ from trajectory_adacat.models.positions import PositionKind
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Window, WindowConfig
 from trajectory_adacat.planning.planner import Precision
+from trajectory_adacat.profiling import StepProfile
 
 N_CONTEXT = 5
 
@@ -67,6 +69,7 @@ class PlanningArguments(CommandParser):
     precisions: list[Precision] = ["float32"]  # of the cached planner, which of float32, bfloat16
     compile: bool = False  # compile the cached planner's blocks, before it is timed
     naive: bool = True  # also time the planner without caches, in one environment
+    profile: Path | None = None  # folder for a profile of each of the cached planner's cases
     repeats: int = 3  # timings of each, of which the shortest counts
     threads: int = 1  # threads of this process
 
@@ -90,6 +93,9 @@ class Case(NamedTuple):
     precision: Precision
     is_naive: bool = False
     is_compiled: bool = False
+
+    def __str__(self) -> str:
+        return "-".join(str(part) for part in self[:5])
 
 
 def make_search(case: Case) -> tuple[GPT, Callable[[], object]]:
@@ -115,8 +121,8 @@ def make_search(case: Case) -> tuple[GPT, Callable[[], object]]:
     return model, plan
 
 
-def measure(case: Case, repeats: int, threads: int) -> Timing:
-    """Times a plan and its matrix products in this process.
+def measure(case: Case, repeats: int, threads: int, profile: Path | None = None) -> Timing:
+    """Times a plan and its matrix products in this process; ``profile`` is a folder for where the time goes.
 
     The plan without caches is timed once, while its products are recorded: a cost of microseconds for each of its
     operations, which take milliseconds.
@@ -131,6 +137,10 @@ def measure(case: Case, repeats: int, threads: int) -> Timing:
     if not case.is_naive:
         seconds = [timed(plan) for _ in range(repeats)]
     peak = peak_mib()
+    if profile is not None:
+        with StepProfile(profile / str(case), n_warmup=0, n_steps=1) as steps:
+            plan()
+            steps.step()
     tokens = products.rows(model.config.width, 3 * model.config.width) / model.config.n_layer
     n = case.n_environments
     return Timing(min(seconds) / n, tokens / n, products.seconds() / n, peak)
@@ -164,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             naive = call_apart(measure, case, 1, arguments.threads)
         for n, precision in itertools.product(arguments.environments, arguments.precisions):
             case = Case(task, window, n, arguments.positions, precision, is_compiled=arguments.compile)
-            cached = call_apart(measure, case, arguments.repeats, arguments.threads)
+            cached = call_apart(measure, case, arguments.repeats, arguments.threads, arguments.profile)
             row = [task, window, str(n), precision, *describe(cached), f"{cached.peak:,.0f}"]
             if naive is not None:
                 seconds, tokens, _, _, ratio = describe(naive)
