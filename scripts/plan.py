@@ -4,25 +4,27 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from tap import TapIgnore
 from tqdm import tqdm
 
-from trajectory_adacat.checkpoint import Checkpoint, find_checkpoint, load_model, read_description
+from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_description
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.configuration import OfflineParser, dataset_folder, pick, run_command
+from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 from trajectory_adacat.evaluation.results import FILE_PATTERN, RolloutResult
-from trajectory_adacat.evaluation.rollout import EpisodeResult, check_fit
+from trajectory_adacat.evaluation.rollout import EpisodeResult
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions
 
 SAID_BY_TRAINING = {"dataset", "parameterization", "discount", "train_seed", "step"}
@@ -64,7 +66,7 @@ class PlanArguments(OfflineParser):
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of each process
     processes: int = 1  # processes that share the rollouts, each with its own threads
-    profile: bool = False  # time the first actions by operator, into <experiment>/profile
+    profile: bool = False  # time the third plan by operator, into <experiment>/profile
 
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:
@@ -78,7 +80,15 @@ def checkpoint_folder(arguments: PlanArguments) -> Path:
     return find_checkpoint(folder if folder.exists() else below, arguments.gpt_epoch)
 
 
-def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Path]:
+class Source(NamedTuple):
+    """The checkpoint that plans: its folder, what it says of itself, and the hash of that."""
+
+    folder: Path
+    description: dict[str, Any]
+    hash: str
+
+
+def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
     """The flags, with the configuration's values for the parameterization of the checkpoint that they name.
 
     Raises:
@@ -93,7 +103,8 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Path]:
     trained_on = description["dataset"]["name"]
     if trained_on != first.dataset:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {first.dataset}.")
-    return PlanArguments().parse(argv, parameterization=description["parameterization"]), folder
+    source = Source(folder, description, file_sha256(folder / DESCRIPTION))
+    return PlanArguments().parse(argv, parameterization=description["parameterization"]), source
 
 
 def planner_config(arguments: PlanArguments, trained_discount: float) -> PlannerConfig:
@@ -118,7 +129,7 @@ def planner_settings(arguments: PlanArguments, config: PlannerConfig) -> dict[st
     return {**asdict(config), "max_episode_length": arguments.max_episode_length}
 
 
-def other_results(folder: Path, settings: dict[str, Any], checkpoint: Checkpoint, overwrite: bool) -> list[Path]:
+def other_results(folder: Path, settings: dict[str, Any], checkpoint: Source, overwrite: bool) -> list[Path]:
     """The results in ``folder`` that are of other settings or of another checkpoint.
 
     Raises:
@@ -138,7 +149,7 @@ def other_results(folder: Path, settings: dict[str, Any], checkpoint: Checkpoint
 
 
 def to_result(
-    episode: EpisodeResult, arguments: PlanArguments, checkpoint: Checkpoint, config: PlannerConfig, where: dict
+    episode: EpisodeResult, arguments: PlanArguments, checkpoint: Source, config: PlannerConfig, where: dict
 ) -> RolloutResult:
     """A rollout's result with all that it depends on."""
     description = checkpoint.description
@@ -181,28 +192,25 @@ def run_watched(rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArgumen
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
-    arguments, folder = parse(argv)
+    arguments, checkpoint = parse(argv)
     check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq", "processes")
     if arguments.seed < 0:
         raise InputError(f"--seed must not be negative, got {arguments.seed}.")
     use_threads(arguments.threads)
     device = use_device(arguments.device)
-    checkpoint = load_model(folder, arguments.use_ema, device)
     config = planner_config(arguments, checkpoint.description["discount"])
-    planner = Planner(checkpoint.model, checkpoint.normalizer, config)
     settings = planner_settings(arguments, config)
     others = other_results(arguments.savepath, settings, checkpoint, arguments.overwrite)
     name = arguments.environment or checkpoint.description["dataset"]["environment"]
     if name is None:
         raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
     rollouts = Rollouts(
-        make_planner=partial(Planner.from_checkpoint, folder, config, device, arguments.compile),
+        make_planner=partial(Planner.from_checkpoint, checkpoint.folder, config, device, arguments.compile),
         make_environment=partial(make_environment, name, arguments.dynamics),
         max_length=arguments.max_episode_length,
         threads=arguments.threads,
         profile=arguments.savepath / "profile" if arguments.profile else None,
     )
-    check_fit(planner, rollouts.make_environment())
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
     episodes, n_clamped = run_watched(rollouts, seeds, arguments)
     where = environment_info(name, arguments.dynamics)
@@ -216,8 +224,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}")
     if arguments.verbose and n_clamped:
         print(f"clamped {n_clamped} values outside the training data's bounds")
-    if rollouts.profile is not None:
-        print(f"profile of the first actions -> {rollouts.profile}")
+    if arguments.verbose and rollouts.profile is not None and table_path(rollouts.profile).exists():
+        print(f"profile of the third plan -> {rollouts.profile}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trajectory_adacat import profiling
 from trajectory_adacat.profiling import StepProfile
 
 
@@ -43,11 +44,44 @@ def test_writes_what_there_is_when_the_loop_ends_early(tmp_path: Path) -> None:
     assert n_products(tmp_path) == 2
 
 
-def test_writes_what_there_is_when_the_loop_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), StepProfile(tmp_path, 1, 5) as profile:
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_writes_nothing_when_the_loop_fails(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), StepProfile(tmp_path, 1, 5) as profile:
         run(profile, 3)
-        raise KeyError
-    assert n_products(tmp_path) == 2
+        raise error
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_trace_of_too_many_events_is_left_out_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "MAX_TRACE_EVENTS", 10)
+    with StepProfile(tmp_path, 0, 50) as profile:
+        run(profile, 50)
+    assert [path.name for path in tmp_path.iterdir()] == ["profile.txt"]
+    assert "no trace.json" in (tmp_path / "profile.txt").read_text()
+
+
+def test_an_earlier_profile_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    with StepProfile(tmp_path, 0, 1) as profile:
+        run(profile, 1)
+    with StepProfile(tmp_path, 2, 1) as profile:
+        run(profile, 1)
+    assert not any(tmp_path.iterdir())
+
+
+def test_operators_stand_by_their_time_where_the_steps_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a GPU that the steps do not use
+    x = torch.ones(200, 200)
+    with StepProfile(tmp_path, 0, 1) as profile:
+        for _ in range(20):
+            torch.relu(x @ x).sum().sin()
+        profile.step()
+    _, _, header, _, *lines = (tmp_path / "profile.txt").read_text().splitlines()
+    place = [name.strip() for name in header.split("  ") if name.strip()].index("Self CPU %")
+    shares = [
+        float(line.split()[place].rstrip("%")) for line in lines[: lines.index(next(x for x in lines if "--" in x))]
+    ]
+    assert len(shares) > 3
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_writes_nothing_without_a_step_and_only_once_with_many(tmp_path: Path) -> None:

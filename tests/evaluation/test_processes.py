@@ -2,11 +2,16 @@
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 
@@ -14,6 +19,7 @@ from trajectory_adacat.checkpoint import save_checkpoint
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation import processes
 from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 from trajectory_adacat.evaluation.rollout import EpisodeResult
 from trajectory_adacat.models.gpt import GPT, GPTConfig
@@ -81,3 +87,128 @@ def test_an_interruption_ends_all_processes(rollouts: Rollouts) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_in_processes(replace(rollouts, max_length=10**6), SEEDS, 2, interrupt)
     assert not multiprocessing.active_children()
+
+
+class TwoPartsError(Exception):
+    """Can be pickled, but not read back."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_two_parts() -> Planner:
+    raise TwoPartsError("one", "another")
+
+
+def raise_unpicklable() -> Planner:
+    raise ValueError(lambda: "of an unusual kind")
+
+
+@pytest.mark.parametrize(
+    ("make_planner", "named"),
+    [(raise_two_parts, r"in raise_two_parts\n(.*\n)*.*one and another"), (raise_unpicklable, r"ValueError: <function")],
+)
+def test_an_error_in_a_process_is_told_whatever_it_is(
+    rollouts: Rollouts, make_planner: Callable[[], Planner], named: str
+) -> None:
+    with pytest.raises(RuntimeError, match=named):
+        run_in_processes(replace(rollouts, make_planner=make_planner), SEEDS, 2, ignore)
+
+
+def refuse_to_end(planner: Callable[[], Planner]) -> Planner:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return planner()
+
+
+def test_a_process_that_does_not_end_when_told_is_killed(rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SECONDS_TO_TIDY_UP", 0.1)
+    stubborn = replace(rollouts, make_planner=partial(refuse_to_end, rollouts.make_planner), max_length=10**6)
+
+    def fail(results: Sequence[EpisodeResult]) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        run_in_processes(stubborn, SEEDS, 2, fail)
+    assert not multiprocessing.active_children()
+
+
+SLOW = """
+import multiprocessing, os, pathlib, time
+
+if multiprocessing.current_process().name != "MainProcess":
+    pathlib.Path(f"importing_{os.getpid()}").touch()
+    time.sleep(60)
+
+def make():
+    pass
+"""
+COMMAND = """
+import signal
+import slow
+from trajectory_adacat.configuration import run_command
+from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
+
+def main(argv):
+    run_in_processes(Rollouts(slow.make, slow.make), range(2), 2, print)
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
+    run_command(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no process groups of this kind")
+def test_an_interruption_while_processes_still_import_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "command.py").write_text(COMMAND)
+    with subprocess.Popen(
+        [sys.executable, "command.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as command:
+        while len(list(tmp_path.glob("importing_*"))) < 2 and command.poll() is None:
+            time.sleep(0.05)
+        os.killpg(command.pid, signal.SIGINT)
+        _, said = command.communicate()
+    assert said == "interrupted\n"
+    assert command.returncode == 130
+
+
+class Watched(gymnasium.Wrapper):
+    """Leaves a file behind when it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(make_environment("hopper-medium-v2"))
+        self._folder = folder
+
+    def close(self) -> None:
+        super().close()
+        (self._folder / f"closed_{id(self)}").touch()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_environments_are_closed(rollouts: Rollouts, tmp_path: Path, fails: bool) -> None:
+    def watch(results: Sequence[EpisodeResult]) -> None:
+        if fails:
+            raise KeyError
+
+    watched = replace(rollouts, make_environment=partial(Watched, tmp_path))
+    try:
+        run_in_processes(watched, SEEDS, 1, watch)
+    except KeyError:
+        assert fails
+    assert len(list(tmp_path.glob("closed_*"))) == len(SEEDS)
+
+
+def test_another_robot_is_refused_before_it_moves(rollouts: Rollouts) -> None:
+    other = replace(rollouts, make_environment=partial(make_environment, "walker2d-medium-v2"))
+    with pytest.raises(InputError, match=r"11 dimensions.*--environment"):
+        run_in_processes(other, SEEDS, 2, ignore)
+
+
+@pytest.mark.parametrize("plan_freq", [1, 2])
+def test_a_profile_holds_one_plan(rollouts: Rollouts, tmp_path: Path, plan_freq: int) -> None:
+    config = replace(CONFIG, plan_freq=plan_freq)
+    make_planner = partial(Planner.from_checkpoint, tmp_path, config)
+    run_in_processes(replace(rollouts, make_planner=make_planner, profile=tmp_path / "profile"), SEEDS, 1, ignore)
+    table = (tmp_path / "profile" / "profile.txt").read_text()
+    assert f"1 step after {2 * plan_freq}" in table
+    assert "aten::addmm" in table

@@ -13,7 +13,7 @@ import pytest
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
-from trajectory_adacat.models.gpt import GPT
+from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.scripts import plan
 
 Write = Callable[..., Path]
@@ -181,15 +181,41 @@ def test_settings_of_every_kind_work(trained: Path, run_plan: Plan, changes: dic
     assert all(np.isfinite(result["return"]) for result in run_plan(**changes))
 
 
-def test_a_profile_of_the_first_actions_can_be_had(
+def test_a_profile_of_a_plan_can_be_had(
     trained: Path, run_plan: Plan, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = run_plan(profile="true", n_rollouts=1)
+    found = run_plan(profile="true", n_rollouts=1, verbose="true")
     folder = home / "logs" / "own" / "plans" / "profile"
-    assert "4 steps" in (folder / "profile.txt").read_text()  # of the six, two are left out
+    assert "1 step after 2" in (folder / "profile.txt").read_text()
     assert (folder / "trace.json").exists()
     assert str(Path("logs", "own", "plans", "profile")) in capsys.readouterr().out
     assert "profile" not in found[0]["planner"]
+
+
+@pytest.mark.parametrize("changes", [{"verbose": "false"}, {"verbose": "true", "max_episode_length": 2}], ids=str)
+def test_a_profile_is_announced_only_when_written_and_wanted(
+    trained: Path, run_plan: Plan, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    run_plan(profile="true", n_rollouts=1, **changes)
+    assert "profile" not in capsys.readouterr().out
+
+
+def test_one_process_loads_the_model_once_and_several_leave_it_to_them(
+    trained: Path, run_plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    create = GPT.__init__
+
+    def count(model: GPT, config: GPTConfig) -> None:
+        made.append(model)
+        create(model, config)
+
+    monkeypatch.setattr(GPT, "__init__", count)
+    run_plan()
+    assert len(made) == 1
+    with pytest.raises(InputError, match=LINE):  # known to this process alone
+        run_plan(processes=2, exp_name="shared")
+    assert len(made) == 1
 
 
 def test_values_outside_the_training_bounds_are_counted(
@@ -255,7 +281,7 @@ def test_processes_share_the_rollouts_and_change_no_result(
         ({"plan_freq": 0}, "plan_freq"),
         ({"plan_freq": 3}, "plan_freq"),
         ({"max_context_transitions": 0}, "max_context_transitions"),
-        ({"max_context_transitions": 1}, "max_context_transitions"),
+        ({"window": "cropped", "max_context_transitions": 1}, "max_context_transitions"),
         ({"max_context_transitions": 4}, "max_context_transitions 4 exceeds the 3"),
         ({"sampling": "median"}, "sampling"),
         ({"window": "sliding"}, "window"),
@@ -287,8 +313,8 @@ def test_a_model_of_single_transitions_cannot_look_further(
     write_dataset: Write, run_train: RunTrain, run_plan: Plan
 ) -> None:
     run_train(write_dataset(9, 8, 7, 6), subsampled_sequence_length=1)
-    for length in (1, 2):
-        with pytest.raises(InputError, match="max_context_transitions"):
+    for length, message in ((1, "single transitions"), (2, "max_context_transitions")):
+        with pytest.raises(InputError, match=message):
             run_plan(max_context_transitions=length)
     assert len(run_plan(horizon=1, max_context_transitions=1)) == 2
 
@@ -349,7 +375,12 @@ def test_a_checkpoint_of_another_step_than_asked_is_refused(trained: Path, run_p
 
 def test_the_model_is_compiled_when_asked(trained: Path, run_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    monkeypatch.setattr(GPT, "compile_decoding", lambda model: compiled.append(model) or model)
+
+    def count(model: GPT) -> GPT:
+        compiled.append(model)
+        return model
+
+    monkeypatch.setattr(GPT, "compile_decoding", count)
     run_plan()
     assert not compiled
     run_plan(compile=True, exp_name="compiled")

@@ -7,8 +7,8 @@ import multiprocessing
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,9 +18,11 @@ import gymnasium
 
 from trajectory_adacat.computing import use_threads
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, run_episodes
+from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, check_fit, run_episodes
 from trajectory_adacat.planning.planner import Planner
 from trajectory_adacat.profiling import StepProfile
+
+SECONDS_TO_TIDY_UP = 5.0
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,10 @@ class Rollouts:
 
     Attributes:
         make_planner: can be pickled.
-        make_environment: can be pickled; called once for each episode.
+        make_environment: can be pickled; called once for each episode, which closes what it made.
         max_length: steps after which an episode is cut.
         threads: of each process.
-        profile: where a profile of the first process's first actions goes, None for none.
+        profile: where a profile of the first process's third plan goes, None for none.
     """
 
     make_planner: Callable[[], Planner]
@@ -42,25 +44,40 @@ class Rollouts:
     profile: Path | None = None
 
     def run(self, seeds: Sequence[int], on_step: OnStep) -> tuple[list[EpisodeResult], int]:
-        """Runs an episode for each seed in this process; the results, and how many inputs were clamped."""
+        """Runs an episode for each seed in this process; the results, and how many inputs were clamped.
+
+        Raises:
+            InputError: if the model does not fit the environment, or what making either raises.
+        """
         use_threads(self.threads)
         planner = self.make_planner()
-        environments = [self.make_environment() for _ in seeds]
-        if self.profile is None:
+        with ExitStack() as stack:
+            environments = [stack.enter_context(self.make_environment()) for _ in seeds]
+            for environment in environments[:1]:  # all are alike
+                check_fit(planner, environment)
+            if self.profile is not None:
+                # The first plans have shorter contexts and fill caches; one plan alone has some 300,000 operators
+                # where 15 transitions are imagined.
+                n_warmup = 2 * planner.config.plan_freq
+                profile = stack.enter_context(StepProfile(self.profile, n_warmup, 1, planner.model.device))
+                on_step = _also(profile.step, on_step)
             return run_episodes(planner, environments, seeds, self.max_length, on_step), planner.n_clamped
-        with StepProfile(self.profile) as profile:
 
-            def count(results: Sequence[EpisodeResult]) -> None:
-                profile.step()
-                on_step(results)
 
-            return run_episodes(planner, environments, seeds, self.max_length, count), planner.n_clamped
+def _also(first: Callable[[], None], then: OnStep) -> OnStep:
+    def both(results: Sequence[EpisodeResult]) -> None:
+        first()
+        then(results)
+
+    return both
 
 
 def run_in_processes(
     rollouts: Rollouts, seeds: Sequence[int], n_processes: int, on_step: OnStep
 ) -> tuple[list[EpisodeResult], int]:
     """Runs an episode for each seed, shared evenly by processes; in this one, if one is enough.
+
+    An interruption by the user (SIGINT) reaches this process alone, which ends the others. The main thread calls it.
 
     Args:
         rollouts: how to run them.
@@ -73,6 +90,7 @@ def run_in_processes(
 
     Raises:
         InputError: what a process raised, or if one died.
+        RuntimeError: the traceback of any other error in a process.
     """
     n_processes = min(n_processes, len(seeds))
     if n_processes == 1:
@@ -84,14 +102,30 @@ def run_in_processes(
             own = rollouts if i == 0 else replace(rollouts, profile=None)
             receiver, sender = context.Pipe(duplex=False)
             processes[receiver] = context.Process(target=_work, args=(own, seeds[i::n_processes], sender), daemon=True)
-            processes[receiver].start()
+            with _interruptions_ignored():  # by the new process too, from its first moment on
+                processes[receiver].start()
             sender.close()  # the process's own copy stays, and its death closes that
         return _collect(processes, seeds, on_step)
     finally:
-        for process in processes.values():
-            if process.pid is not None:
-                process.terminate()
-                process.join()
+        _end([process for process in processes.values() if process.pid is not None])
+
+
+@contextmanager
+def _interruptions_ignored() -> Iterator[None]:
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(SECONDS_TO_TIDY_UP)
+        process.kill()  # nothing happens to one that has ended
+        process.join()
 
 
 def _collect(
@@ -128,13 +162,14 @@ def _receive(receiver: Connection, process: BaseProcess) -> list[EpisodeResult] 
 
 def _work(rollouts: Rollouts, seeds: Sequence[int], sender: Connection) -> None:
     """What a process does: sends its results after each step, and at the end how many inputs were clamped."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one,
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # and this one tidies up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the first process ends this one, which tidies up
     with suppress(BrokenPipeError):  # the first process is gone
         try:
             sender.send(rollouts.run(seeds, sender.send)[1])
         except BrokenPipeError:
             raise
-        except Exception as error:
-            error.add_note("In a process that ran episodes:\n" + traceback.format_exc())
-            sender.send(error)
+        except InputError as error:
+            sender.send(InputError(str(error)))
+        except Exception as error:  # it need not survive pickling, its text does
+            text = "".join(traceback.format_exception(error))
+            sender.send(RuntimeError(f"In a process that ran episodes:\n{text}"))
