@@ -4,13 +4,18 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 
 def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls ``function``, which a fresh process can import, in such a process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    """Calls ``function``, which a fresh process can import, in such a process.
+
+    Raises:
+        BrokenProcessPool: if the process dies, as it does where memory is short.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def peak_mib() -> float:
