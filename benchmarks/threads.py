@@ -8,7 +8,8 @@ share a machine in the last way (``--processes`` of ``plan.py``; one ``train.py`
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 
 import numpy as np
@@ -74,7 +75,7 @@ def work(task: str, threads: int, seconds: float, barrier: Barrier, sender: Conn
     """What a process does: sends the steps that it takes in a second, while the others run as well."""
     torch.set_num_threads(threads)
     step = TASKS[task]()
-    barrier.wait(timeout=300)
+    barrier.wait()
     n, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds or n == 0:
         step()
@@ -83,15 +84,34 @@ def work(task: str, threads: int, seconds: float, barrier: Barrier, sender: Conn
 
 
 def throughput(task: str, n_processes: int, threads: int, seconds: float) -> float:
-    """Steps in a second of all processes together."""
+    """Steps in a second of all processes together.
+
+    Raises:
+        RuntimeError: if a process died; the others, which may wait for it, are ended.
+    """
     context = multiprocessing.get_context("spawn")
-    barrier, receivers = context.Barrier(n_processes), []
-    for _ in range(n_processes):
-        receiver, sender = context.Pipe(duplex=False)
-        context.Process(target=work, args=(task, threads, seconds, barrier, sender), daemon=True).start()
-        sender.close()
-        receivers.append(receiver)
-    return sum(receiver.recv() for receiver in receivers)
+    barrier = context.Barrier(n_processes)
+    processes: dict[Connection, BaseProcess] = {}
+    rates: list[float] = []
+    try:
+        for _ in range(n_processes):
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=work, args=(task, threads, seconds, barrier, sender), daemon=True)
+            process.start()
+            processes[receiver] = process
+            sender.close()  # the process's own copy stays, and its death closes that
+        while len(rates) < n_processes:
+            for ready in wait([*processes]):
+                assert isinstance(ready, Connection)
+                rates.append(ready.recv())
+                processes.pop(ready).join()
+    except EOFError:
+        raise RuntimeError(f"A process that measured {task!r} died.") from None
+    finally:
+        for process in processes.values():
+            process.terminate()
+            process.join()
+    return sum(rates)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
