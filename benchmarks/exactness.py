@@ -16,10 +16,12 @@ from torch.distributions import kl_divergence
 
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.checks import check_positive
 from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant
 from trajectory_adacat.environments import make_environment
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.positions import PositionKind
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
@@ -151,10 +153,20 @@ class Drive:
 
 
 def some_model(arguments: ExactnessArguments) -> tuple[GPT, MinMaxNormalizer, str]:
-    """The model, its normalizer and its environment's name."""
+    """The model, its normalizer and its environment's name.
+
+    Raises:
+        InputError: if the checkpoint is none of AdaCat's, or does not say its environment.
+    """
     if arguments.checkpoint is not None:
         loaded = load_model(arguments.checkpoint, arguments.use_ema)
-        return loaded.model, loaded.normalizer, loaded.description["dataset"]["environment"]
+        found = loaded.model.config.parameterization
+        if found != "adacat":
+            raise InputError(f"--checkpoint {arguments.checkpoint} is of {found}: logits are compared of adacat alone.")
+        robot = loaded.description.get("dataset", {}).get("environment")
+        if robot is None:
+            raise InputError(f"--checkpoint {arguments.checkpoint} does not say where its dataset was collected.")
+        return loaded.model, loaded.normalizer, robot
     torch.manual_seed(0)
     model = GPT(GPTConfig(11, 3, n_transitions=5, positions=arguments.positions)).eval()
     return model, MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.5)), ROBOT
@@ -210,6 +222,9 @@ def report_predictions(model: GPT, reduced: GPT, contexts: Tensor, window: Windo
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
     arguments = ExactnessArguments().parse(argv)
+    check_positive(arguments, "steps", "threads")
+    if arguments.seed < 0:
+        raise InputError(f"--seed must not be negative, got {arguments.seed}.")
     torch.set_num_threads(arguments.threads)
     model, normalizer, robot = some_model(arguments)
     search = BeamSearchConfig(0.99, arguments.horizon, arguments.beam_width, cdf_act=arguments.cdf_act)
@@ -225,6 +240,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         planners["naive float64"] = Planner(double, normalizer, config, NaiveDecoder)
     drive = Drive(planners, robot)
     drive.run(arguments.steps, arguments.seed)
+    if not drive.contexts:
+        raise InputError(f"--steps {arguments.steps} leave no past to predict from: take more.")
     print("| compared | measured | value |\n|---|---|---|")
     report_actions(drive, arguments.naive)
     contexts = torch.stack(drive.contexts[:: -(-len(drive.contexts) // N_CONTEXTS)])
