@@ -55,7 +55,7 @@ class PlanArguments(OfflineParser):
     percentile: str = "mean"  # rewards and values count with their mean, or with this percentile (0 to 100)
     use_ema: bool = False  # plan with the moving average of the weights
     precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrices and the cache
-    compile: bool = False  # compile the blocks by torch.compile, which takes a minute or two at the start
+    compile: bool = False  # compile what follows the attention in each block (torch.compile); no gain on a CPU
     plan_freq: int = 1  # steps between two plans
     max_context_transitions: int = 5  # bounds the past that the model sees, the current transition included
     window: Literal["cropped", "full"] = "cropped"  # while imagining: crop to that bound, or fill the trained block

@@ -118,7 +118,7 @@ class Planner:
             path: the folder.
             config: how to plan.
             device: where.
-            compiled: see `GPT.compile_decoding`; it takes a minute or two at the first actions.
+            compiled: see `GPT.compile_decoding`.
 
         Raises:
             InputError: if the checkpoint is missing or damaged, or the model cannot hold what the config asks for.
