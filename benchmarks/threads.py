@@ -108,9 +108,9 @@ def throughput(task: str, n_processes: int, threads: int, seconds: float) -> flo
     except EOFError:
         raise RuntimeError(f"A process that measured {task!r} died.") from None
     finally:
-        for process in processes.values():
-            process.terminate()
-            process.join()
+        for left in processes.values():
+            left.terminate()
+            left.join()
     return sum(rates)
 
 
