@@ -22,7 +22,7 @@ from trajectory_adacat.models.embeddings import ScalarEmbedding
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads import quantile_edges
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.profiling import StepProfile
+from trajectory_adacat.profiling import StepProfile, table_path
 from trajectory_adacat.training.config import TrainerConfig
 from trajectory_adacat.training.distributed import World, joined_processes
 from trajectory_adacat.training.trainer import Trainer
@@ -252,9 +252,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             if arguments.verbose:
                 _report(dataset, trainer, n_skipped, arguments)
         if arguments.profile and world.is_first:
-            with StepProfile(arguments.savepath / "profile") as profile:
+            with StepProfile(arguments.savepath / "profile", device=device) as profile:
                 trainer.train(profile.step)
-            print(f"profile of the first steps -> {profile.folder}")
+            if arguments.verbose and table_path(profile.folder).exists():
+                print(f"profile of the first steps -> {profile.folder}")
         else:
             trainer.train()
 

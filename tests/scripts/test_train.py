@@ -153,7 +153,7 @@ def test_bfloat16_is_another_method(write_dataset: Write, run_train: RunTrain) -
 def test_a_profile_of_the_first_steps_is_left_beside_the_checkpoints(
     write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run_train(write_dataset(9, 8, 7, 6), profile="true")
+    folder = run_train(write_dataset(9, 8, 7, 6), profile="true", verbose="true")
     assert "aten::addmm" in (folder / "profile" / "profile.txt").read_text()
     assert "traceEvents" in json.loads((folder / "profile" / "trace.json").read_text())
     assert str(folder.relative_to(Path.cwd()) / "profile") in capsys.readouterr().out
