@@ -21,9 +21,9 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.positions import PositionKind
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import BeamSearchConfig, Plan, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Window, WindowConfig
-from trajectory_adacat.planning.planner import Precision
+from trajectory_adacat.planning.planner import Precision, environments_at_once
 from trajectory_adacat.profiling import StepProfile
 
 N_CONTEXT = 5
@@ -98,7 +98,7 @@ class Case(NamedTuple):
         return "-".join(str(part) for part in self[:5])
 
 
-def make_search(case: Case) -> tuple[GPT, Callable[[], object]]:
+def make_search(case: Case) -> tuple[GPT, Callable[[], list[Plan]]]:
     """A model of fixed random weights, and a plan with it for all environments."""
     torch.manual_seed(0)
     setting = SETTINGS[case.task]
@@ -114,9 +114,10 @@ def make_search(case: Case) -> tuple[GPT, Callable[[], object]]:
     decoder = NaiveDecoder if case.is_naive else CachedDecoder
 
     @torch.inference_mode()
-    def plan() -> object:
-        window = WindowConfig(case.window, N_CONTEXT)
-        return beam_search(decoder(model, context, window), spec, search, normalizer, uniforms)
+    def plan() -> list[Plan]:
+        window, n = WindowConfig(case.window, N_CONTEXT), environments_at_once(search)
+        parts = zip(context.split(n), uniforms.split(n), strict=True)
+        return [beam_search(decoder(model, past, window), spec, search, normalizer, u) for past, u in parts]
 
     return model, plan
 

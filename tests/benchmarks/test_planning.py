@@ -34,8 +34,9 @@ def test_the_naive_planner_computes_all_for_every_token() -> None:
 def test_both_planners_find_the_same_plan(n_environments: int) -> None:
     torch.set_num_threads(1)
     case = Case("tiny", "cropped", n_environments, "learned", "float32")
-    cached, naive = (make_search(case._replace(is_naive=is_naive))[1]() for is_naive in (False, True))
-    torch.testing.assert_close(cached.actions, naive.actions)  # type: ignore[attr-defined]
+    (cached,), (naive,) = (make_search(case._replace(is_naive=is_naive))[1]() for is_naive in (False, True))
+    assert len(cached.actions) == n_environments
+    torch.testing.assert_close(cached.actions, naive.actions)
 
 
 def test_an_unknown_task_is_refused() -> None:

@@ -58,7 +58,11 @@ def test_compiled_equals_plain_and_is_compiled_once(positions: str) -> None:
     plain, compiled = random_model(positions=positions), random_model(positions=positions)
     graphs = CompileCounter()  # traces as every backend does, and runs what it traced
     compiled.compile_decoding(backend=graphs)
-    for n_environments, window in ((2, WindowConfig("full", 2)), (1, WindowConfig("full", 2)), (3, WindowConfig("cropped", 3))):
+    for n_environments, window in (
+        (2, WindowConfig("full", 2)),
+        (1, WindowConfig("full", 2)),
+        (3, WindowConfig("cropped", 3)),
+    ):
         context = torch.rand(n_environments, plain.spec.observation_size, dtype=torch.float64)
         with torch.inference_mode():
             expected = all_predictions(CachedDecoder(plain, context, window), plain, n_environments, 5)

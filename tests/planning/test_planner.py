@@ -1,6 +1,7 @@
 """The planner's public interface, on an environment that the package does not know."""
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from trajectory_adacat.checkpoint import save_checkpoint
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
-from trajectory_adacat.planning.decoding import WindowConfig
+from trajectory_adacat.planning import planner as planner_module
+from trajectory_adacat.planning.beam_search import BeamSearchConfig, Plan, beam_search
+from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 
 from .conftest import random_model, some_normalizer
@@ -183,6 +185,25 @@ def test_calls_out_of_order_are_refused(model: GPT) -> None:
     agent.reset(0)
     with pytest.raises(RuntimeError, match="act"):
         agent.observe([0.0])
+
+
+def test_more_environments_than_fit_one_search_are_planned_for_in_turns(
+    model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = planner(model)
+    agent.reset([1, 2, 3, 4])
+    together = play(agent, 3, [0, 1, 2, 3])
+    monkeypatch.setattr(planner_module, "MOST_BEAMS", 3 * SEARCH.beam_width)
+    searched = []
+
+    def search(decoder: CachedDecoder, *arguments: Any) -> Plan:
+        searched.append(len(arguments[-1]))
+        return beam_search(decoder, *arguments)
+
+    monkeypatch.setattr(planner_module, "beam_search", search)
+    agent.reset([1, 2, 3, 4])
+    np.testing.assert_allclose(together, play(agent, 3, [0, 1, 2, 3]))
+    assert searched == [3, 1] * 3
 
 
 def test_what_the_model_cannot_hold_is_refused(model: GPT) -> None:

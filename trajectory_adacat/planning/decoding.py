@@ -121,7 +121,8 @@ class CachedDecoder:
         self._imagined = self._imagined.repeat_interleave(n, 1)
         self._hidden = self._hidden.repeat_interleave(n, 1)
         if self._candidates.n_rows != n_rows * n:
-            self._candidates = self._model.new_cache(n_environments, n_rows * n, self._model.spec.dimension)
+            spec = self._model.spec  # a candidate is an action, a reward and a value
+            self._candidates = self._model.new_cache(n_environments, n_rows * n, spec.dimension - spec.observation_size)
         self._candidates.clear()  # and use its memory again, which would be slow to get from the system
         self._are_candidates = True
 

@@ -19,6 +19,7 @@ from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
 
 Precision = Literal["float32", "bfloat16"]
+MOST_BEAMS = 1024  # of all environments that are planned for at once: more save no time, and memory grows with them
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class PlannerConfig:
             raise InputError("max_context_transitions must be at least 2 to plan for more than one step when cropped.")
         if self.precision not in get_args(Precision):
             raise InputError(f"precision must be float32 or bfloat16, got {self.precision!r}.")
+
+
+def environments_at_once(search: BeamSearchConfig) -> int:
+    """For how many environments one search plans; others follow, which changes no plan."""
+    return max(1, MOST_BEAMS // search.beam_width)
 
 
 class _Memory:
@@ -151,7 +157,10 @@ class Planner:
         waiting = [memory for memory in memories if not memory.planned]
         # Episodes that began together have contexts of one length, and are planned for together.
         for length in sorted({len(memory.transitions) for memory in waiting}):
-            self._plan([memory for memory in waiting if len(memory.transitions) == length])
+            alike = [memory for memory in waiting if len(memory.transitions) == length]
+            n = environments_at_once(self.config.search)
+            for first in range(0, len(alike), n):
+                self._plan(alike[first : first + n])
         for memory in memories:
             memory.action = memory.planned.pop(0)
         actions = torch.stack([memory.action for memory in memories if memory.action is not None])
