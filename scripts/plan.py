@@ -1,5 +1,6 @@
 """Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +20,7 @@ from trajectory_adacat.environments import Dynamics, environment_info, make_envi
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 from trajectory_adacat.evaluation.results import FILE_PATTERN, RolloutResult
-from trajectory_adacat.evaluation.rollout import EpisodeResult
+from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
@@ -175,7 +176,34 @@ def to_result(
     )
 
 
-def run_watched(rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments) -> tuple[list[EpisodeResult], int]:
+def keeper(
+    arguments: PlanArguments, checkpoint: Source, config: PlannerConfig, name: str, others: list[Path]
+) -> OnStep:
+    """What writes the result of each episode as soon as it has ended, so that an interruption loses no more."""
+    where = environment_info(name, arguments.dynamics)
+    kept: set[int] = set()
+
+    def keep(results: Sequence[EpisodeResult]) -> None:
+        for episode in results:
+            if not episode.ended or episode.seed in kept:
+                continue
+            while others:
+                others.pop().unlink()
+            kept.add(episode.seed)
+            result = to_result(episode, arguments, checkpoint, config, where)
+            path = result.save(arguments.savepath)
+            if arguments.verbose:
+                score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
+                tqdm.write(
+                    f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}"
+                )
+
+    return keep
+
+
+def run_watched(
+    rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments, keep: OnStep
+) -> tuple[list[EpisodeResult], int]:
     """Runs the episodes under a bar that shows how far the slowest live one is; see `run_in_processes`."""
     with tqdm(total=arguments.max_episode_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
 
@@ -186,12 +214,15 @@ def run_watched(rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArgumen
                 mean = np.mean([result.return_ for result in results])
                 bar.set_postfix_str(f"{len(live)} live, mean return {mean:.0f}")
             bar.update(step - bar.n)
+            keep(results)
 
         return run_in_processes(rollouts, seeds, arguments.processes, show)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("torchrun is for training: here --processes shares the rollouts.")
     arguments, checkpoint = parse(argv)
     check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq", "processes")
     if arguments.seed < 0:
@@ -212,16 +243,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         profile=arguments.savepath / "profile" if arguments.profile else None,
     )
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
-    episodes, n_clamped = run_watched(rollouts, seeds, arguments)
-    where = environment_info(name, arguments.dynamics)
-    for path in others:
-        path.unlink()
-    for episode in episodes:
-        result = to_result(episode, arguments, checkpoint, config, where)
-        path = result.save(arguments.savepath)
-        if arguments.verbose:
-            score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
-            print(f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}")
+    keep = keeper(arguments, checkpoint, config, name, others)
+    _, n_clamped = run_watched(rollouts, seeds, arguments, keep)
     if arguments.verbose and n_clamped:
         print(f"clamped {n_clamped} values outside the training data's bounds")
     if arguments.verbose and rollouts.profile is not None and table_path(rollouts.profile).exists():

@@ -103,7 +103,9 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
         return folder
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     if not found:
-        raise InputError(f"There is no checkpoint in {folder}: train first, or name another --gpt_loadpath.")
+        raise InputError(
+            f"There is no checkpoint in {folder}: train first (without --resume), or name another --gpt_loadpath."
+        )
     if step == "latest":
         return found[max(found)]
     if not str(step).isdecimal() or int(step) not in found:

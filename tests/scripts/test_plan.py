@@ -385,3 +385,27 @@ def test_the_model_is_compiled_when_asked(trained: Path, run_plan: Plan, monkeyp
     assert not compiled
     run_plan(compile=True, exp_name="compiled")
     assert len(compiled) == 1
+
+
+def test_episodes_that_ended_are_kept_when_others_are_interrupted(
+    trained: Path, run_plan: Plan, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def step(self: Line, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return np.zeros(3), 1.0, len(steps) == 1, False, {}  # the first robot's first step is its last
+
+    monkeypatch.setattr(Line, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        run_plan()
+    (kept,) = results(home / "logs" / "own" / "plans")
+    assert (kept["rollout_seed"], kept["return"], kept["terminated"]) == (0, 1.0, True)
+
+
+def test_torchrun_is_refused(trained: Path, run_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="--processes"):
+        run_plan()

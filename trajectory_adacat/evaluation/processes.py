@@ -143,6 +143,8 @@ def _collect(
             else:
                 results[list(processes).index(receiver) :: len(processes)] = message
                 on_step(results)
+    for process in processes.values():  # so that none is ended while it tidies up
+        process.join(SECONDS_TO_TIDY_UP)
     return results, n_clamped
 
 
