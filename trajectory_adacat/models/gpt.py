@@ -1,5 +1,6 @@
 """The Trajectory Transformer: a GPT over the scalar tokens of transitions."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -215,6 +216,9 @@ class GPT(nn.Module):
         Embeddings, norms, the sum along the residual path and the heads keep their precision: a scalar's digits
         are the data.
         """
+        # On a CPU, bfloat16 products of each shape are prepared anew, and 1024 of them kept by default: gigabytes, as a
+        # cache's length goes through hundreds.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)
