@@ -89,6 +89,8 @@ class CachedDecoder:
         self._imagined = context.new_empty(context.shape[0], 1, 0)  # [G, R, tokens after the context]
         self._ancestry = Ancestry() if model.config.positions == "learned" else None  # for when the window slides
         self._start = 0  # the first token in sight, counted from the context's first
+        # Keys and values that are stored of each transition: of all tokens but those that nothing attends to.
+        self._n_stored = int(is_attended(torch.arange(model.spec.dimension), model.spec).sum())
         self._n_expand = 1
         self._pending = False  # whether the model has yet to see the last token
         n = context.shape[0]
@@ -146,8 +148,7 @@ class CachedDecoder:
 
     def _other_beams(self, n_rows: int, parents: Tensor) -> KVCache:
         """A cache for another number of beams, with what their parents hold."""
-        n_stored = int(is_attended(torch.arange(self._model.spec.dimension), self._model.spec).sum())
-        capacity = self._window.most(self._model.config.n_transitions) * n_stored
+        capacity = self._window.most(self._model.config.n_transitions) * self._n_stored
         beams = self._model.new_cache(parents.shape[0], n_rows, capacity, keys_across=True)
         if self._beams.n_rows:
             beams.append_rows(self._beams, parents)
@@ -199,7 +200,7 @@ class CachedDecoder:
 
     def _drop(self, n_transitions: int) -> None:
         """Forgets the oldest transitions: of rotary positions, the others' keys stay valid."""
-        n_keys = n_transitions * int(is_attended(torch.arange(self._model.spec.dimension), self._model.spec).sum())
+        n_keys = n_transitions * self._n_stored
         n_shared = min(n_keys, self._shared.length)
         self._shared.drop(n_shared)
         self._beams.drop(n_keys - n_shared)
