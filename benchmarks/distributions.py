@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.apart import call_apart, peak_mib
 from trajectory_adacat.checks import check_positive
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant, TruncatedNormal, TruncatedUniform
 
 TOKENS = 159  # of a training sequence: 10 transitions of 16 dimensions, less one

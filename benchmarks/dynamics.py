@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from tqdm import tqdm
 
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets.collected import MAX_EPISODE_STEPS
 from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
 from trajectory_adacat.environments import Dynamics, make_environment

@@ -17,7 +17,7 @@ from torch.distributions import kl_divergence
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.checks import check_positive
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant
 from trajectory_adacat.environments import make_environment
@@ -160,7 +160,7 @@ def some_model(arguments: ExactnessArguments) -> tuple[GPT, MinMaxNormalizer, st
     """
     if arguments.checkpoint is not None:
         loaded = load_model(arguments.checkpoint, arguments.use_ema)
-        found = loaded.model.config.parameterization
+        found = loaded.model.config.head.name
         if found != "adacat":
             raise InputError(f"--checkpoint {arguments.checkpoint} is of {found}: logits are compared of adacat alone.")
         robot = loaded.description.get("dataset", {}).get("environment")

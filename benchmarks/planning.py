@@ -16,7 +16,7 @@ from benchmarks.apart import call_apart, peak_mib
 from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts
 from benchmarks.naive_planner import NaiveDecoder
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig

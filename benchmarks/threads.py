@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from benchmarks.training import CASES, PLAIN, Steps
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.settings import build
 
 LAYOUTS = [(1, 1), (1, 2), (2, 1)]  # processes and threads of each
 Step = Callable[[], object]
@@ -52,7 +53,7 @@ def training(case: str) -> Step:
 
 TASKS: dict[str, Callable[[], Step]] = {
     "actions, preset cpu": lambda: planning(
-        GPTConfig(11, 3, **CASES["cpu"].form),
+        build(GPTConfig, {"observation_size": 11, "action_size": 3, **CASES["cpu"].form}),
         BeamSearchConfig(0.99, horizon=3, beam_width=32, cdf_act=0.8),
         WindowConfig("full", 2),
     ),

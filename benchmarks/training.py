@@ -18,15 +18,16 @@ from torch import Tensor
 from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts, Product, time_product
 from trajectory_adacat.checks import check_positive
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.config.offline import SMALL_MODEL
-from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.datasets.sequences import Batch
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.settings import build
 from trajectory_adacat.training.ema import make_average
 from trajectory_adacat.training.objective import Objective, TrainingPrecision
-from trajectory_adacat.training.optimizer import OptimizerKind, make_optimizers
+from trajectory_adacat.training.optimizer import OPTIMIZERS, OptimizerKind, make_optimizers
 
 NO_DROPOUT = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
 SMALL = {field.name: SMALL_MODEL[field.name] for field in dataclasses.fields(GPTConfig) if field.name in SMALL_MODEL}
@@ -101,9 +102,9 @@ class Steps:
 
     def __init__(self, case: Case, way: Way, batch_size: int) -> None:
         torch.manual_seed(0)
-        self.model = GPT(GPTConfig(11, 3, **case.form))
+        self.model = GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **case.form}))
         self._objective = Objective(self.model, LossConfig(), way.precision, way.compile)
-        self._optimizers = make_optimizers(self.model, case.optimizer, 6e-4, 0.02, (0.9, 0.95), 0.1)
+        self._optimizers = make_optimizers(self.model, OPTIMIZERS[case.optimizer]())
         self._average = make_average(self.model, 0.995)
         tokens = torch.rand(batch_size, self.model.config.block_size + 1)
         self.n_tokens, self._batch_size = tokens.numel(), batch_size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tap import Positional
 
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.statistics import difference, standard_error

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tap import Positional
 
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import RESAMPLES, Summary

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from trajectory_adacat.configuration import CommandParser, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets import load_dataset
 from trajectory_adacat.datasets.collected import DEFAULT_SEED, DEFAULT_TRANSITIONS, collect
 from trajectory_adacat.environments import Dynamics

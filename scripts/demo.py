@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tap import TapIgnore
 
-from trajectory_adacat.configuration import OfflineParser, run_command
+from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.environments import environment_info, make_environment
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.scores import normalized_score
@@ -25,6 +25,7 @@ class DemoArguments(OfflineParser):
     dataset: str = "hopper-medium-collected"  # dataset that can be collected on demand
     preset: str | None = "demo"  # named settings of the configuration
     exp_name: str = "demo"  # experiment name
+    seed: int = 0  # seed of the training and of the first episode
     n_rollouts: int = 3  # episodes of the planner and of the random policy
     n_steps: int | None = None  # training steps, by default the preset's
 

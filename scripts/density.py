@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from trajectory_adacat.checks import suggest
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import use_threads
-from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.density import toy
 from trajectory_adacat.density.toy_figures import draw
 from trajectory_adacat.errors import InputError

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tap import TapIgnore
@@ -13,8 +12,8 @@ from tqdm import tqdm
 
 from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_description
 from trajectory_adacat.checks import check_positive
+from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import use_device, use_threads
-from trajectory_adacat.configuration import OfflineParser, dataset_folder, pick, run_command
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
@@ -22,47 +21,31 @@ from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 from trajectory_adacat.evaluation.results import FILE_PATTERN, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep
 from trajectory_adacat.evaluation.scores import normalized_score
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
-from trajectory_adacat.planning.decoding import WindowConfig
+from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions
+from trajectory_adacat.settings import to_nested
 
 SAID_BY_TRAINING = {"dataset", "parameterization", "discount", "train_seed", "step"}
 
 
 class PlanArguments(OfflineParser):
-    """Plan in the environment with a trained model, and write one JSON for each rollout."""
+    """Plan in the environment with a trained model, and write the result of each rollout."""
 
     section: TapIgnore[str] = "plan"
+    parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
+    configs: TapIgnore[tuple[type, ...]] = (PlannerConfig,)
 
     exp_name: str = "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} is filled in
     gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
     gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
     environment: str | None = None  # where to act; by default where the dataset was collected
     dynamics: Dynamics | None = None  # D4RL's old dynamics (v2) or the simulator's own (native); by default the data's
-    discount: float | None = None  # discount of the search; by default the one of the model's values
-    horizon: int = 15  # transitions to imagine
-    beam_width: int = 128  # beams kept after each transition
-    n_expand: int = 2  # actions sampled for each beam
-    k_obs: int | None = 1  # observations from this many most massive bins only
-    k_act: int | None = None  # actions from this many most massive bins only
-    k_rew: int | None = 1  # rewards and values from this many most massive bins only
-    cdf_obs: float = 0.0  # x: observations from the fewest bins that hold 1 - x of the probability mass
-    cdf_act: float = 0.0  # x: actions from the fewest bins that hold 1 - x of the probability mass
-    drop_obs: float = 0.0  # x: observations without this fraction of the bins, the least massive ones
-    drop_act: float = 0.0  # x: actions without this fraction of the bins, the least massive ones
-    sampling: Literal["uniform", "midpoint", "mean"] = "uniform"  # within a bin, or the mean of what is kept
-    percentile: str = "mean"  # rewards and values count with their mean, or with this percentile (0 to 100)
-    use_ema: bool = False  # plan with the moving average of the weights
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrices and the cache
-    compile: bool = False  # compile what follows the attention in each block (torch.compile); no gain on a CPU
-    plan_freq: int = 1  # steps between two plans
-    max_context_transitions: int = 5  # bounds the past that the model sees, the current transition included
-    window: Literal["cropped", "full"] = "cropped"  # while imagining: crop to that bound, or fill the trained block
-    prefix_context: bool = True  # give the model the past, not the current observation alone
+    seed: int = 0  # seed of the first episode
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
     max_episode_length: int = 1000  # steps after which an episode is cut
+    compile: bool = False  # compile what follows the attention in each block (torch.compile); no gain on a CPU
     overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of each process
@@ -90,44 +73,33 @@ class Source(NamedTuple):
 
 
 def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
-    """The flags, with the configuration's values for the parameterization of the checkpoint that they name.
+    """Return the flags, with the configuration's values for the parameterization of the checkpoint that they name.
 
     Raises:
         InputError: if the checkpoint is missing or of another dataset, or a flag is wrong.
     """
-    first = PlanArguments().parse(argv)
-    folder = checkpoint_folder(first)
+    arguments = PlanArguments().parse(argv)
+    folder = checkpoint_folder(arguments)
     description = read_description(folder)
     missing = SAID_BY_TRAINING - description.keys()
     if missing:
         raise InputError(f"The checkpoint {folder} does not say its {min(missing)}: train it with trajectory-adacat.")
     trained_on = description["dataset"]["name"]
-    if trained_on != first.dataset:
-        raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {first.dataset}.")
-    source = Source(folder, description, file_sha256(folder / DESCRIPTION))
-    return PlanArguments().parse(argv, parameterization=description["parameterization"]), source
+    if trained_on != arguments.dataset:
+        raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {arguments.dataset}.")
+    arguments.use_parameterization(description["parameterization"])
+    return arguments, Source(folder, description, file_sha256(folder / DESCRIPTION))
 
 
 def planner_config(arguments: PlanArguments, trained_discount: float) -> PlannerConfig:
-    """How to plan, by the flags."""
-    discount = trained_discount if arguments.discount is None else arguments.discount
-    try:
-        percentile = "mean" if arguments.percentile == "mean" else float(arguments.percentile)
-    except ValueError:
-        raise InputError(f"--percentile is 'mean' or a number from 0 to 100, not {arguments.percentile!r}.") from None
-    return PlannerConfig(
-        search=pick(BeamSearchConfig, arguments, discount=discount, percentile=percentile),
-        window=WindowConfig(arguments.window, arguments.max_context_transitions),
-        plan_freq=arguments.plan_freq,
-        prefix_context=arguments.prefix_context,
-        use_ema=arguments.use_ema,
-        precision=arguments.precision,
-    )
+    """Return how to plan, by the flags; the discount is the one of the model's values unless another is given."""
+    discount = arguments.arguments()["discount"]
+    return arguments.settings(PlannerConfig, discount=trained_discount if discount is None else discount)
 
 
 def planner_settings(arguments: PlanArguments, config: PlannerConfig) -> dict[str, Any]:
-    """What defines the method, as it stands in the results."""
-    return {**asdict(config), "max_episode_length": arguments.max_episode_length}
+    """Return what defines the method, as results record it."""
+    return {**to_nested(config), "max_episode_length": arguments.max_episode_length}
 
 
 def other_results(folder: Path, settings: dict[str, Any], checkpoint: Source, overwrite: bool) -> list[Path]:

@@ -23,7 +23,9 @@ from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
-from trajectory_adacat.training.trainer import Trainer, TrainerConfig
+from trajectory_adacat.settings import build
+from trajectory_adacat.training.config import RunConfig, TrainerConfig
+from trajectory_adacat.training.trainer import Trainer
 
 from .second_device import NAME, SecondDevice, SecondTensor
 
@@ -37,9 +39,22 @@ def episodes(seed: int) -> list[Episode]:
     return made
 
 
+SIZES = {
+    "observation_size": 2,
+    "action_size": 1,
+    "n_transitions": 3,
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 4,
+    "n_bins": 5,
+    "N": 5,
+    "n_components": 5,
+}
+
+
 def small_model(**form: Any) -> GPT:
     torch.manual_seed(0)
-    return GPT(GPTConfig(2, 1, **{"n_transitions": 3, "n_layer": 1, "n_head": 2, "n_embd": 4, "n_bins": 5, **form}))
+    return GPT(build(GPTConfig, {**SIZES, **form}))
 
 
 def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -49,10 +64,10 @@ def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
     normalizer = MinMaxNormalizer.fit(trajectories[0].transitions)
     training, held_out = (SequenceDataset(t, normalizer, model.spec, 3, device=NAME) for t in trajectories)
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainerConfig(n_steps=1, batch_size=8, n_saves=1, log_freq=1, **settings)
+        values = {"n_steps": 1, "batch_size": 8, "n_saves": 1, "log_freq": 1, **settings}
+        configs = (LossConfig(), build(TrainerConfig, values), build(RunConfig, values))
         place = Path(folder, "run")
-        loss = LossConfig()
-        trainer = Trainer(model, training, held_out, normalizer, loss, config, place, {"name": "test"}, verbose=False)
+        trainer = Trainer(model, training, held_out, normalizer, *configs, place, {"name": "test"}, verbose=False)
         before = model.positions.weight.detach().cpu().clone()
         trainer.train()
         assert isinstance(model.positions.weight, SecondTensor)

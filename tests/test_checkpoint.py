@@ -21,7 +21,7 @@ from trajectory_adacat.checkpoint import (
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.models.heads import quantile_edges
+from trajectory_adacat.settings import build
 
 FILES = ("model.safetensors", "ema.safetensors", "normalizer.safetensors", "training.safetensors")
 NORMALIZER = MinMaxNormalizer(torch.tensor([-1.0, 0.1, 3.0, 0.0]), torch.tensor([1.0, 0.3, 3.0, 7.0]))
@@ -29,8 +29,9 @@ NORMALIZER = MinMaxNormalizer(torch.tensor([-1.0, 0.1, 3.0, 0.0]), torch.tensor(
 
 def make_gpt(seed: int, parameterization: Any = "adacat") -> GPT:
     rows = torch.rand(100, 4, generator=torch.Generator().manual_seed(5)) ** 2
-    config = GPTConfig(1, 1, 2, 1, 1, 4, parameterization, n_bins=4)
-    model = GPT(config, quantile_edges(rows, 4) if parameterization == "quantile" else None)
+    sizes = {"observation_size": 1, "action_size": 1, "n_transitions": 2, "n_layer": 1, "n_head": 1, "n_embd": 4}
+    config = build(GPTConfig, {**sizes, "parameterization": parameterization, "n_bins": 4, "N": 4, "n_components": 4})
+    model = GPT(config).fit_statistics(rows)
     for parameter in model.parameters():
         parameter.data.normal_(generator=torch.Generator().manual_seed(seed))
     return model.eval()
@@ -38,7 +39,7 @@ def make_gpt(seed: int, parameterization: Any = "adacat") -> GPT:
 
 def save(folder: Path, model: GPT | None = None, **description: Any) -> Path:
     model = model or make_gpt(1)
-    ema = make_gpt(2, model.config.parameterization)
+    ema = make_gpt(2, model.config.head.name)
     save_checkpoint(folder, model, ema, NORMALIZER, {"rng": torch.arange(3)}, {"step": 7, **description})
     return folder
 
@@ -52,7 +53,7 @@ def output(model: GPT) -> Tensor:
     return model(tokens).icdf(torch.full((3, 7), 0.3)).detach()
 
 
-@pytest.mark.parametrize("parameterization", ["adacat", "uniform", "quantile"])
+@pytest.mark.parametrize("parameterization", ["adacat", "uniform", "quantile", "logistic_mixture"])
 @pytest.mark.parametrize("use_ema", [False, True])
 def test_a_loaded_model_predicts_as_the_saved_one_did(tmp_path: Path, parameterization: str, use_ema: bool) -> None:
     path = save(tmp_path / "step_1", make_gpt(1, parameterization))
@@ -78,7 +79,7 @@ def test_the_description_says_what_it_was_told_and_what_it_was_made_with(tmp_pat
     description = load_model(save(tmp_path / "step_1", dataset={"name": "own"})).description
     assert description["step"] == 7
     assert description["dataset"] == {"name": "own"}
-    assert description["model"]["n_bins"] == 4
+    assert description["model"]["head"]["n_bins"] == 4
     assert "torch" in description["versions"]
     assert set(description["files"]) == set(FILES)
 

@@ -1,6 +1,5 @@
 """Flags and their values: precedence, types, suggestions, exit codes."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +8,14 @@ from typing import Any, Literal
 import pytest
 from tap import Positional, TapIgnore
 
-from trajectory_adacat.configuration import (
-    CommandParser,
-    Configuration,
-    OfflineParser,
-    dataset_folder,
-    pick,
-    run_command,
-)
+from trajectory_adacat.command_line import CommandParser, OfflineParser, dataset_folder, run_command
+from trajectory_adacat.configuration import Configuration
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.planning.planner import PlannerConfig
+from trajectory_adacat.scripts.plan import PlanArguments
+from trajectory_adacat.scripts.train import TrainArguments
+from trajectory_adacat.settings import build, flatten, settings_of, to_nested
+from trajectory_adacat.training.config import RunConfig, TrainConfig
 
 
 class Flags(CommandParser):
@@ -44,16 +42,17 @@ class Train(OfflineParser):
     """Flags that the configuration files of these tests set."""
 
     section: TapIgnore[str] = "train"
+    parameterizations: TapIgnore[tuple[str, ...]] = ("adacat", "uniform", "quantile")
 
     exp_name: str = "gpt/{parameterization}_{seed}"  # name
     parameterization: Literal["adacat", "uniform", "quantile"] = "adacat"  # form of the outputs
+    seed: int = 0  # random seed
     horizon: int = 1  # steps
-    rate: float = 0.5  # rate
+    rate: float = 0.1  # rate
     drop: float | None = None  # fraction
 
 
 CONFIG = """
-BASE = {"train": {"horizon": 2, "rate": 0.1}, "plan": {"anything": 1}}
 PRESETS = {
     "big": {
         "train": {"horizon": 3},
@@ -63,7 +62,7 @@ PRESETS = {
             "hopper-medium-v2": {"train": {"horizon": 5}},
         },
     },
-    "small": {"train": {"horizon": 0, "drop": 0.5}},
+    "small": {"train": {"horizon": 0, "drop": 0.5}, "plan": {"anything": 1}},
 }
 DEFAULT_PRESETS = {"*-v2": "big", "*-collected": "big", "*": "small"}
 """
@@ -77,7 +76,10 @@ def config(tmp_path: Path) -> Path:
 
 
 def train(config: Path, *argv: str, dataset: str = "hopper-medium-v2", parameterization: str | None = None) -> Train:
-    return Train().parse(["--config", str(config), "--dataset", dataset, *argv], parameterization)
+    arguments = Train().parse(["--config", str(config), "--dataset", dataset, *argv])
+    if parameterization is not None:
+        arguments.use_parameterization(parameterization)
+    return arguments
 
 
 # flags
@@ -211,9 +213,9 @@ def test_other_errors_are_not_hidden() -> None:
 # configuration files
 
 
-def test_later_layers_go_before_earlier_ones(config: Path) -> None:
-    assert train(config, dataset="mine").horizon == 0  # the preset over BASE
-    assert train(config, dataset="mine").rate == 0.1  # BASE over the default
+def test_later_sources_override_earlier_ones(config: Path) -> None:
+    assert train(config, dataset="mine").rate == 0.1  # the default
+    assert train(config, dataset="mine").horizon == 0  # the preset
     assert train(config, dataset="walker2d-medium-v2").horizon == 3
     assert train(config, dataset="hopper-medium-collected").horizon == 4  # the dataset without its ending
     assert train(config).horizon == 5  # its full name
@@ -252,14 +254,19 @@ def test_names_refer_to_other_flags(config: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"rate": 0.1', '"raet": 0.1', r"BASE\['train'\] in .*mine\.py has an unknown key 'raet': did you mean rate"),
+        (
+            '"drop": 0.5',
+            '"dorp": 0.5',
+            r"\['small'\]\['train'\] in .* has an unknown key 'dorp': did you mean drop",
+        ),
         ('"horizon": 0', '"horizon": 0.5', r"PRESETS\['small'\]\['train'\] .* 'horizon': 0\.5, .* int"),
         ('"horizon": 5', '"horizon": "5"', r"\['datasets'\]\['hopper-medium-v2'\]\['train'\] .* 'horizon': '5'"),
         ('"train:uniform"', '"train:unifrom"', "unknown section 'train:unifrom': did you mean train:uniform"),
         ('"plan"', '"paln"', "unknown section 'paln': did you mean plan"),
         ("DEFAULT_PRESETS", "PRESET", "has no dictionary DEFAULT_PRESETS"),
         ('"*": "small"', '"x": "small"', "no preset for 'mine'"),
-        ("BASE = {", "BASE = {{", "could not be read: SyntaxError"),
+        ("PRESETS = {", "PRESETS = {{", "could not be read: SyntaxError"),
+        ("PRESETS = {", "BASE = {}\nPRESETS = {", "has a BASE, which is not read"),
     ],
 )
 def test_a_bad_configuration_is_named_with_its_key(config: Path, old: str, new: str, message: str) -> None:
@@ -291,10 +298,6 @@ def test_a_dataset_is_one_folder(name: str, folder: str) -> None:
 # the package's own configuration
 
 
-def offline(section: str, preset: str, dataset: str, parameterization: str) -> dict[str, Any]:
-    return Configuration("config.offline").values(section, preset, dataset, parameterization)
-
-
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
@@ -308,68 +311,47 @@ def test_official_datasets_have_the_papers_preset(name: str, preset: str) -> Non
     assert Configuration("config.offline").preset_for(name) == preset
 
 
-def test_the_papers_training_settings() -> None:
-    paper = offline("train", "table4", "hopper-medium-v2", "adacat")
-    model = {"n_layer": 4, "n_head": 4, "n_embd": 32, "n_bins": 50, "N": 100, "subsampled_sequence_length": 10}
-    optimizer = {"batch_size": 256, "learning_rate": 6e-4, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95}
-    schedule = {"warmup_epochs": 1, "final_epochs": 20, "lr_schedule_end": "hold", "n_epochs_ref": 50, "n_steps": None}
-    loss = {"action_weight": 5, "reward_weight": 1, "value_weight": 1, "smooth_coeff": 0.001, "smooth_type": "uniform"}
-    others = {"discount": 0.99, "termination_penalty": -100, "grad_norm_clip": 1, "ema_decay": 0.995}
-    dropout = {"embd_pdrop": 0.1, "attn_pdrop": 0.1, "resid_pdrop": 0.1}
-    for key, value in (model | optimizer | schedule | loss | others | dropout).items():
-        assert paper[key] == value, key
+GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "presets.json").read_text())
+KINDS: dict[str, tuple[type, ...]] = {"train": (TrainConfig, RunConfig), "plan": (PlannerConfig,)}
+CHOICES = {"model.head.name": "parameterization", "trainer.optimizer.name": "optimizer"}
+# What a golden set holds although it has no effect: settings of another parameterization or optimizer, and such.
+IDLE = {
+    *("n_bins", "N", "embedding", "standardize", "smooth_coeff", "smooth_type"),
+    *("muon_learning_rate", "n_epochs_ref", "lr_schedule_end"),
+}
 
 
-def test_the_released_codes_training_settings() -> None:
-    released = offline("train", "table4-released", "hopper-medium-v2", "adacat")
-    assert (released["smooth_coeff"], released["n_epochs_ref"], released["lr_schedule_end"]) == (0.002, 200, "rise")
+COMMANDS: dict[str, type[OfflineParser]] = {"train": TrainArguments, "plan": PlanArguments}
 
 
-def test_medium_replay_is_trained_longer() -> None:
-    assert offline("train", "table4", "hopper-medium-replay-v2", "adacat")["n_epochs_ref"] == 80
+def resolved(section: str, preset: str, dataset: str, parameterization: str) -> dict[str, Any]:
+    """The settings that have an effect, by the names of their flags, and the command's own flags."""
+    configuration = Configuration("config.offline")
+    preset = configuration.preset_for(dataset) if preset == "None" else preset
+    chosen = configuration.values(section, preset, dataset, parameterization)
+    settings = {name for kind in KINDS[section] for name in settings_of(kind)}
+    own = {name: getattr(COMMANDS[section], name, None) for name in COMMANDS[section].__annotations__}
+    found = {name: chosen.get(name, default) for name, default in own.items() if name not in settings}
+    others = {"parameterization": parameterization, "discount": 0.99}
+    for kind in KINDS[section]:
+        for key, value in flatten(to_nested(build(kind, {**chosen, **others}))).items():
+            found[CHOICES.get(key, key.rpartition(".")[2])] = value
+    return {**found, "preset": preset}
 
 
-@pytest.mark.parametrize("preset", ["table4", "table4-released"])
-@pytest.mark.parametrize(
-    ("dataset", "parameterization", "expected"),
-    [
-        (
-            "hopper-medium-v2",
-            "adacat",
-            {"drop_act": 0, "cdf_act": 0, "use_ema": False, "horizon": 15, "beam_width": 128},
-        ),
-        ("walker2d-medium-v2", "adacat", {"drop_act": 0.6, "cdf_act": 0, "use_ema": True, "sampling": "uniform"}),
-        ("halfcheetah-medium-v2", "adacat", {"drop_act": 0.6, "use_ema": True, "horizon": 5, "beam_width": 32}),
-        ("halfcheetah-medium-v2", "uniform", {"cdf_act": 0.6, "use_ema": False, "horizon": 5, "sampling": "midpoint"}),
-        ("hopper-medium-v2", "quantile", {"cdf_act": 0.6, "drop_act": 0, "use_ema": False, "sampling": "midpoint"}),
-    ],
-)
-def test_the_papers_planning(preset: str, dataset: str, parameterization: str, expected: dict[str, Any]) -> None:
-    plan = offline("plan", preset, dataset, parameterization)
-    assert {key: plan[key] for key in expected} == expected
-    common = {"k_obs": 1, "k_act": None, "k_rew": 1, "n_expand": 2, "plan_freq": 1, "max_context_transitions": 5}
-    assert {key: plan[key] for key in common} == common
-
-
-def test_pick_fills_a_dataclass_with_the_flags_of_its_names() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Searching:
-        beam_width: int
-        discount: float = 0.5
-
-    class Parser(CommandParser):
-        """Search."""
-
-        beam_width: int = 3  # beams
-        horizon: int = 5  # steps
-
-    arguments = Parser().parse(["--beam_width", "7"])
-    assert pick(Searching, arguments) == Searching(7)
-    assert pick(Searching, arguments, discount=0.9) == Searching(7, 0.9)
-
-
-def test_a_reference_to_a_reference_is_filled_and_a_circle_refused(config: Path) -> None:
-    parsed = train(config, "--suffix", "{exp_name}", "--exp_name", "run_{seed}", "--seed", "4")
-    assert parsed.suffix == "run_4"
-    with pytest.raises(InputError, match="refer to each other"):
-        train(config, "--suffix", "{exp_name}", "--exp_name", "{suffix}")
+@pytest.mark.parametrize("section", ["train", "plan"])
+@pytest.mark.parametrize("preset", ["None", "table4", "table4-released", "cpu", "demo"])
+def test_every_preset_has_the_values_that_results_were_made_with(section: str, preset: str) -> None:
+    """`fixtures/presets.json` was written before the settings moved into dataclasses."""
+    cases = [case for case in GOLDEN["cases"] if case.startswith(f"{preset}|") and case.endswith(section)]
+    assert len(cases) == 96
+    for case in cases:
+        _, dataset, parameterization, _ = case.split("|")
+        found = resolved(section, preset, dataset, parameterization)
+        expected = {**GOLDEN["values"][GOLDEN["cases"][case]], **({"discount": 0.99} if section == "plan" else {})}
+        for name in ("exp_name", "gpt_loadpath"):  # the golden set has the first filled in
+            expected.pop(name, None)
+        assert {name: found[name] for name in expected if name in found} == {
+            name: value for name, value in expected.items() if name in found
+        }, case
+        assert expected.keys() - found.keys() <= IDLE, case

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from torch import Tensor
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.legacy import nested_model, nested_training
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.provenance import git_revision, library_versions
+from trajectory_adacat.settings import from_nested, to_nested
 
-FORMAT = 1
+FORMAT = 2
+FLAT_FORMAT = 1  # whose settings are one flat list of flags
 DESCRIPTION = "checkpoint.json"
 NAME = re.compile(r"step_(\d+)")
 
@@ -78,7 +81,7 @@ def save_checkpoint(
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary / name)
         whole = {
             "format": FORMAT,
-            "model": asdict(model.config),
+            "model": to_nested(model.config),
             **description,
             "versions": library_versions(),
             "git_revision": git_revision(),
@@ -114,7 +117,7 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Reads a checkpoint's JSON.
+    """Read a checkpoint's JSON, in today's form whatever its format.
 
     Raises:
         InputError: if it is missing, damaged or of another format.
@@ -125,9 +128,21 @@ def read_description(folder: Path) -> dict[str, Any]:
         found = description["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"The checkpoint's {path} cannot be read ({error!r}): train again or restore it.") from error
+    if found == FLAT_FORMAT:
+        return _upgraded(description, path)
     if found != FORMAT:
-        raise InputError(f"The checkpoint {folder} is of format {found}, this version reads format {FORMAT}.")
+        raise InputError(f"The checkpoint {folder} is of format {found}, this version reads formats up to {FORMAT}.")
     return description
+
+
+def _upgraded(description: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        changed = {"model": nested_model(description["model"])}
+        if "training" in description:  # only checkpoints of the train command have it
+            changed["training"] = nested_training(description["training"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"The checkpoint's {path} cannot be read ({error!r}): train again or restore it.") from error
+    return {**description, **changed}
 
 
 def read_tensors(folder: Path, name: str, description: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -160,10 +175,10 @@ def load_model(path: str | Path, use_ema: bool = False, device: torch.device | s
     description = read_description(folder)
     weights = read_tensors(folder, "ema.safetensors" if use_ema else "model.safetensors", description)
     try:
-        config = GPTConfig(**description["model"])
+        config = from_nested(GPTConfig, description["model"])
         model = GPT(config)
         model.load_state_dict(weights)
-    except (TypeError, KeyError, RuntimeError) as error:
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error
     normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, "normalizer.safetensors", description))
     return Checkpoint(model.to(device).eval(), normalizer, description, file_sha256(folder / DESCRIPTION))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from trajectory_adacat.checks import suggest
-from trajectory_adacat.configuration import run_command
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.errors import InputError
 
 PROGRAM = "trajectory-adacat"

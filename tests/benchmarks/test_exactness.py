@@ -11,13 +11,14 @@ from trajectory_adacat.checkpoint import save_checkpoint
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.settings import build
 
 SMALL = {"n_transitions": 2, "n_layer": 1, "n_head": 1, "n_embd": 4, "n_bins": 4}
 
 
 def save(folder: Path, environment: str | None = "hopper-medium-v2", **changes: Any) -> list[str]:
     """Flags of a tiny random model of hopper."""
-    model = GPT(GPTConfig(11, 3, **{**SMALL, **changes}))
+    model = GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **SMALL, **changes}))
     normalizer = MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.0))
     description = {"dataset": {"environment": environment}}
     save_checkpoint(folder / "step_00000001", model, model, normalizer, {"rng": torch.get_rng_state()}, description)

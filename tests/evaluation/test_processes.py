@@ -23,6 +23,7 @@ from trajectory_adacat.evaluation import processes
 from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 from trajectory_adacat.evaluation.rollout import EpisodeResult
 from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.models.heads.adacat import AdaCatConfig
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
@@ -35,7 +36,7 @@ SEEDS = range(4, 7)
 def rollouts(tmp_path: Path) -> Rollouts:
     """Hopper, cut after a few steps, under a tiny random model."""
     torch.manual_seed(0)
-    model = GPT(GPTConfig(11, 3, n_transitions=2, n_layer=1, n_head=1, n_embd=4, n_bins=4))
+    model = GPT(GPTConfig(11, 3, n_transitions=2, n_layer=1, n_head=1, n_embd=4, head=AdaCatConfig(n_bins=4)))
     normalizer = MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.0))
     description = {"discount": 0.99, "dataset": {"name": "hopper-medium-v2"}, "step": 1}
     save_checkpoint(tmp_path / "step_00000001", model, model, normalizer, {"rng": torch.get_rng_state()}, description)
@@ -145,7 +146,7 @@ def make():
 COMMAND = """
 import signal
 import slow
-from trajectory_adacat.configuration import run_command
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
 
 def main(argv):

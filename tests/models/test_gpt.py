@@ -13,6 +13,7 @@ from torch import Tensor
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.kv_cache import KVCache
+from trajectory_adacat.settings import build
 
 MakeModel = Callable[..., GPT]
 PARAMETERIZATIONS = ["adacat", "uniform", "quantile"]
@@ -121,12 +122,15 @@ def test_more_tokens_than_the_model_was_built_for_are_refused(make_model: MakeMo
         ("resid_pdrop", float("nan")),
         ("parameterization", "gaussian"),
         ("embedding", "sinusoidal"),
+        ("smooth_coeff", -0.1),
+        ("smooth_coeff", float("nan")),
+        ("smooth_type", "gaussian"),
         ("positions", "sinusoidal"),
     ],
 )
 def test_a_form_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=name):
-        GPTConfig(**{"observation_size": 2, "action_size": 1, name: value}).spec  # noqa: B018
+        build(GPTConfig, {"observation_size": 2, "action_size": 1, name: value}).spec  # noqa: B018
 
 
 # -- dropout -------------------------------------------------------------------------------------------------

@@ -2,43 +2,48 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
+from torch import Tensor
 
 from trajectory_adacat.distributions import AdaCat, FixedBins
-from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, quantile_edges, uniform_edges
+from trajectory_adacat.models.heads.adacat import AdaCatConfig, AdaCatHead
+from trajectory_adacat.models.heads.base import Head
+from trajectory_adacat.models.heads.fixed_bins import FixedBinsHead, quantile_edges, uniform_edges
+from trajectory_adacat.models.heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 
 D, E = 4, 6
 
 
-def heads() -> list[AdaCatHead | FixedBinsHead]:
+def heads() -> list[Head]:
     edges = quantile_edges(torch.rand(300, D, generator=torch.Generator().manual_seed(1)), 5)
-    made: list[AdaCatHead | FixedBinsHead] = [
-        AdaCatHead(D, E, 5),
+    made: list[Head] = [
+        AdaCatHead(D, E, AdaCatConfig(n_bins=5)),
         FixedBinsHead(uniform_edges(D, 5), E),
         FixedBinsHead(edges, E),
+        LogisticMixtureHead(D, E, 5),
     ]
     for i, head in enumerate(made):
         torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(i))
     return made
 
 
-HEADS = ["adacat", "uniform", "quantile"]
+HEADS = ["adacat", "uniform", "quantile", "logistic_mixture"]
 
 
-@pytest.fixture(params=range(3), ids=HEADS)
-def head(request: pytest.FixtureRequest) -> AdaCatHead | FixedBinsHead:
+@pytest.fixture(params=range(4), ids=HEADS)
+def head(request: pytest.FixtureRequest) -> Head:
     return heads()[request.param]
 
 
 @pytest.mark.parametrize("length", [1, D - 1, D, D + 1, 3 * D - 1])
-def test_position_p_is_predicted_with_the_matrix_of_the_dimension_that_follows(
-    head: AdaCatHead | FixedBinsHead, length: int
-) -> None:
+def test_position_p_is_predicted_with_the_matrix_of_the_dimension_that_follows(head: Head, length: int) -> None:
     generator = torch.Generator().manual_seed(0)
     hidden, values = torch.randn(2, length, E, generator=generator), torch.rand(2, length, generator=generator)
     together = head.distribution(hidden).log_prob(values)
@@ -47,23 +52,24 @@ def test_position_p_is_predicted_with_the_matrix_of_the_dimension_that_follows(
         torch.testing.assert_close(together[:, p], alone)
 
 
-def test_each_dimension_has_a_matrix_of_its_own(head: AdaCatHead | FixedBinsHead) -> None:
+def test_each_dimension_has_a_matrix_of_its_own(head: Head) -> None:
     hidden = torch.randn(1, E, generator=torch.Generator().manual_seed(0)).expand(1, 3 * D, E)
-    levels = torch.full((1, 3 * D), 0.3)
-    before = head.distribution(hidden).icdf(levels)
+    values = torch.full((1, 3 * D), 0.3)
+    before = head.distribution(hidden).log_prob(values)
     with torch.no_grad():
         head.weight[2] += torch.randn(head.weight[2].shape, generator=torch.Generator().manual_seed(5))
-    changed = (head.distribution(hidden).icdf(levels) != before)[0].nonzero().flatten()
+    changed = (head.distribution(hidden).log_prob(values) != before)[0].nonzero().flatten()
     assert changed.tolist() == [1, D + 1, 2 * D + 1]  # the positions before dimension 2
 
 
-def test_adacat_has_two_outputs_a_bin_and_the_baselines_one() -> None:
-    assert [head.weight.shape[-1] for head in heads()] == [10, 5, 5]
+def test_adacat_has_two_outputs_per_bin_fixed_bins_one_and_a_mixture_three_per_component() -> None:
+    assert [head.weight.shape[-1] for head in heads()] == [10, 5, 5, 15]
 
 
 def test_a_uniform_model_has_a_log_likelihood_of_zero_in_every_parameterization() -> None:
     even = torch.linspace(0, 1, 1001)[:, None].expand(-1, D)
-    for head in (AdaCatHead(D, E, 5), FixedBinsHead(uniform_edges(D, 5), E), FixedBinsHead(quantile_edges(even, 5), E)):
+    edges = (uniform_edges(D, 5), quantile_edges(even, 5))
+    for head in (AdaCatHead(D, E, AdaCatConfig(n_bins=5)), *(FixedBinsHead(found, E) for found in edges)):
         torch.nn.init.zeros_(head.weight)
         values = torch.rand(2, 9, generator=torch.Generator().manual_seed(0))
         log_prob = head.distribution(torch.randn(2, 9, E)).log_prob(values)
@@ -81,6 +87,95 @@ def test_one_density_has_one_likelihood_in_every_parameterization() -> None:
     values = torch.tensor([0.2, 0.8])
     for log_prob in ways:
         torch.testing.assert_close(log_prob(values), torch.tensor([math.log(1.4), math.log(0.6)]))
+
+
+# -- smoothing -----------------------------------------------------------------------------------------------
+
+
+def smoothed_loss(distribution: AdaCat, targets: Tensor, **settings: Any) -> Tensor:
+    return AdaCatHead(D, E, AdaCatConfig(n_bins=2, **settings)).loss(distribution, targets)
+
+
+def two_bins(edge: float, masses: tuple[float, float] = (0.8, 0.2)) -> AdaCat:
+    return AdaCat(torch.tensor([edge, 1 - edge]).log(), torch.tensor(masses).log())
+
+
+def log_densities(edge: float) -> np.ndarray:
+    return np.log(np.array([0.8, 0.2]) / np.array([edge, 1 - edge]))
+
+
+def test_the_uniform_coefficient_is_the_kernels_full_width() -> None:
+    """A target a quarter of the coefficient right of an edge has a quarter of its kernel left of it."""
+    width, edge = 0.2, 0.4
+    target = torch.tensor(edge + width / 4)
+    expected = -np.dot([0.25, 0.75], log_densities(edge))
+    loss = smoothed_loss(two_bins(edge), target, smooth_coeff=width)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_target_half_a_width_from_an_edge_is_not_smoothed_across_it() -> None:
+    target = torch.tensor(0.4 + 0.101)
+    smoothed, plain = (smoothed_loss(two_bins(0.4), target, smooth_coeff=c) for c in (0.2, 0.0))
+    torch.testing.assert_close(smoothed, plain)
+
+
+def test_the_normal_coefficient_is_the_kernels_scale() -> None:
+    share = norm.cdf(-0.5)
+    expected = -np.dot([share, 1 - share], log_densities(0.4))
+    loss = smoothed_loss(two_bins(0.4), torch.tensor(0.405), smooth_coeff=0.01, smooth_type="normal")
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_smoothing_the_loss_is_the_negative_log_density() -> None:
+    targets = torch.tensor([0.1, 0.4, 0.9])
+    expected = -two_bins(0.4).log_prob(targets)
+    torch.testing.assert_close(smoothed_loss(two_bins(0.4), targets, smooth_coeff=0.0), expected)
+
+
+def test_targets_at_the_ends_have_a_finite_loss() -> None:
+    kinds: tuple[Literal["uniform", "normal"], ...] = ("uniform", "normal")
+    for kind in kinds:
+        losses = smoothed_loss(two_bins(0.4), torch.tensor([0.0, 1.0]), smooth_coeff=0.01, smooth_type=kind)
+        torch.testing.assert_close(losses.double(), -torch.from_numpy(log_densities(0.4)), atol=1e-6, rtol=0)
+
+
+def test_the_baselines_of_fixed_bins_are_not_smoothed() -> None:
+    bins = FixedBins(torch.tensor([0.0, 0.4, 1.0]), torch.tensor([0.8, 0.2]).log())
+    target = torch.tensor(0.401)
+    torch.testing.assert_close(FixedBinsHead(uniform_edges(D, 2), E).loss(bins, target), -bins.log_prob(target))
+
+
+# -- mixture of logistic distributions ----------------------------------------------------------------------
+
+
+def mixture(outputs: Tensor | None = None) -> Any:
+    head = LogisticMixtureHead(D, E, 5)
+    return head.to_distribution(torch.zeros(3, 15) if outputs is None else outputs, 0)
+
+
+def test_a_mixtures_quantiles_and_mean_lie_where_the_tokens_are() -> None:
+    far = torch.zeros(3, 15)
+    far[0, 5:10], far[1, 5:10] = 40.0, -40.0
+    levels = torch.tensor([0.0, 0.5, 1.0])[:, None].expand(-1, 3)
+    for values in (mixture(far).icdf(levels), mixture(far).mean):
+        assert ((values >= 0.0) & (values <= 1.0)).all()
+    assert mixture(far).mean[:2].tolist() == [1.0, 0.0]
+
+
+def test_an_untrained_mixtures_components_are_spread_over_the_tokens_range() -> None:
+    torch.testing.assert_close(mixture().locs[0], torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
+
+
+def test_a_mixtures_density_is_bounded() -> None:
+    narrow = torch.zeros(3, 15)
+    narrow[:, 10:] = -1000.0
+    assert mixture(narrow).log_prob(torch.full((3,), 0.5)).isfinite().all()
+    assert (mixture(narrow).scales >= 9e-4).all()
+
+
+def test_a_mixtures_loss_is_its_negative_log_density() -> None:
+    head, targets = LogisticMixtureConfig(n_components=5).make(D, E)[1], torch.tensor([0.1, 0.5, 0.9])
+    torch.testing.assert_close(head.loss(mixture(), targets), -mixture().log_prob(targets))
 
 
 # -- quantile edges ------------------------------------------------------------------------------------------

@@ -1,25 +1,24 @@
 """The loss and its mask on a hand-made episode, against plain loops; the likelihoods that are reported."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
 from torch import Tensor
 
 from trajectory_adacat.datasets import Episode
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset, Trajectories
-from trajectory_adacat.distributions import AdaCat, FixedBins
+from trajectory_adacat.distributions import AdaCat
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.models.loss import LossConfig, dimension_weights, group_likelihoods, sequence_loss, token_losses
+from trajectory_adacat.models.loss import LossConfig, dimension_weights, group_likelihoods, sequence_loss
 from trajectory_adacat.transition import TransitionSpec
 
 MakeModel = Callable[..., GPT]
-PARAMETERIZATIONS = ["adacat", "uniform", "quantile"]
+PARAMETERIZATIONS = ["adacat", "uniform", "quantile", "logistic_mixture"]
 SPEC = TransitionSpec(2, 1)
 D = 5
 GROUPS = {"observation": [0, 1], "action": [2], "reward": [3], "value": [4]}
@@ -38,7 +37,8 @@ def window_at_an_episodes_end() -> Batch:
 
 def loss_of(model: GPT, tokens: Tensor, mask: Tensor, config: LossConfig | None = None) -> float:
     with torch.no_grad():
-        return float(sequence_loss(model(tokens[:, :-1]), tokens, mask, SPEC, config or LossConfig()))
+        losses = model.head.loss(model(tokens[:, :-1]), tokens[:, 1:])
+        return float(sequence_loss(losses, mask, SPEC, config or LossConfig()))
 
 
 def with_token(batch: Batch, place: int) -> Tensor:
@@ -65,11 +65,14 @@ def test_exactly_the_real_tokens_but_the_first_are_targets() -> None:
     """With fixed predictions, so that a token can only count as a target."""
     batch = window_at_an_episodes_end()
     distribution = AdaCat(torch.zeros(1, 14, 5), torch.arange(5.0).expand(1, 14, -1))
-    before = sequence_loss(distribution, batch.tokens, batch.mask, SPEC, LossConfig())
+
+    def loss(tokens: Tensor) -> Tensor:
+        return sequence_loss(-distribution.log_prob(tokens[:, 1:]), batch.mask, SPEC, LossConfig())
+
+    before = loss(batch.tokens)
     counted = []
     for place in range(15):
-        changed = sequence_loss(distribution, with_token(batch, place), batch.mask, SPEC, LossConfig())
-        if changed != before:
+        if loss(with_token(batch, place)) != before:
             counted.append(place)
     assert counted == list(range(1, 10))
 
@@ -80,7 +83,8 @@ def test_padding_gives_no_gradient(make_model: MakeModel) -> None:
     gradients = []
     for tokens, mask in ((batch.tokens, batch.mask), (batch.tokens[:, :10], batch.mask[:, :10])):
         model.zero_grad()
-        loss = sequence_loss(model(tokens[:, :-1]), tokens, mask, SPEC, LossConfig()) * (tokens.shape[1] - 1)
+        losses = model.head.loss(model(tokens[:, :-1]), tokens[:, 1:])
+        loss = sequence_loss(losses, mask, SPEC, LossConfig()) * (tokens.shape[1] - 1)
         loss.backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     for padded, short in zip(*gradients, strict=True):
@@ -89,10 +93,10 @@ def test_padding_gives_no_gradient(make_model: MakeModel) -> None:
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_the_loss_is_that_of_a_plain_loop(make_model: MakeModel, parameterization: str) -> None:
-    model = make_model(parameterization)
+    model = make_model(parameterization, smooth_coeff=0.0)
     generator = torch.Generator().manual_seed(0)
     tokens, mask = torch.rand(3, 15, generator=generator), torch.rand(3, 15, generator=generator) < 0.7
-    config = LossConfig(smooth_coeff=0.0, action_weight=5.0, reward_weight=2.0, value_weight=3.0)
+    config = LossConfig(action_weight=5.0, reward_weight=2.0, value_weight=3.0)
     log_prob = model(tokens[:, :-1]).log_prob(tokens[:, 1:]).tolist()
     weights = [1, 1, 5, 2, 3]
     total = sum(
@@ -105,68 +109,12 @@ def test_weights_by_default_are_the_papers() -> None:
     assert dimension_weights(LossConfig(), SPEC).tolist() == [1, 1, 5, 1, 1]
 
 
-# -- smoothing -----------------------------------------------------------------------------------------------
-
-
-def two_bins(edge: float, masses: tuple[float, float] = (0.8, 0.2)) -> AdaCat:
-    return AdaCat(torch.tensor([edge, 1 - edge]).log(), torch.tensor(masses).log())
-
-
-def log_densities(edge: float) -> np.ndarray:
-    return np.log(np.array([0.8, 0.2]) / np.array([edge, 1 - edge]))
-
-
-def test_the_uniform_coefficient_is_the_kernels_full_width() -> None:
-    """A target a quarter of the coefficient right of an edge has a quarter of its kernel left of it."""
-    width, edge = 0.2, 0.4
-    target = torch.tensor(edge + width / 4)
-    expected = -np.dot([0.25, 0.75], log_densities(edge))
-    loss = token_losses(two_bins(edge), target, LossConfig(smooth_coeff=width))
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_target_half_a_width_from_an_edge_is_not_smoothed_across_it() -> None:
-    target = torch.tensor(0.4 + 0.101)
-    smoothed, plain = (token_losses(two_bins(0.4), target, LossConfig(smooth_coeff=c)) for c in (0.2, 0.0))
-    torch.testing.assert_close(smoothed, plain)
-
-
-def test_the_normal_coefficient_is_the_kernels_scale() -> None:
-    share = norm.cdf(-0.5)
-    expected = -np.dot([share, 1 - share], log_densities(0.4))
-    config = LossConfig(smooth_coeff=0.01, smooth_type="normal")
-    loss = token_losses(two_bins(0.4), torch.tensor(0.405), config)
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
-
-
-def test_without_smoothing_the_loss_is_the_negative_log_density() -> None:
-    targets = torch.tensor([0.1, 0.4, 0.9])
-    expected = -two_bins(0.4).log_prob(targets)
-    torch.testing.assert_close(token_losses(two_bins(0.4), targets, LossConfig(smooth_coeff=0.0)), expected)
-
-
-def test_targets_at_the_ends_have_a_finite_loss() -> None:
-    kinds: tuple[Literal["uniform", "normal"], ...] = ("uniform", "normal")
-    for kind in kinds:
-        losses = token_losses(two_bins(0.4), torch.tensor([0.0, 1.0]), LossConfig(0.01, kind))
-        torch.testing.assert_close(losses.double(), -torch.from_numpy(log_densities(0.4)), atol=1e-6, rtol=0)
-
-
-def test_the_baselines_of_fixed_bins_are_not_smoothed() -> None:
-    bins = FixedBins(torch.tensor([0.0, 0.4, 1.0]), torch.tensor([0.8, 0.2]).log())
-    target = torch.tensor(0.401)
-    torch.testing.assert_close(token_losses(bins, target, LossConfig(smooth_coeff=0.2)), -bins.log_prob(target))
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("smooth_coeff", -0.1),
-        ("smooth_coeff", float("nan")),
         ("action_weight", -1.0),
         ("reward_weight", float("inf")),
         ("value_weight", float("nan")),
-        ("smooth_type", "gaussian"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(name: str, value: Any) -> None:

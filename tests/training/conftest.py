@@ -13,7 +13,8 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.settings import build
+from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import World
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
@@ -60,10 +61,13 @@ def make_trainer(windows: SequenceDataset) -> MakeTrainer:
         sizes = {"n_transitions": 3, "n_layer": 1, "n_head": 1, "n_embd": 8, "n_bins": 4}
         without_dropout = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
         torch.manual_seed(0)
-        model = GPT(GPTConfig(2, 1, **{**sizes, **without_dropout, **(form or {})})).to(training.tokens.dtype)
+        observed = {"observation_size": 2, "action_size": 1, "N": 4}
+        model = GPT(build(GPTConfig, {**observed, **sizes, **without_dropout, **(form or {})}))
+        model = model.to(training.tokens.dtype)
         held_out = SequenceDataset(trajectories, normalizer, SPEC, 3) if with_held_out else None
-        config = TrainerConfig(**{"n_steps": 4, "batch_size": 8, "n_saves": 1, "log_freq": 1, **changes})
-        loss, about = loss or LossConfig(), {"name": "test"}
-        return Trainer(model, training, held_out, normalizer, loss, config, folder, about, verbose=False, world=world)
+        values = {"n_steps": 4, "batch_size": 8, "n_saves": 1, "log_freq": 1, **changes}
+        configs = (loss or LossConfig(), build(TrainerConfig, values), build(RunConfig, values))
+        about = {"name": "test"}
+        return Trainer(model, training, held_out, normalizer, *configs, folder, about, verbose=False, world=world)
 
     return make

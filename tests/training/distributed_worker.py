@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from trajectory_adacat.configuration import run_command
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.training import distributed
 from trajectory_adacat.training.distributed import World, joined_processes

@@ -12,6 +12,7 @@ from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_descr
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig, sequence_loss
+from trajectory_adacat.settings import build
 from trajectory_adacat.training.logger import read_metrics
 from trajectory_adacat.training.objective import Objective, TrainingPrecision
 from trajectory_adacat.training.trainer import Trainer
@@ -25,7 +26,7 @@ def make_model(parameterization: str = "adacat", positions: str = "learned") -> 
     without_dropout = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
     torch.manual_seed(0)
     form = {"parameterization": parameterization, "positions": positions}
-    return GPT(GPTConfig(2, 1, **{**sizes, **without_dropout, **form}))  # type: ignore[arg-type]
+    return GPT(build(GPTConfig, {"observation_size": 2, "action_size": 1, **sizes, **without_dropout, **form}))
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def relative(found: list[Tensor], expected: list[Tensor]) -> float:
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 def test_in_float32_it_is_the_models_loss(batch: Batch, parameterization: str) -> None:
     model = make_model(parameterization)
-    expected = sequence_loss(model(batch.tokens[:, :-1]), batch.tokens, batch.mask, model.spec, LossConfig())
+    losses = model.head.loss(model(batch.tokens[:, :-1]), batch.tokens[:, 1:])
+    expected = sequence_loss(losses, batch.mask, model.spec, LossConfig())
     assert torch.equal(loss_and_gradients(model, batch, "float32")[0], expected.detach())
 
 

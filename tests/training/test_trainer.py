@@ -15,7 +15,8 @@ from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_descr
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.settings import build
+from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import World
 from trajectory_adacat.training.evaluation import evaluation_batches, likelihoods
 from trajectory_adacat.training.logger import read_metrics
@@ -362,7 +363,7 @@ def test_all_windows_are_evaluated_where_they_are_few(
 def test_checkpoints_are_evenly_spaced_and_the_last_is_at_the_end(
     n_steps: int, n_saves: int, expected: set[int]
 ) -> None:
-    assert TrainerConfig(n_steps, n_saves=n_saves).saved_steps() == expected
+    assert RunConfig(n_saves=n_saves).saved_steps(n_steps) == expected
 
 
 def test_a_checkpoint_holds_the_weights_of_its_step(make_trainer: MakeTrainer, tmp_path: Path) -> None:
@@ -438,4 +439,5 @@ def test_the_loss_settings_are_those_given(make_trainer: MakeTrainer, tmp_path: 
 )
 def test_a_setting_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=name):
-        TrainerConfig(**{"n_steps": 1, name: value})
+        values = {"n_steps": 1, "optimizer": "muon", name: value}
+        build(TrainerConfig, values), build(RunConfig, values)

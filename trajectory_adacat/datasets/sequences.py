@@ -17,6 +17,32 @@ from trajectory_adacat.transition import TransitionSpec
 MIN_EPISODE_LENGTH = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How episodes become training sequences.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    subsampled_sequence_length: int = 10  # transitions in a training sequence
+    step: int = 1  # distance between the transitions of a sequence
+    discount: float = 0.99  # discount of the values
+    termination_penalty: float | None = -100.0  # reward in place of a real terminal's; none for its own
+    holdout_fraction: float = 0.05  # share of the episodes kept for evaluation
+
+    def __post_init__(self) -> None:
+        for name in ("subsampled_sequence_length", "step"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0.0 < self.discount <= 1.0:
+            raise InputError(f"discount must lie in (0, 1], got {self.discount}.")
+        if self.termination_penalty is not None and not math.isfinite(self.termination_penalty):
+            raise InputError(f"termination_penalty must be finite, or none, got {self.termination_penalty}.")
+        if not 0.0 <= self.holdout_fraction < 1.0:
+            raise InputError(f"holdout_fraction must lie in [0, 1), got {self.holdout_fraction}.")
+
+
 def penalized_rewards(episode: Episode, penalty: float | None) -> np.ndarray:
     """The rewards, shape ``(T,)``, with the last one replaced by ``penalty`` where the episode really terminated."""
     rewards = np.asarray(episode.rewards, dtype=np.float64).copy()

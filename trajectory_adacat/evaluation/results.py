@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_type_hints
 
 from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.legacy import is_flat, nested_planner, nested_training
 
 FILE_PATTERN = "rollout_*.json"
 
@@ -89,6 +90,7 @@ class RolloutResult:
         """
         values = _read_object(path)
         cls._check(values, path)
+        values = _upgraded(values)
         return cls(**{"return_" if key == "return" else key: value for key, value in values.items()})
 
     @classmethod
@@ -124,6 +126,14 @@ def load_results(paths: Iterable[Path]) -> dict[Path, RolloutResult]:
             raise InputError(f"The folder {path} holds no {FILE_PATTERN}: run trajectory-adacat plan first.")
         files |= found
     return {path: RolloutResult.load(path) for path in sorted(files)}
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """Bring the settings of an older result into today's form."""
+    training = values["checkpoint"].get("training")
+    if training and is_flat(training):
+        values["checkpoint"] = {**values["checkpoint"], "training": nested_training(training)}
+    return {**values, "planner": nested_planner(values["planner"])}
 
 
 def _key(name: str) -> str:

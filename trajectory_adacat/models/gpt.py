@@ -2,43 +2,62 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, fields
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.attention import Attention, NewTokens, attend_rows, attention_mask, is_attended
-from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
-from trajectory_adacat.models.heads import AdaCatHead, FixedBinsHead, Parameterization, uniform_edges
+from trajectory_adacat.models.heads.base import HeadConfig
+from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.models.kv_cache import KVCache
 from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions, Rotation
+from trajectory_adacat.settings import check_choices, variant
 from trajectory_adacat.transition import TransitionSpec
 
 INITIAL_STD = 0.02
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The settings of the model (paper section 4.4 and Trajectory Transformer).
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    head: HeadConfig = variant("parameterization", HEADS, default="adacat")  # form of the outputs
+    n_layer: int = 4  # transformer blocks
+    n_head: int = 4  # attention heads of a block
+    n_embd: int = 32  # width of each head; the model is n_head * n_embd wide
+    positions: PositionKind = "learned"  # learned for each place in the block, or rotary over transitions
+    embd_pdrop: float = 0.1  # dropout of the embedding
+    attn_pdrop: float = 0.1  # dropout of the attention weights
+    resid_pdrop: float = 0.1  # dropout of the residual branches
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("n_layer", "n_head", "n_embd"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        if self.positions == "rotary" and self.n_embd % 2:
+            raise InputError(f"rotary positions need an even n_embd, got {self.n_embd}.")
+
+
 @dataclass(frozen=True)
-class GPTConfig:
-    """The model's form (paper section 4.4 and Trajectory Transformer).
+class GPTConfig(ModelConfig):
+    """The form of a model: its settings, and the sizes that the data give it.
 
     Attributes:
         observation_size: dimensions o of an observation.
         action_size: dimensions a of an action.
         n_transitions: transitions in a training sequence.
-        n_layer: transformer blocks.
-        n_head: attention heads of a block.
-        n_embd: width of each head; the model is ``n_head * n_embd`` wide.
-        parameterization: "adacat", or the baselines "uniform" and "quantile".
-        n_bins: AdaCat's k, or the baselines' N.
-        embedding: AdaCat's scalar embedding: one vector "shared" by all dimensions, or one "per_dimension".
-        positions: "learned" for each place in the block (the paper's), or "rotary" over transitions.
-        embd_pdrop: dropout of the embedding.
-        attn_pdrop: dropout of the attention weights.
-        resid_pdrop: dropout of each block's two outputs.
 
     Raises:
         InputError: for a value out of range.
@@ -47,32 +66,17 @@ class GPTConfig:
     observation_size: int
     action_size: int
     n_transitions: int = 10
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 32
-    parameterization: Parameterization = "adacat"
-    n_bins: int = 50
-    embedding: EmbeddingKind = "shared"
-    positions: PositionKind = "learned"
-    embd_pdrop: float = 0.1
-    attn_pdrop: float = 0.1
-    resid_pdrop: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("n_transitions", "n_layer", "n_head", "n_embd", "n_bins"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        if self.parameterization not in ("adacat", "uniform", "quantile"):
-            raise InputError(f"parameterization must be adacat, uniform or quantile, got {self.parameterization!r}.")
-        if self.embedding not in ("shared", "per_dimension"):
-            raise InputError(f"embedding must be shared or per_dimension, got {self.embedding!r}.")
-        if self.positions not in ("learned", "rotary"):
-            raise InputError(f"positions must be learned or rotary, got {self.positions!r}.")
-        if self.positions == "rotary" and self.n_embd % 2:
-            raise InputError(f"rotary positions need an even n_embd, got {self.n_embd}.")
+        super().__post_init__()
+        if self.n_transitions < 1:
+            raise InputError(f"n_transitions must be at least 1, got {self.n_transitions}.")
+
+    @classmethod
+    def sized(cls, settings: ModelConfig, spec: TransitionSpec, n_transitions: int) -> Self:
+        """Give a model's settings the sizes of the data."""
+        values = {field.name: getattr(settings, field.name) for field in fields(ModelConfig)}
+        return cls(spec.observation_size, spec.action_size, n_transitions, **values)
 
     @property
     def spec(self) -> TransitionSpec:
@@ -121,25 +125,16 @@ class GPT(nn.Module):
 
     Args:
         config: the model's form.
-        edges: the baselines' bin edges ``(D, N + 1)``; equal widths by default, not used by AdaCat.
     """
 
     mask: Tensor
 
-    def __init__(self, config: GPTConfig, edges: Tensor | None = None) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
         self.spec = config.spec
         dimension, width = self.spec.dimension, config.width
-        self.embedding: ScalarEmbedding | TokenEmbedding
-        self.head: AdaCatHead | FixedBinsHead
-        if config.parameterization == "adacat":
-            self.embedding = ScalarEmbedding(dimension, width, config.embedding)
-            self.head = AdaCatHead(dimension, width, config.n_bins)
-        else:
-            edges = uniform_edges(dimension, config.n_bins) if edges is None else edges
-            self.embedding = TokenEmbedding(edges, width)
-            self.head = FixedBinsHead(edges, width)
+        self.embedding, self.head = config.head.make(dimension, width)
         self.positions: LearnedPositions | RotaryPositions
         if config.positions == "learned":
             self.positions = LearnedPositions(config.block_size, width)
@@ -162,7 +157,12 @@ class GPT(nn.Module):
         for parameter in (*self.embedding.parameters(), self.positions.weight, self.head.weight):
             nn.init.normal_(parameter, std=INITIAL_STD)
 
-    def forward(self, tokens: Tensor) -> PiecewiseConstant:
+    def fit_statistics(self, tokens: Tensor) -> "GPT":
+        """Take what embedding and head need of the training ``tokens [n, D]`` before the first step. Return itself."""
+        self.config.head.fit(self.embedding, self.head, tokens)
+        return self
+
+    def forward(self, tokens: Tensor) -> Any:
         """The distributions of tokens 1 to T, batch shape ``[B, T]``, given ``tokens [B, T]`` 0 to T - 1.
 
         Raises:

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.attention import is_attended
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.kv_cache import KVCache
 from trajectory_adacat.planning.ancestry import Ancestry
+from trajectory_adacat.settings import check_choices
 
 Window = Literal["cropped", "full"]
 
@@ -20,7 +20,7 @@ Window = Literal["cropped", "full"]
 class Decoder(Protocol):
     """What beam search needs: rows of tokens, ``[environments G, rows R]``, that grow one token at a time."""
 
-    def next_distribution(self, dimension: int) -> PiecewiseConstant:
+    def next_distribution(self, dimension: int) -> Any:
         """The distribution of the next token, of the given dimension of a transition; batch shape ``[G, R]``."""
 
     def append(self, tokens: Tensor) -> None:
@@ -37,35 +37,32 @@ class Decoder(Protocol):
 class WindowConfig:
     """How much of the past the model sees when a new transition begins.
 
-    Attributes:
-        kind: "cropped" sees at most ``max_context_transitions - 1`` whole transitions, real and imagined together
-            (Trajectory Transformer and the paper); "full" lets the imagined ones fill the trained
-            block, and drops its oldest half when it is full.
-        max_context_transitions: bounds the real past, the current transition included.
+    "cropped" sees at most ``max_context_transitions - 1`` whole transitions, real and imagined together (Trajectory
+    Transformer and the paper). "full" lets the imagined ones fill the trained block, and drops its oldest half when it
+    is full.
 
     Raises:
         InputError: if ``max_context_transitions`` is not positive.
     """
 
-    kind: Window = "cropped"
-    max_context_transitions: int = 5
+    window: Window = "cropped"  # while imagining: crop to max_context_transitions, or fill the trained block
+    max_context_transitions: int = 5  # bounds the past that the model sees, the current transition included
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.max_context_transitions < 1:
             raise InputError(f"max_context_transitions must be at least 1, got {self.max_context_transitions}.")
-        if self.kind not in ("cropped", "full"):
-            raise InputError(f"window must be cropped or full, got {self.kind!r}.")
 
     def most(self, n_transitions: int) -> int:
         """The most transitions in sight, the one that is imagined included, of a model trained on ``n_transitions``."""
-        return self.max_context_transitions if self.kind == "cropped" else n_transitions
+        return self.max_context_transitions if self.window == "cropped" else n_transitions
 
     def kept(self, n_whole: int, n_transitions: int) -> int:
         """How many of ``n_whole`` whole transitions stay in sight when the next one begins.
 
         ``n_transitions`` is what the model was trained on.
         """
-        if self.kind == "cropped":
+        if self.window == "cropped":
             return min(n_whole, self.max_context_transitions - 1)
         return n_whole if n_whole < n_transitions else n_whole - -(-n_transitions // 2)
 
@@ -100,7 +97,7 @@ class CachedDecoder:
         self._are_candidates = False  # whether the rows are candidates, and not beams
         self._hidden = model.decode(context[:, None], 0, [], self._shared)  # [G, R, E], at the last token
 
-    def next_distribution(self, dimension: int) -> PiecewiseConstant:
+    def next_distribution(self, dimension: int) -> Any:
         """See `Decoder`."""
         if self._pending:
             self._hidden = self._decode_last()

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
+from trajectory_adacat.settings import check_choices
 
 Precision = Literal["float32", "bfloat16"]
 MOST_BEAMS = 1024  # of all environments that are planned for at once: more save no time, and memory grows with them
@@ -26,32 +27,23 @@ MOST_BEAMS = 1024  # of all environments that are planned for at once: more save
 class PlannerConfig:
     """How to plan.
 
-    Attributes:
-        search: the beam search.
-        window: what the model sees of the past.
-        plan_freq: steps between two plans; in between the plan's next action is taken.
-        prefix_context: whether the real past is given at all, or the current observation alone.
-        use_ema: plan with the moving average of the weights.
-        precision: of the blocks' matrices and the cache; "bfloat16" is faster where the processor multiplies it.
-
     Raises:
         InputError: for a value out of range.
     """
 
     search: BeamSearchConfig
     window: WindowConfig = field(default_factory=WindowConfig)
-    plan_freq: int = 1
-    prefix_context: bool = True
-    use_ema: bool = False
-    precision: Precision = "float32"
+    plan_freq: int = 1  # steps between two plans; in between the plan's next action is taken
+    prefix_context: bool = True  # give the model the past, not the current observation alone
+    use_ema: bool = False  # plan with the moving average of the weights
+    precision: Precision = "float32"  # of the blocks' matrices and the cache
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 1 <= self.plan_freq <= self.search.horizon:
             raise InputError(f"plan_freq must lie between 1 and the horizon {self.search.horizon}.")
-        if self.search.horizon > 1 and self.window.kind == "cropped" and self.window.max_context_transitions < 2:
+        if self.search.horizon > 1 and self.window.window == "cropped" and self.window.max_context_transitions < 2:
             raise InputError("max_context_transitions must be at least 2 to plan for more than one step when cropped.")
-        if self.precision not in get_args(Precision):
-            raise InputError(f"precision must be float32 or bfloat16, got {self.precision!r}.")
 
 
 def environments_at_once(search: BeamSearchConfig) -> int:
@@ -100,6 +92,13 @@ class Planner:
             raise InputError(
                 f"max_context_transitions {config.window.max_context_transitions} exceeds the {n_transitions} "
                 "transitions that the model was trained on."
+            )
+        cutoffs = config.search.cutoffs_by_bin
+        if cutoffs and not model.head.has_bins:
+            shown = ", ".join(f"--{name} {value}" for name, value in cutoffs.items())
+            raise InputError(
+                f"{shown}: {model.config.head.name} outputs have no bins. Pass none for k_obs, k_act and k_rew, 0 for "
+                "the other cutoffs, and --sampling uniform or mean."
             )
         if config.search.horizon > 1 and n_transitions < 2:
             raise InputError("A model trained on single transitions cannot plan for more than one step.")

@@ -1,85 +1,110 @@
 """The settings of a training."""
 
 import math
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
+from trajectory_adacat.datasets.sequences import DataConfig
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.gpt import ModelConfig
+from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.settings import check_choices, variant
 from trajectory_adacat.training.objective import TrainingPrecision
-from trajectory_adacat.training.optimizer import OptimizerKind, ScheduleEnd
+from trajectory_adacat.training.optimizer import OPTIMIZERS, AdamWConfig, ScheduleEnd
 
 LARGEST_SEED = 2**32 - 1
+REFERENCE_SIZE = 1e6  # transitions of the dataset that n_epochs_ref speaks of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How to train (supplementary C.3, Trajectory Transformer's settings).
-
-    Attributes:
-        n_steps: optimizer steps in all.
-        batch_size: windows in a step, of all processes together.
-        accumulate: parts in which a step's batch is computed one after another; the step is the same but for rounding.
-        optimizer: "adamw", or "muon" for the blocks' matrices and AdamW for the rest (not the paper's).
-        learning_rate: AdamW's highest.
-        muon_learning_rate: Muon's highest.
-        weight_decay: on matrices only.
-        beta1, beta2: AdamW's.
-        grad_norm_clip: the gradient's norm is clipped to this.
-        lr_decay: whether the rate follows the warm-up and the cosine, or stays.
-        warmup_epochs: length of the warm-up, in epochs' tokens.
-        final_epochs: where the cosine ends, in epochs' tokens; None for the end of the training.
-        lr_schedule_end: what the rate does after that.
-        ema_decay: of the moving average of the weights.
-        precision: of the blocks' matrix products; see `Objective`.
-        compile: whether all of the model but its heads is compiled; see `Objective`.
-        log_freq: steps between two log lines.
-        n_saves: checkpoints in all, evenly spaced, the last at the end.
-        seed: of the batches' order and of the dropout.
+    """What the optimizer does (supplementary C.3, Trajectory Transformer's settings).
 
     Raises:
         InputError: for a value out of range.
     """
 
-    n_steps: int
-    batch_size: int = 256
-    accumulate: int = 1
-    optimizer: OptimizerKind = "adamw"
-    learning_rate: float = 6e-4
-    muon_learning_rate: float = 0.02
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    grad_norm_clip: float = 1.0
-    lr_decay: bool = True
-    warmup_epochs: float = 1.0
-    final_epochs: float | None = 20.0
-    lr_schedule_end: ScheduleEnd = "hold"
-    ema_decay: float = 0.995
-    precision: TrainingPrecision = "float32"
-    compile: bool = False
-    log_freq: int = 100
-    n_saves: int = 3
-    seed: int = 0
+    optimizer: AdamWConfig = variant("optimizer", OPTIMIZERS, default="adamw")  # muon: for the blocks' matrices
+    batch_size: int = 256  # sequences in a step, of all processes together
+    grad_norm_clip: float = 1.0  # largest norm of the gradient
+    lr_decay: bool = True  # warm the learning rate up and decay it, by tokens
+    warmup_epochs: float = 1.0  # warm-up, in epochs' tokens
+    final_epochs: float | None = 20.0  # end of the cosine, in epochs' tokens; none for the end of the training
+    lr_schedule_end: ScheduleEnd = "hold"  # the rate afterwards: a tenth, or rising as in the released code
+    ema_decay: float = 0.995  # decay of the moving average of the weights
+    n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
+    n_steps: int | None = None  # number of steps, in place of n_epochs_ref
+    precision: TrainingPrecision = "float32"  # of the blocks' matrix products
 
     def __post_init__(self) -> None:
-        positive = ("n_steps", "batch_size", "learning_rate", "muon_learning_rate", "grad_norm_clip", "log_freq")
-        for name in (*positive, "n_saves", "accumulate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be finite and above 0, got {getattr(self, name)}.")
-        for name in ("beta1", "beta2", "ema_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        for name in ("weight_decay", "warmup_epochs", "final_epochs"):
+        check_choices(self)
+        check_positive(self, ("batch_size", "grad_norm_clip", "n_epochs_ref", "n_steps"))
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise InputError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        for name in ("warmup_epochs", "final_epochs"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise InputError(f"{name} must be finite and not negative, got {value}.")
+
+    def without_effect(self) -> dict[str, str]:
+        """Name the settings that others make idle."""
+        idle = {} if self.n_steps is None else {"n_epochs_ref": f"--n_steps {self.n_steps}"}
+        if not self.lr_decay:
+            idle |= dict.fromkeys(("warmup_epochs", "final_epochs", "lr_schedule_end"), "--lr_decay false")
+        elif self.final_epochs is None:
+            idle["lr_schedule_end"] = "--final_epochs none"
+        return idle
+
+    def total_steps(self, n_windows: int) -> int:
+        """Return the number of steps: those asked for, or 1e6 / dataset size * n_epochs_ref epochs."""
+        if self.n_steps is not None:
+            return self.n_steps
+        epochs = max(1, int(REFERENCE_SIZE / n_windows * self.n_epochs_ref))
+        return epochs * (n_windows // min(self.batch_size, n_windows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a training runs: what never changes the method.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    seed: int = 0  # random seed
+    accumulate: int = 1  # parts in which a step's batch is computed, to save memory
+    compile: bool = False  # compile the model without its heads by torch.compile
+    log_freq: int = 100  # steps between two log lines
+    n_saves: int = 3  # checkpoints in all, evenly spaced, the last at the end
+
+    def __post_init__(self) -> None:
+        check_positive(self, ("accumulate", "log_freq", "n_saves"))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {self.seed}.")
-        known_values = {"optimizer": OptimizerKind, "lr_schedule_end": ScheduleEnd, "precision": TrainingPrecision}
-        for name, known in known_values.items():
-            if getattr(self, name) not in get_args(known):
-                raise InputError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}.")
 
-    def saved_steps(self) -> set[int]:
-        """The steps after which a checkpoint is written."""
-        return {self.n_steps * (i + 1) // self.n_saves for i in range(self.n_saves)} - {0}
+    def saved_steps(self, n_steps: int) -> set[int]:
+        """Return the steps after which a checkpoint is written."""
+        return {n_steps * (i + 1) // self.n_saves for i in range(self.n_saves)} - {0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All settings that define the method of a training."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+
+def check_positive(config: Any, names: Iterable[str]) -> None:
+    """Check numbers that must be finite and above 0, or None.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} must be finite and above 0, got {value}.")

@@ -33,8 +33,9 @@ class Objective:
 
     def __call__(self, batch: Batch) -> Tensor:
         """The mean loss over the batch's targets, a scalar."""
-        distribution = self._model.head.distribution(self._hidden(batch.tokens[:, :-1]))
-        return sequence_loss(distribution, batch.tokens, batch.mask, self._model.spec, self._loss)
+        head = self._model.head
+        losses = head.loss(head.distribution(self._hidden(batch.tokens[:, :-1])), batch.tokens[:, 1:])
+        return sequence_loss(losses, batch.mask, self._model.spec, self._loss)
 
     def _autocast(self, tokens: Tensor) -> Tensor:
         is_reduced = self._precision == "bfloat16"

@@ -1,27 +1,60 @@
 """The optimizers with their decay groups, and the learning rate by tokens."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-OptimizerKind = Literal["adamw", "muon"]
+from trajectory_adacat.errors import InputError
+
 ScheduleEnd = Literal["hold", "rise"]
 LOWEST_RATE = 0.1
 NOT_DECAYED = ("embedding.", "positions")
 
 
-def make_optimizers(
-    model: nn.Module,
-    kind: OptimizerKind,
-    learning_rate: float,
-    muon_learning_rate: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-) -> list[Optimizer]:
-    """AdamW for all parameters (the paper's), or Muon for the matrices of the blocks and AdamW for the others.
+@dataclass(frozen=True, kw_only=True)
+class AdamWConfig:
+    """The settings of AdamW for all parameters (the paper's).
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    learning_rate: float = 6e-4  # AdamW's highest learning rate
+    weight_decay: float = 0.1  # weight decay of the matrices
+    beta1: float = 0.9  # AdamW's first decay rate
+    beta2: float = 0.95  # AdamW's second decay rate
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate must be finite and above 0, got {self.learning_rate}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay must be finite and not negative, got {self.weight_decay}.")
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuonConfig(AdamWConfig):
+    """The settings of Muon for the blocks' matrices and AdamW for the other parameters (not the paper's)."""
+
+    muon_learning_rate: float = 0.02  # Muon's highest learning rate
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.muon_learning_rate < math.inf:
+            raise InputError(f"muon_learning_rate must be finite and above 0, got {self.muon_learning_rate}.")
+
+
+OPTIMIZERS: dict[str, type[AdamWConfig]] = {"adamw": AdamWConfig, "muon": MuonConfig}
+
+
+def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
+    """Make AdamW for all parameters (the paper's), or Muon for the matrices of the blocks and AdamW for the others.
 
     Weight decay is for the matrices of linear maps alone, not for embeddings, positions, biases and norms. Muon is
     scaled to the size of AdamW's updates (``match_rms_adamw``). Each group remembers its highest rate as ``top_lr``.
@@ -31,15 +64,17 @@ def make_optimizers(
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if kind == "muon" and name.startswith("blocks.") and parameter.ndim == 2:
+        if isinstance(config, MuonConfig) and name.startswith("blocks.") and parameter.ndim == 2:
             by_muon.append(parameter)
         else:
             (decayed if parameter.ndim >= 2 and not name.startswith(NOT_DECAYED) else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    optimizers: list[Optimizer] = [AdamW(groups, lr=learning_rate, betas=betas, fused=True)]
-    if by_muon:
-        muon = Muon(by_muon, lr=muon_learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-        optimizers.append(muon)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    optimizers: list[Optimizer] = [
+        AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+    ]
+    if isinstance(config, MuonConfig) and by_muon:
+        rate, decay = config.muon_learning_rate, config.weight_decay
+        optimizers.append(Muon(by_muon, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["top_lr"] = group["lr"]
     return optimizers

@@ -18,7 +18,7 @@ from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.training.config import TrainerConfig
+from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import World
 from trajectory_adacat.training.ema import make_average
 from trajectory_adacat.training.evaluation import evaluation_batches, likelihoods
@@ -43,6 +43,7 @@ class Trainer:
         normalizer: of the training data, to be saved with the model.
         loss: what to minimize.
         config: how.
+        run: how the training runs, without an effect on the method.
         folder: where checkpoints and logs go.
         description: what each checkpoint is to say beside the state.
         verbose: show a progress bar.
@@ -60,24 +61,19 @@ class Trainer:
         normalizer: MinMaxNormalizer,
         loss: LossConfig,
         config: TrainerConfig,
+        run: RunConfig,
         folder: Path,
         description: dict[str, Any],
         verbose: bool = True,
         world: World | None = None,
     ) -> None:
-        self.model, self.config, self.folder = model, config, folder
+        self.model, self.config, self.run, self.folder = model, config, run, folder
         self.training, self.held_out, self.normalizer = training, held_out, normalizer
         self.description, self.verbose, self.world = description, verbose, world or World()
-        self.objective = Objective(model, loss, config.precision, config.compile)
+        self.objective = Objective(model, loss, config.precision, run.compile)
         self.average = make_average(model, config.ema_decay)
-        self.optimizers = make_optimizers(
-            model,
-            config.optimizer,
-            config.learning_rate,
-            config.muon_learning_rate,
-            (config.beta1, config.beta2),
-            config.weight_decay,
-        )
+        self.optimizers = make_optimizers(model, config.optimizer)
+        self.n_steps = config.total_steps(len(training))
         self.step = 0
         self._batch_size = min(config.batch_size, len(training))
         self._steps_per_epoch = len(training) // self._batch_size
@@ -87,7 +83,7 @@ class Trainer:
                 f"A batch of {self._batch_size} sequences cannot be shared by {self.world.size} processes: start fewer "
                 "of them, or pass a larger --batch_size."
             )
-        torch.manual_seed(_dropout_seed(config.seed, self.world.rank, self.step))
+        torch.manual_seed(_dropout_seed(run.seed, self.world.rank, self.step))
 
     def train(self, after_step: Callable[[], object] | None = None) -> None:
         """Runs the steps that remain, logging to the folder's ``metrics.jsonl`` and saving checkpoints.
@@ -98,7 +94,7 @@ class Trainer:
         Raises:
             InputError: if the loss or its gradient is found not to be finite; it is neither logged nor saved.
         """
-        saved_steps = self.config.saved_steps()
+        saved_steps = self.run.saved_steps(self.n_steps)
         with ExitStack() as stack:
             logger = stack.enter_context(MetricsLogger(self.folder, self.step)) if self.world.is_first else None
             progress = stack.enter_context(self._progress())
@@ -109,7 +105,7 @@ class Trainer:
                 progress.update()
                 if after_step is not None:
                     after_step()
-                is_logged = self.step % self.config.log_freq == 0 or self.step == self.config.n_steps
+                is_logged = self.step % self.run.log_freq == 0 or self.step == self.n_steps
                 if is_logged or self.step in saved_steps:
                     with self.world.together():
                         self._check_finite(metrics)
@@ -153,7 +149,7 @@ class Trainer:
             raise InputError(f"The checkpoint to --resume holds another model: {error}") from error
         self.average.n_averaged.copy_(state["n_averaged"])
         load_optimizer_state(self.optimizers, self.model, state)
-        torch.manual_seed(_dropout_seed(self.config.seed, self.world.rank, step))
+        torch.manual_seed(_dropout_seed(self.run.seed, self.world.rank, step))
         if _random_state(self.world.rank) in state:
             torch.set_rng_state(state[_random_state(self.world.rank)])
         self.step = step
@@ -165,19 +161,19 @@ class Trainer:
 
     def _windows(self) -> Iterator[Tensor]:
         """Each step's windows, of all processes together."""
-        while self.step < self.config.n_steps:
+        while self.step < self.n_steps:
             epoch, index = divmod(self.step, self._steps_per_epoch)
             yield self._epoch_order(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
 
     def _parts(self, windows: Tensor) -> list[Batch]:
         """What this process computes of a step, one after another."""
         own = self.world.share(windows)
-        return [self.training.batch(part) for part in own.tensor_split(min(self.config.accumulate, len(own)))]
+        return [self.training.batch(part) for part in own.tensor_split(min(self.run.accumulate, len(own)))]
 
     def _epoch_order(self, epoch: int) -> Tensor:
         """The windows of an epoch in their order, a function of seed and epoch alone, so that a resumed run agrees."""
         if self._order is None or self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+            generator = torch.Generator().manual_seed(self.run.seed * 1_000_003 + epoch)
             order = torch.randperm(len(self.training), generator=generator).to(self.training.tokens.device)
             self._order = (epoch, order)
         return self._order[1]
@@ -216,13 +212,13 @@ class Trainer:
         tokens_per_window = self.training.length * self.model.spec.dimension - 1
         epoch_tokens = len(self.training) * tokens_per_window
         step_tokens = self._batch_size * tokens_per_window
-        end = config.n_steps * step_tokens if config.final_epochs is None else config.final_epochs * epoch_tokens
+        end = self.n_steps * step_tokens if config.final_epochs is None else config.final_epochs * epoch_tokens
         multiplier = 1.0
         if config.lr_decay:
             seen = (self.step + 1) * step_tokens
             multiplier = rate_multiplier(seen, config.warmup_epochs * epoch_tokens, end, config.lr_schedule_end)
         set_rate(self.optimizers, multiplier)
-        return config.learning_rate * multiplier
+        return config.optimizer.learning_rate * multiplier
 
     def _evaluate(self, batches: list[Batch]) -> dict[str, float]:
         """Exact likelihoods by group: of the last batch, and of the held-out windows, raw and averaged weights."""
@@ -235,7 +231,7 @@ class Trainer:
 
     def _progress(self) -> tqdm:
         is_silent = not (self.verbose and self.world.is_first)
-        return tqdm(total=self.config.n_steps, initial=self.step, desc="train", unit="step", disable=is_silent)
+        return tqdm(total=self.n_steps, initial=self.step, desc="train", unit="step", disable=is_silent)
 
 
 def _dropout_seed(seed: int, rank: int, step: int) -> int:

@@ -1,0 +1,133 @@
+"""Settings as nested dataclasses: flat names in, nested JSON out, and what has no effect is refused or left out."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import pytest
+from tap import TapIgnore
+
+from trajectory_adacat.command_line import CommandParser
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.settings import build, check_choices, flatten, from_nested, settings_of, to_nested, variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """A shape without corners."""
+
+    radius: float = 1.0  # radius of the circle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """A shape with corners."""
+
+    side: float = 2.0  # length of a side
+    corners: Literal["sharp", "round"] = "sharp"  # form of the corners
+    chamfer: float = 0.1  # width of the chamfer
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.side <= 0:
+            raise InputError(f"side must be above 0, got {self.side}.")
+
+    def without_effect(self) -> dict[str, str]:
+        """Sharp corners have no chamfer."""
+        return {"chamfer": "--corners sharp"} if self.corners == "sharp" else {}
+
+
+SHAPES = {"round": Round, "square": Square}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colour:
+    """How it looks."""
+
+    red: int = 0  # share of red
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A nested dataclass with a variant."""
+
+    count: int  # number of shapes; by default one for each page
+    colour: Colour = field(default_factory=Colour)
+    figure: Any = variant("shape", SHAPES, default="round")  # kind of shape
+    title: str | None = None  # text above
+
+
+class Draw(CommandParser):
+    """Draw shapes."""
+
+    configs: TapIgnore[tuple[type, ...]] = (Drawing,)
+
+    out: str = "a.png"  # file to write
+
+
+def test_all_nested_settings_are_found_with_their_help_texts() -> None:
+    found = settings_of(Drawing)
+    assert list(found) == ["count", "red", "shape", "radius", "side", "corners", "chamfer", "title"]
+    assert found["radius"].help == "radius of the circle"
+    assert found["shape"].default == "round"
+    assert found["chamfer"].default == 0.1
+
+
+def test_a_setting_becomes_a_flag_with_its_type_default_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    parsed = Draw().parse(["--shape", "square", "--side", "3", "--title", "none", "--red", "7"])
+    assert (parsed.arguments()["side"], parsed.arguments()["title"], parsed.arguments()["red"]) == (3.0, None, 7)
+    assert parsed.arguments()["count"] is None
+    with pytest.raises(SystemExit):
+        Draw().parse(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "length of a side (float, default 2.0)" in printed
+    assert "number of shapes; by default one for each page (int)" in printed
+
+
+def test_flat_values_build_the_nested_dataclass() -> None:
+    values = {"shape": "square", "side": 3.0, "radius": 9.0, "red": 5, "count": 2, "stranger": 1}
+    assert build(Drawing, values) == Drawing(count=2, colour=Colour(red=5), figure=Square(side=3.0))
+
+
+def test_nested_values_say_the_variants_name_and_leave_out_what_is_idle() -> None:
+    drawing = Drawing(count=2, figure=Square())
+    nested = to_nested(drawing)
+    assert nested == {
+        "count": 2,
+        "colour": {"red": 0},
+        "figure": {"name": "square", "side": 2.0, "corners": "sharp"},
+        "title": None,
+    }
+    assert from_nested(Drawing, nested) == drawing
+    assert flatten(nested)["figure.name"] == "square"
+
+
+def test_settings_that_differ_in_an_idle_value_alone_are_the_same() -> None:
+    sharp = Drawing(count=1, figure=Square(chamfer=0.3))
+    assert to_nested(sharp) == to_nested(replace(sharp, figure=Square(chamfer=0.4)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"shape": "round", "side": 3.0}, "--side has no effect with --shape round: it belongs to square"),
+        ({"shape": "square", "chamfer": 0.2}, "--chamfer has no effect with --corners sharp"),
+        ({"shape": "oval"}, "shape must be one of round, square, got 'oval'"),
+        ({"shape": "square", "side": -1.0}, "side must be above 0"),
+        ({"shape": "square", "corners": "blunt"}, "corners must be one of sharp, round, got 'blunt'"),
+    ],
+)
+def test_a_given_value_without_effect_or_out_of_range_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(Drawing, {"count": 1, **values}, given=values)
+
+
+def test_a_value_without_effect_that_was_not_given_is_ignored() -> None:
+    assert build(Drawing, {"count": 1, "side": 3.0}) == Drawing(count=1)
+
+
+@pytest.mark.parametrize(
+    "nested", [{"count": 1, "size": 2}, {"figure": {"name": "round", "side": 1.0}, "count": 1}, {}]
+)
+def test_unknown_and_missing_keys_are_refused(nested: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        from_nested(Drawing, nested)

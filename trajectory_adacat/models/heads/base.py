@@ -1,0 +1,100 @@
+"""What every output head has: a matrix for each dimension of a transition, a distribution and a loss."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
+from trajectory_adacat.settings import check_choices
+
+
+class Head(nn.Module):
+    """Map hidden states to a distribution for each next token, by a linear map of its dimension's own.
+
+    A subclass says how outputs become a distribution (`to_distribution`), and what is minimized (`loss`).
+
+    Args:
+        n_dimensions: dimensions D of a transition.
+        width: width E of the model.
+        n_outputs: outputs O of each matrix.
+    """
+
+    has_bins: ClassVar[bool] = True  # whether the search's cutoffs by bin apply
+
+    def __init__(self, n_dimensions: int, width: int, n_outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_dimensions, width, n_outputs))
+
+    def distribution(self, hidden: Tensor) -> Any:
+        """Return the distributions of all positions, batch shape ``[B, T]``.
+
+        Args:
+            hidden: ``[B, T, E]``; position p predicts dimension (p + 1) mod D.
+        """
+        predicted = (torch.arange(hidden.shape[1], device=hidden.device) + 1) % len(self.weight)
+        return self.to_distribution(self._all_outputs(hidden), predicted)
+
+    def distribution_of(self, hidden: Tensor, dimension: int) -> Any:
+        """Return the distributions of one dimension, batch shape ``[...]``, for ``hidden [..., E]``."""
+        return self.to_distribution(hidden @ self.weight[dimension], dimension)
+
+    @abstractmethod
+    def to_distribution(self, outputs: Tensor, dimensions: Tensor | int) -> Any:
+        """Return the distributions of ``outputs [..., T, O]`` for ``dimensions [T]``, or ``[..., O]`` for one."""
+
+    def loss(self, distribution: Any, targets: Tensor) -> Tensor:
+        """Return what training minimizes for each target, batch shape: the negative log-likelihood in nats."""
+        return -distribution.log_prob(targets)
+
+    def _all_outputs(self, hidden: Tensor) -> Tensor:
+        """Map ``hidden [B, T, E]`` to ``[B, T, O]``, each position by the matrix of the dimension it predicts."""
+        n_dimensions, n_rows = len(self.weight), hidden.shape[1]
+        n_transitions = -(-n_rows // n_dimensions)
+        padded = nn.functional.pad(hidden, (0, 0, 0, n_transitions * n_dimensions - n_rows))
+        by_dimension = padded.unflatten(1, (n_transitions, n_dimensions))  # [B, L, D, E]
+        outputs = torch.einsum("blde,deo->bldo", by_dimension, self.weight.roll(-1, 0))
+        return outputs.flatten(1, 2)[:, :n_rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The settings of a head; a subclass makes the head and its embedding."""
+
+    name: ClassVar[str]
+
+    def make(self, n_dimensions: int, width: int) -> tuple[ScalarEmbedding | TokenEmbedding, Head]:
+        """Make the embedding and the head for D dimensions and a model of width E."""
+        raise NotImplementedError
+
+    def fit(self, embedding: Any, head: Any, tokens: Tensor) -> None:
+        """Set what both take from the training ``tokens [n, D]`` before the first step; nothing by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalarHeadConfig(HeadConfig):
+    """The settings of a head whose tokens are embedded by a linear map of the scalar (paper section 4.4)."""
+
+    embedding: EmbeddingKind = "shared"  # scalar embedding: one vector shared by all dimensions, or one per_dimension
+    standardize: bool = False  # standardize the scalar embedding's inputs (targets stay min-max normalized)
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+    def fit(self, embedding: ScalarEmbedding, head: Head, tokens: Tensor) -> None:
+        """Set the embedding's standardization from ``tokens [n, D]`` where it is asked for."""
+        if self.standardize:
+            embedding.set_statistics(tokens.mean(0), tokens.std(0))
+
+
+def check_count(name: str, value: int) -> None:
+    """Check a number of bins or components.
+
+    Raises:
+        InputError: if it is not positive.
+    """
+    if value < 1:
+        raise InputError(f"{name} must be at least 1, got {value}.")

@@ -1,0 +1,187 @@
+"""Settings as nested frozen dataclasses: the only place of a default, a type, the choices and a help text.
+
+Each field is one line, with its help text as the comment beside it::
+
+    @dataclass(frozen=True, kw_only=True)
+    class LossConfig:
+        action_weight: float = 5.0  # weight of the action's dimensions in the loss
+
+A field may hold another such dataclass, or one of several (`variant`). Flags and configuration files name the fields
+of all of them in one flat list (`settings_of`, `build`); checkpoints and results hold them nested (`to_nested`,
+`from_nested`), without those that have no effect.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import Field, dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from trajectory_adacat.errors import InputError
+
+Config = TypeVar("Config")
+NAME = "name"  # the key of a variant's name in nested settings
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field, as a flag shows it; the default is `dataclasses.MISSING` where a command has to fill it in."""
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+
+
+def variant(flag: str, variants: Mapping[str, type], default: str) -> Any:
+    """Declare a field that holds one of several dataclasses, chosen by ``--flag <name>``."""
+    return dataclasses.field(default=variants[default](), metadata={"flag": flag, "variants": variants})
+
+
+def check_choices(config: Any) -> None:
+    """Check the fields of a ``Literal`` type; for ``__post_init__``.
+
+    Raises:
+        InputError: if a value is not one of the choices.
+    """
+    for name, annotation in get_type_hints(type(config)).items():
+        if get_origin(annotation) is Literal and getattr(config, name) not in get_args(annotation):
+            choices = ", ".join(map(str, get_args(annotation)))
+            raise InputError(f"{name} must be one of {choices}, got {getattr(config, name)!r}.")
+
+
+def settings_of(kind: type) -> dict[str, Setting]:
+    """Return the settings of a dataclass and of all dataclasses in it, by name."""
+    found: dict[str, Setting] = {}
+    help_texts = _help_texts(kind)
+    for field, annotation in _fields(kind):
+        help_text = help_texts.get(field.name, "")
+        if _variants(field):
+            names = tuple(_variants(field))
+            default = _name_of(field, field.default)
+            found[_flag(field)] = Setting(_flag(field), Literal[names], default, help_text)
+            for inner in _variants(field).values():
+                found |= settings_of(inner)
+        elif dataclasses.is_dataclass(annotation):
+            found |= settings_of(annotation)  # type: ignore[arg-type]
+        else:
+            found[field.name] = Setting(field.name, annotation, field.default, help_text)
+    return found
+
+
+def build(kind: type[Config], values: Mapping[str, Any], given: Collection[str] = ()) -> Config:
+    """Build a dataclass from flat ``values``; a setting that they do not hold keeps its default.
+
+    Args:
+        kind: the dataclass.
+        values: of the settings, by name. Those that do not belong to the chosen variants are ignored.
+        given: names that the user gave on the command line: these must have an effect.
+
+    Raises:
+        InputError: if a value is out of range, or a given setting has no effect.
+    """
+    arguments: dict[str, Any] = {}
+    for field, annotation in _fields(kind):
+        if _variants(field):
+            chosen = values.get(_flag(field), _name_of(field, field.default))
+            if chosen not in _variants(field):
+                raise InputError(f"{_flag(field)} must be one of {', '.join(_variants(field))}, got {chosen!r}.")
+            _refuse_other_variants(field, chosen, given)
+            arguments[field.name] = build(_variants(field)[chosen], values, given)
+        elif dataclasses.is_dataclass(annotation):
+            arguments[field.name] = build(annotation, values, given)  # type: ignore[arg-type]
+        elif field.name in values:
+            arguments[field.name] = values[field.name]
+    config = kind(**arguments)
+    for name, reason in _without_effect(config).items():
+        if name in given:
+            raise InputError(f"--{name} has no effect with {reason}: give one of them.")
+    return config
+
+
+def to_nested(config: Any) -> dict[str, Any]:
+    """Return the settings that have an effect as nested JSON values; a variant says its name."""
+    nested: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _without_effect(config):
+            continue
+        name = {NAME: _name_of(field, value)} if _variants(field) else {}
+        nested[field.name] = {**name, **to_nested(value)} if dataclasses.is_dataclass(value) else value
+    return nested
+
+
+def from_nested(kind: type[Config], nested: Mapping[str, Any]) -> Config:
+    """Rebuild what `to_nested` gave.
+
+    Raises:
+        TypeError: if a key is unknown or missing.
+        KeyError: if a variant is unknown.
+    """
+    arguments = dict(nested)
+    for field, annotation in _fields(kind):
+        if field.name not in nested:
+            continue
+        inner = nested[field.name]
+        if _variants(field):
+            rest = {key: value for key, value in inner.items() if key != NAME}
+            arguments[field.name] = from_nested(_variants(field)[inner[NAME]], rest)
+        elif dataclasses.is_dataclass(annotation):
+            arguments[field.name] = from_nested(annotation, inner)  # type: ignore[arg-type]
+    return kind(**arguments)
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of keys, joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _fields(kind: type) -> Iterator[tuple[Field, Any]]:
+    """Yield each field of a dataclass with its type."""
+    annotations = get_type_hints(kind)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        yield field, annotations[field.name]
+
+
+def _help_texts(kind: type) -> dict[str, str]:
+    """Return the comments beside the fields, those of base classes included."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            for line in inspect.getsource(base).splitlines():
+                declaration, _, comment = line.partition("  # ")
+                name, colon, _ = declaration.strip().partition(":")
+                if colon and name in base.__annotations__:
+                    found[name] = comment
+    return found
+
+
+def _variants(field: Field) -> Mapping[str, type]:
+    return field.metadata.get("variants", {})
+
+
+def _flag(field: Field) -> str:
+    return field.metadata["flag"]
+
+
+def _name_of(field: Field, config: Any) -> str:
+    return next(name for name, kind in _variants(field).items() if kind is type(config))
+
+
+def _without_effect(config: Any) -> dict[str, str]:
+    """Return the fields that other fields make idle, with what does: what a config's own `without_effect` says."""
+    return config.without_effect() if hasattr(config, "without_effect") else {}
+
+
+def _refuse_other_variants(field: Field, chosen: str, given: Collection[str]) -> None:
+    owners: dict[str, list[str]] = {}
+    for name, kind in _variants(field).items():
+        for setting in settings_of(kind):
+            owners.setdefault(setting, []).append(name)
+    for setting, names in owners.items():
+        if setting in given and chosen not in names:
+            flag = _flag(field)
+            raise InputError(f"--{setting} has no effect with --{flag} {chosen}: it belongs to {' and '.join(names)}.")
