@@ -19,7 +19,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
-from trajectory_adacat.settings import flatten, to_nested
+from trajectory_adacat.settings import flatten, from_nested, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, joined_processes
 from trajectory_adacat.training.trainer import Trainer
@@ -97,7 +97,10 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     now = trainer.description
     if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    before, asked = (flatten({**d["training"], "seed": d["train_seed"]}) for d in (description, now))
+    # Settings that are younger than the checkpoint have their defaults.
+    kept = from_nested(TrainConfig, {key: value for key, value in description["training"].items() if key != "dataset"})
+    before = flatten({**description["training"], **to_nested(kept), "seed": description["train_seed"]})
+    asked = flatten({**now["training"], "seed": now["train_seed"]})
     for key in sorted((before.keys() | asked.keys()) - HOW_LONG):
         if before.get(key) != asked.get(key):
             name = key.rpartition(".")[2]

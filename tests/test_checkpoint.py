@@ -21,7 +21,8 @@ from trajectory_adacat.checkpoint import (
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.settings import build
+from trajectory_adacat.settings import build, to_nested
+from trajectory_adacat.training.config import TrainConfig
 
 FILES = ("model.safetensors", "ema.safetensors", "normalizer.safetensors", "training.safetensors")
 NORMALIZER = MinMaxNormalizer(torch.tensor([-1.0, 0.1, 3.0, 0.0]), torch.tensor([1.0, 0.3, 3.0, 7.0]))
@@ -234,3 +235,27 @@ def test_weights_that_do_not_fit_the_form_are_refused(tmp_path: Path, changes: d
     change(path, model={**read_description(path)["model"], **changes})
     with pytest.raises(InputError):
         load_model(path)
+
+
+# -- older formats -------------------------------------------------------------------------------------------
+
+FORMAT_1 = Path(__file__).parent / "fixtures" / "format1"
+
+
+@pytest.mark.parametrize("name", ["adacat", "quantile"])
+@pytest.mark.parametrize("use_ema", [False, True])
+def test_a_checkpoint_of_format_1_predicts_as_it_did(name: str, use_ema: bool) -> None:
+    """`fixtures/format1` was written, and its expected quantiles computed, by the last version of that format."""
+    model = load_model(FORMAT_1 / name, use_ema).model.double()
+    tokens = torch.linspace(0.05, 0.95, 20).reshape(1, 20).double()
+    expected = json.loads((FORMAT_1 / "expected.json").read_text())[f"{name} ema={use_ema}"]
+    quantiles = model(tokens).icdf(torch.full((1, 20), 0.3, dtype=torch.float64))
+    torch.testing.assert_close(quantiles[0], torch.tensor(expected, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["adacat", "quantile"])
+def test_a_checkpoint_of_format_1_has_todays_settings(name: str) -> None:
+    """What it recorded flat is what today's settings record nested."""
+    flat = json.loads((FORMAT_1 / name / "checkpoint.json").read_text())["training"]
+    nested = read_description(FORMAT_1 / name)["training"]
+    assert nested == {**to_nested(build(TrainConfig, flat)), "dataset": "own"}

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "trajectory_adacat"
 FOLDERS = {"scripts": ROOT / "scripts", "plotting": ROOT / "plotting", "config": ROOT / "config"}  # see setup.py
 
 # What each part of the package may import of it, besides itself. Every part may import the first three.
-EVERYWHERE = {"errors", "checks", "provenance"}
+EVERYWHERE = {"errors", "checks", "provenance", "settings", "legacy"}
 GROUND = {"transition", "environments", "distributions"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -35,14 +35,17 @@ ALLOWED: dict[str, set[str]] = {
     "density": {"models", "training", *GROUND},
     "computing": set(),
     "profiling": set(),
+    "settings": set(),
+    "legacy": set(),
     "configuration": set(),
-    "console": {"configuration"},
+    "command_line": {"configuration"},
+    "console": {"command_line"},
     "config": set(),
-    "plotting": {"configuration", "evaluation.results", "evaluation.scores", "evaluation.statistics"},
+    "plotting": {"command_line", "evaluation.results", "evaluation.scores", "evaluation.statistics"},
 }
 LIGHT = [
     *("trajectory_adacat.evaluation.results", "trajectory_adacat.evaluation.scores"),
-    *("trajectory_adacat.evaluation.statistics", "trajectory_adacat.configuration", "trajectory_adacat.console"),
+    *("trajectory_adacat.evaluation.statistics", "trajectory_adacat.command_line", "trajectory_adacat.console"),
     *(f"trajectory_adacat.plotting.{path.stem}" for path in sorted(FOLDERS["plotting"].glob("[!_]*.py"))),
 ]
 LEGACY = {"gym", "d4rl", "mujoco_py"}

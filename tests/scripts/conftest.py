@@ -54,8 +54,6 @@ TINY = {
     "--n_layer": "1",
     "--n_head": "1",
     "--n_embd": "4",
-    "--n_bins": "4",
-    "--N": "5",
     "--subsampled_sequence_length": "3",
     "--batch_size": "8",
     "--n_steps": "6",
@@ -66,9 +64,18 @@ TINY = {
 }
 
 
+TINY_HEAD = {
+    "adacat": {"--n_bins": "4"},
+    "uniform": {"--N": "5"},
+    "quantile": {"--N": "5"},
+    "logistic_mixture": {"--n_components": "3"},
+}
+
+
 def tiny_flags(path: Path, dataset: str = "own", **changes: object) -> list[str]:
     """Flags of a tiny training; keywords change or add some, None removes one."""
-    merged: dict[str, str | None] = {**TINY, "--dataset": dataset, "--dataset_path": str(path)}
+    head = TINY_HEAD.get(str(changes.get("parameterization", "adacat")), {})
+    merged: dict[str, str | None] = {**TINY, **head, "--dataset": dataset, "--dataset_path": str(path)}
     merged |= {f"--{name}": value if value is None else str(value) for name, value in changes.items()}
     return [text for name, value in merged.items() if value is not None for text in (name, value)]
 

@@ -147,6 +147,23 @@ def test_the_baselines_plan_with_their_own_settings(
     assert found["planner"]["search"]["drop_act"] == 0.0
 
 
+def test_a_mixture_of_logistic_distributions_plans_without_cutoffs_by_bin(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), parameterization="logistic_mixture")
+    found = run_plan(gpt_loadpath="gpt/logistic_mixture_0")[0]
+    assert found["parameterization"] == "logistic_mixture"
+    assert found["planner"]["search"]["k_obs"] is None
+    run_plan(gpt_loadpath="gpt/logistic_mixture_0", sampling="mean", exp_name="mean")
+    with pytest.raises(InputError, match="--k_act 2, --sampling midpoint: logistic_mixture outputs have no bins"):
+        run_plan(gpt_loadpath="gpt/logistic_mixture_0", k_act=2, sampling="midpoint", exp_name="cut")
+
+
+def test_observation_cutoffs_have_no_effect_where_none_is_imagined(trained: Path, run_plan: Plan) -> None:
+    with pytest.raises(InputError, match="--k_obs has no effect with --horizon 1"):
+        run_plan(horizon=1, k_obs=2)
+
+
 def test_the_checkpoint_and_its_average_can_be_chosen(trained: Path, run_plan: Plan) -> None:
     chosen: list[dict[str, Any]] = [
         {},

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description
+from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.scripts import train
 from trajectory_adacat.training.logger import read_metrics
@@ -19,7 +20,7 @@ from trajectory_adacat.training.logger import read_metrics
 Write = Callable[..., Path]
 RunTrain = Callable[..., Path]
 STATE = ("model.safetensors", "ema.safetensors", "normalizer.safetensors", "training.safetensors")
-PARAMETERIZATIONS = ["adacat", "uniform", "quantile"]
+PARAMETERIZATIONS = ["adacat", "uniform", "quantile", "logistic_mixture"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -28,6 +29,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def state(folder: Path, step: int) -> dict[str, bytes]:
     return {name: (find_checkpoint(folder, step) / name).read_bytes() for name in STATE}
+
+
+FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format1"
+OTHER_POSITIONS = {"adacat": "learned", "quantile": "rotary"}
 
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
@@ -55,7 +60,7 @@ def test_a_checkpoint_says_all_that_planning_needs(write_dataset: Write, run_tra
     assert len(description["dataset"]["sha256"]) == 64
     assert description["dataset"]["verified"] is False
     assert (description["discount"], description["train_seed"], description["step"]) == (0.9, 3, 6)
-    assert description["training"]["batch_size"] == 8
+    assert description["training"]["trainer"]["batch_size"] == 8
     assert loaded.normalizer.low.shape == (7,)
 
 
@@ -88,7 +93,8 @@ def test_constant_dimensions_work(
     write_dataset: Write, run_train: RunTrain, parameterization: str, standardize: bool
 ) -> None:
     path = write_dataset(9, 8, 7, 6, constant=True)
-    folder = run_train(path, parameterization=parameterization, standardize=standardize, termination_penalty="none")
+    scaled = {} if parameterization in ("uniform", "quantile") else {"standardize": standardize}
+    folder = run_train(path, parameterization=parameterization, termination_penalty="none", **scaled)
     assert all(np.isfinite(value) for value in read_metrics(folder)[-1].values())
 
 
@@ -144,7 +150,7 @@ def test_bfloat16_is_another_method(write_dataset: Write, run_train: RunTrain) -
     path = write_dataset(9, 8, 7, 6)
     folders = [run_train(path, exp_name=name, precision=name) for name in ("float32", "bfloat16")]
     descriptions = [read_description(find_checkpoint(folder))["training"] for folder in folders]
-    assert [description["precision"] for description in descriptions] == ["float32", "bfloat16"]
+    assert [description["trainer"]["precision"] for description in descriptions] == ["float32", "bfloat16"]
     losses = [read_metrics(folder)[-1]["loss"] for folder in folders]
     assert losses[0] != losses[1] == pytest.approx(losses[0], abs=0.02)
     assert {tensor.dtype for tensor in load_model(folders[1]).model.state_dict().values()} == {torch.float32}
@@ -244,11 +250,63 @@ def test_a_training_is_not_resumed_with_other_settings(
     assert contents(home) == before
 
 
+@pytest.mark.parametrize(
+    ("parameterization", "changes", "message"),
+    [
+        ("adacat", {"N": 7}, "--N has no effect with --parameterization adacat: it belongs to uniform and quantile"),
+        ("uniform", {"n_bins": 7}, "--n_bins has no effect with --parameterization uniform: it belongs to adacat"),
+        ("quantile", {"smooth_coeff": 0.1}, "--smooth_coeff has no effect with --parameterization quantile"),
+        ("adacat", {"optimizer": "adamw", "muon_learning_rate": 0.1}, "--muon_learning_rate has no effect"),
+        ("adacat", {"n_epochs_ref": 3}, "--n_epochs_ref has no effect with --n_steps 6"),
+        ("adacat", {"lr_decay": "false", "warmup_epochs": 2}, "--warmup_epochs has no effect with --lr_decay false"),
+        ("adacat", {"lr_schedule_end": "rise"}, "--lr_schedule_end has no effect with --final_epochs none"),
+        ("adacat", {"smooth_coeff": 0, "smooth_type": "normal"}, "--smooth_type has no effect with --smooth_coeff 0"),
+    ],
+)
+def test_a_flag_without_effect_is_refused(
+    write_dataset: Write, run_train: RunTrain, parameterization: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run_train(write_dataset(9, 8, 7, 6), parameterization=parameterization, **changes)
+
+
+def test_runs_that_differ_in_an_idle_setting_are_one_method_and_resume_each_other(
+    write_dataset: Write, run_train: RunTrain, tmp_path: Path
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    folders = []
+    for n_bins, rate in ((50, 0.02), (100, 0.5)):
+        config = tmp_path / f"config_{n_bins}.py"
+        values = {"N": n_bins, "muon_learning_rate": rate, "optimizer": "adamw"}
+        config.write_text(f"PRESETS = {{'p': {{'train': {values}}}}}\nDEFAULT_PRESETS = {{'*': 'p'}}\n")
+        folders.append(run_train(path, exp_name=f"run_{n_bins}", config=config))
+    first, second = (read_description(find_checkpoint(folder))["training"] for folder in folders)
+    assert first == second
+    shutil.rmtree(folders[0] / "step_00000006")
+    run_train(path, exp_name="run_50", config=tmp_path / "config_100.py", resume="true")
+    assert state(folders[0], 6) == state(folders[1], 6)
+
+
+@pytest.mark.parametrize("name", ["adacat", "quantile"])
+def test_a_checkpoint_of_format_1_is_resumed(write_dataset: Write, run_train: RunTrain, home: Path, name: str) -> None:
+    path, folder = write_dataset(9, 8, 7, 6), home / "logs" / "own" / name
+    shutil.copytree(FORMAT_1 / name, folder / "step_00000006")
+    description = json.loads((folder / "step_00000006" / "checkpoint.json").read_text())
+    description["dataset"]["sha256"] = file_sha256(path)
+    (folder / "step_00000006" / "checkpoint.json").write_text(json.dumps(description))
+    adacat = {"positions": "rotary", "standardize": "true", "embedding": "per_dimension", "optimizer": "muon"}
+    changes = adacat if name == "adacat" else {"parameterization": name}
+    with pytest.raises(InputError, match="--positions"):
+        run_train(path, exp_name=name, resume="true", n_steps=8, **{**changes, "positions": OTHER_POSITIONS[name]})
+    run_train(path, exp_name=name, resume="true", n_steps=8, **changes)
+    assert read_description(find_checkpoint(folder))["step"] == 8
+
+
 def forget(folder: Path, flag: str) -> None:
     """Leaves a flag out of what the checkpoints of ``folder`` say, as if they were older than it."""
     for path in folder.glob("step_*/checkpoint.json"):
         description = json.loads(path.read_text())
-        del description["training"][flag]
+        del description["training"]["trainer"][flag]
         path.write_text(json.dumps(description))
 
 
