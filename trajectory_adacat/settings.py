@@ -142,7 +142,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _fields(kind: type) -> Iterator[tuple[Field, Any]]:
     """Yield each field of a dataclass with its type."""
     annotations = get_type_hints(kind)
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+    for field in dataclasses.fields(kind):
         yield field, annotations[field.name]
 
 
