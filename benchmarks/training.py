@@ -1,12 +1,11 @@
-"""Seconds per training step, beside the time that its matrix products alone take, and where the rest goes.
+"""Seconds per training step, compared with the time of its matrix products alone.
 
-Run ``python -m benchmarks.training`` from the clone: the paper's model and batch on hopper's sizes, with and without
-dropout, and the small model of the ``cpu`` preset, on random tokens. With ``--precision bfloat16``, ``--compile true``
-or ``--accumulate 4`` each model is also timed that way, in turns with the plain one, so that what else the machine does
-falls on both.
+Run ``python -m benchmarks.training`` from the repository. Models: the paper's with its batch, with and without dropout,
+at the sizes of hopper; and the small model of the preset ``cpu``. Tokens are random. ``--precision bfloat16``,
+``--compile true`` or ``--accumulate 4`` adds a variant, timed alternately with the plain one, so that the load of the
+machine affects both.
 """
 
-import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -18,29 +17,28 @@ from torch import Tensor
 from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts, Product, time_product
 from trajectory_adacat.checks import check_positive
-from trajectory_adacat.command_line import CommandParser, run_command
-from trajectory_adacat.config.offline import SMALL_MODEL
+from trajectory_adacat.config.offline import SCALAR_INPUTS, SMALL_MODEL
+from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.datasets.sequences import Batch
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.settings import build
-from trajectory_adacat.training.ema import make_average
+from trajectory_adacat.training.ema import make_ema
 from trajectory_adacat.training.objective import Objective, TrainingPrecision
-from trajectory_adacat.training.optimizer import OPTIMIZERS, OptimizerKind, make_optimizers
+from trajectory_adacat.training.optimizer import OPTIMIZERS, make_optimizers
 
 NO_DROPOUT = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
-SMALL = {field.name: SMALL_MODEL[field.name] for field in dataclasses.fields(GPTConfig) if field.name in SMALL_MODEL}
 MIB = 2**20
 
 
 class Case(NamedTuple):
-    """A model, its batch and its optimizer."""
+    """A model with its batch size and optimizer."""
 
     name: str
     form: dict
     batch_size: int
-    optimizer: OptimizerKind
+    optimizer: str
 
 
 CASES = {
@@ -49,171 +47,165 @@ CASES = {
     "dropout": Case("paper, dropout 0", NO_DROPOUT, 256, "adamw"),
     "cpu": Case(
         "preset `cpu`",
-        {**SMALL, "n_transitions": SMALL_MODEL["subsampled_sequence_length"]},
+        {**SMALL_MODEL, **SCALAR_INPUTS, "n_transitions": SMALL_MODEL["subsampled_sequence_length"]},
         SMALL_MODEL["batch_size"],
         SMALL_MODEL["optimizer"],
     ),
 }
-STAGES = ("loss %", "gradient %", "optimizer %", "average %")
+STAGES = ("forward %", "backward %", "optimizer %", "EMA %")
 HEADER = (
-    *("model", "way", "parameters", "first step (s)", "s/step", "to plain", "tokens/s", "floor s/step"),
-    *("ratio to floor", "kept for the gradient (MiB)", *STAGES),
+    *("model", "variant", "parameters", "first step (s)", "s/step", "ratio to plain", "tokens/s", "floor s/step"),
+    *("ratio to floor", "saved for backward (MiB)", *STAGES),
 )
 
 
 class TrainingArguments(CommandParser):
     """Time training steps."""
 
-    models: list[str] = list(
-        CASES
-    )  # which of paper, attention (paper without dropout there), dropout (without any), cpu
+    models: list[str] = list(CASES)  # of: paper, attention (no attention dropout), dropout (no dropout), cpu
     precision: Literal["float32", "bfloat16"] = "float32"  # of the blocks' matrix products
     compile: bool = False  # compile the model without its heads by torch.compile
-    accumulate: int = 1  # parts in which the batch is computed
-    batch_size: int | None = None  # sequences in a step, in place of each model's own
-    repeats: int = 3  # timings of each, of which the shortest counts
-    threads: int = 1  # threads of this process
+    accumulate: int = 1  # micro-batches per step
+    batch_size: int | None = None  # sequences per step; default: each model's own
+    repeats: int = 3  # timings of each variant; the minimum is reported
+    threads: int = 1  # number of threads
 
 
-class Way(NamedTuple):
-    """How a step is computed."""
+class Variant(NamedTuple):
+    """Settings that change how a step is computed."""
 
     precision: TrainingPrecision
     compile: bool
     accumulate: int
 
     def __str__(self) -> str:
-        parts = f", {self.accumulate} parts" if self.accumulate > 1 else ""
-        return f"{self.precision}{', compiled' if self.compile else ''}{parts}"
+        accumulated = f", {self.accumulate} micro-batches" if self.accumulate > 1 else ""
+        return f"{self.precision}{', compiled' if self.compile else ''}{accumulated}"
 
 
-PLAIN = Way("float32", False, 1)
+PLAIN = Variant("float32", False, 1)
 
 
 class Steps:
-    """Training steps of one model in one way, as the trainer takes them.
+    """Timed training steps of one variant of a model, as the trainer computes them.
 
     Attributes:
-        first_seconds: what the first step took by the clock on the wall, compilation included.
-        kept: bytes that the loss of a part keeps for its gradient, the weights left out.
-        seconds: the shortest step's duration.
-        stages: its durations by `STAGES`.
+        first_seconds: wall-clock time of the first step, with compilation.
+        saved_bytes: memory saved for the backward pass of one micro-batch, without the weights.
+        seconds: duration of the fastest step.
+        stage_seconds: its durations by `STAGES`.
     """
 
-    def __init__(self, case: Case, way: Way, batch_size: int) -> None:
+    def __init__(self, case: Case, variant: Variant, batch_size: int) -> None:
         torch.manual_seed(0)
         self.model = GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **case.form}))
-        self._objective = Objective(self.model, LossConfig(), way.precision, way.compile)
+        self._objective = Objective(self.model, LossConfig(), variant.precision, variant.compile)
         self._optimizers = make_optimizers(self.model, OPTIMIZERS[case.optimizer]())
-        self._average = make_average(self.model, 0.995)
+        self._ema = make_ema(self.model, 0.995)
         tokens = torch.rand(batch_size, self.model.config.block_size + 1)
         self.n_tokens, self._batch_size = tokens.numel(), batch_size
-        parts = tokens.tensor_split(min(way.accumulate, batch_size))
-        self._parts = [Batch(part, torch.ones_like(part, dtype=torch.bool)) for part in parts]
-        self.seconds, self.stages = math.inf, [0.0] * len(STAGES)
+        chunks = tokens.tensor_split(min(variant.accumulate, batch_size))
+        self._micro_batches = [Batch(chunk, torch.ones_like(chunk, dtype=torch.bool)) for chunk in chunks]
+        self.seconds, self.stage_seconds = math.inf, [0.0] * len(STAGES)
         started = time.perf_counter()
         self.step()
         self.first_seconds = time.perf_counter() - started
-        self.kept = self._bytes_kept()
+        self.saved_bytes = self._measure_saved_bytes()
 
     def step(self) -> None:
-        """Takes a step and keeps its time if it is the shortest; clipping the gradient counts as the optimizer's."""
+        """Run a step and record its time if it is the fastest; gradient clipping counts as optimizer time."""
         self.model.zero_grad(set_to_none=True)
         marks, forward = [now()], 0.0
-        for part in self._parts:
+        for batch in self._micro_batches:
             started = now()
-            loss = self._objective(part)
+            loss = self._objective(batch)
             forward += now() - started
-            (loss * (len(part.tokens) / self._batch_size)).backward()
+            (loss * (len(batch.tokens) / self._batch_size)).backward()
         marks.append(now())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self._optimizers:
             optimizer.step()
         marks.append(now())
-        self._average.update_parameters(self.model)
+        self._ema.update_parameters(self.model)
         marks.append(now())
         seconds = marks[-1] - marks[0]
         if seconds < self.seconds:
             self.seconds = seconds
-            self.stages = [forward, marks[1] - marks[0] - forward, marks[2] - marks[1], marks[3] - marks[2]]
+            self.stage_seconds = [forward, marks[1] - marks[0] - forward, marks[2] - marks[1], marks[3] - marks[2]]
 
-    def _bytes_kept(self) -> int:
-        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
-        kept: dict[int, int] = {}
+    def _measure_saved_bytes(self) -> int:
+        weights = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
+        saved: dict[int, int] = {}
 
-        def note(tensor: Tensor) -> Tensor:
+        def record(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in weights:
+                saved[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = self._objective(self._parts[0])  # held, so that no place is counted twice
+        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+            loss = self._objective(self._micro_batches[0])  # keeps the graph, so that no address is reused
         del loss
-        return sum(kept.values())
+        return sum(saved.values())
 
 
 class Floor:
-    """The matrix products of a step and the shortest time that each was found to take on its own.
+    """Lower bound of a step's time: its matrix products, each timed alone.
 
     Args:
-        steps: not compiled ones; takes one of them.
+        steps: steps that are not compiled; one is run.
     """
 
     def __init__(self, steps: Steps) -> None:
         with MatrixProducts() as products:
             steps.step()
         self._counts = products.counts
-        self._shortest: dict[Product, float] = dict.fromkeys(self._counts, math.inf)
+        self._fastest: dict[Product, float] = dict.fromkeys(self._counts, math.inf)
 
     def time(self) -> None:
-        """Times each product once more."""
-        self._shortest = {product: min(best, time_product(product)) for product, best in self._shortest.items()}
+        """Time each product once more and keep the minimum."""
+        self._fastest = {product: min(best, time_product(product)) for product, best in self._fastest.items()}
 
     @property
     def seconds(self) -> float:
-        """The time that all of them take."""
-        return sum(count * self._shortest[product] for product, count in self._counts.items())
+        """Total time of all products."""
+        return sum(count * self._fastest[product] for product, count in self._counts.items())
 
 
-def measure(case: Case, ways: Sequence[Way], batch_size: int, repeats: int) -> None:
-    """Prints a line for each way; steps and floors are timed in turns."""
-    made = {way: Steps(case, way, batch_size) for way in ways}
-    timed = list(made.values())
-    # Compiled products cannot be recorded; they are the same.
-    recorded = [way._replace(compile=False) for way in ways]
-    floors = [Floor(made.get(way) or Steps(case, way, batch_size)) for way in recorded]
+def measure(case: Case, variants: Sequence[Variant], batch_size: int, repeats: int) -> None:
+    """Print one row per variant; steps and lower bounds are timed alternately."""
+    by_variant = {variant: Steps(case, variant, batch_size) for variant in variants}
+    timed = list(by_variant.values())
+    # Products of compiled code cannot be recorded; they are those of the same variant without compilation.
+    recorded = [variant._replace(compile=False) for variant in variants]
+    floors = [Floor(by_variant.get(variant) or Steps(case, variant, batch_size)) for variant in recorded]
     for _ in range(repeats):
         for steps, floor in zip(timed, floors, strict=True):
             steps.step()
             floor.time()
-    for way, steps, floor in zip(ways, timed, floors, strict=True):
+    for variant, steps, floor in zip(variants, timed, floors, strict=True):
         n_parameters = sum(parameter.numel() for parameter in steps.model.parameters())
-        columns = [case.name, str(way), f"{n_parameters:,}", f"{steps.first_seconds:.1f}", f"{steps.seconds:.3f}"]
-        columns += [
-            f"{steps.seconds / timed[0].seconds:.2f}",
-            f"{steps.n_tokens / steps.seconds:,.0f}",
-            f"{floor.seconds:.3f}",
-        ]
-        columns += [f"{steps.seconds / floor.seconds:.2f}", f"{steps.kept / MIB:.0f}"]
-        columns += [f"{100 * stage / steps.seconds:.1f}" for stage in steps.stages]
+        columns = [case.name, str(variant), f"{n_parameters:,}", f"{steps.first_seconds:.1f}", f"{steps.seconds:.3f}"]
+        columns += [f"{steps.seconds / timed[0].seconds:.2f}", f"{steps.n_tokens / steps.seconds:,.0f}"]
+        columns += [f"{floor.seconds:.3f}", f"{steps.seconds / floor.seconds:.2f}", f"{steps.saved_bytes / MIB:.0f}"]
+        columns += [f"{100 * stage / steps.seconds:.1f}" for stage in steps.stage_seconds]
         print("| " + " | ".join(columns) + " |", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, a model's lines when they are measured."""
+    """Print the table, row by row."""
     arguments = TrainingArguments().parse(argv)
     check_positive(arguments, "accumulate", "batch_size", "repeats", "threads")
     unknown = set(arguments.models) - CASES.keys()
     if unknown:
         raise InputError(f"--models knows {', '.join(CASES)}, not {', '.join(sorted(unknown))}.")
     torch.set_num_threads(arguments.threads)
-    asked = Way(arguments.precision, arguments.compile, arguments.accumulate)
-    ways = [PLAIN] if asked == PLAIN else [PLAIN, asked]
+    requested = Variant(arguments.precision, arguments.compile, arguments.accumulate)
+    variants = [PLAIN] if requested == PLAIN else [PLAIN, requested]
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
     for name in arguments.models:
         case = CASES[name]
-        measure(case, ways, arguments.batch_size or case.batch_size, arguments.repeats)
+        measure(case, variants, arguments.batch_size or case.batch_size, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
 from trajectory_adacat.settings import flatten, from_nested, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
-from trajectory_adacat.training.distributed import World, joined_processes
+from trajectory_adacat.training.distributed import World, process_group
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
@@ -145,8 +145,8 @@ def make_trainer(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and leave checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``, in all processes of torchrun."""
-    with joined_processes() as world:
-        with world.together():
+    with process_group() as world:
+        with world.raise_everywhere():
             arguments = TrainArguments().parse(argv)
             config = arguments.settings(TrainConfig)
             arguments.settings(RunConfig)
@@ -156,12 +156,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 torch.cuda.set_device(device)  # where the processes' messages go
             old = old_checkpoints(arguments)
             checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None
-        dataset = world.first_alone(lambda: load_dataset(arguments.dataset, arguments.dataset_path))
-        with world.together():
+        dataset = world.rank0_first(lambda: load_dataset(arguments.dataset, arguments.dataset_path))
+        with world.raise_everywhere():
             trainer, n_skipped = make_trainer(config, arguments, dataset, device, world)
             if checkpoint is not None:
                 resume(trainer, checkpoint)
-        if world.is_first:
+        if world.is_rank0:
             if arguments.overwrite:
                 for path in old:  # not before all that could be refused has been accepted
                     shutil.rmtree(path)
@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             arguments.save_arguments(arguments.savepath / "arguments.json")
             if arguments.verbose:
                 report(dataset, trainer, n_skipped, arguments)
-        if arguments.profile and world.is_first:
+        if arguments.profile and world.is_rank0:
             with StepProfile(arguments.savepath / "profile", device=device) as profile:
                 trainer.train(profile.step)
             if arguments.verbose and table_path(profile.folder).exists():

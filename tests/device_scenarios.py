@@ -1,4 +1,4 @@
-"""What the package does on a device: trains, evaluates, saves, loads and plans."""
+"""Scenarios on the second device: train, evaluate, save, load and plan."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.computing import use_device
@@ -58,7 +58,7 @@ def small_model(**form: Any) -> GPT:
 
 
 def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Trains, evaluates and saves, and loads what was saved."""
+    """Train, evaluate and save a model, and load the checkpoint."""
     model = small_model(**form).to(NAME)
     trajectories = [Trajectories.from_episodes(episodes(seed), 0.9, None) for seed in (0, 1)]
     normalizer = MinMaxNormalizer.fit(trajectories[0].transitions)
@@ -66,18 +66,18 @@ def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         values = {"n_steps": 1, "batch_size": 8, "n_saves": 1, "log_freq": 1, **settings}
         configs = (LossConfig(), build(TrainerConfig, values), build(RunConfig, values))
-        place = Path(folder, "run")
-        trainer = Trainer(model, training, held_out, normalizer, *configs, place, {"name": "test"}, verbose=False)
+        path, description = Path(folder, "run"), {"name": "test"}
+        trainer = Trainer(model, training, held_out, normalizer, *configs, path, description, verbose=False)
         before = model.positions.weight.detach().cpu().clone()
         trainer.train()
         assert isinstance(model.positions.weight, SecondTensor)
         assert not torch.equal(model.positions.weight.detach().cpu(), before)
-        loaded = load_model(place, use_ema=True, device=use_device(NAME))
+        loaded = load_model(path, use_ema=True, device=use_device(NAME))
         assert loaded.model.device.type == NAME
 
 
 def plan(form: dict[str, Any], window: str, precision: str) -> None:
-    """Plans for two environments, of which one ends; in float32 the actions are those of the CPU."""
+    """Plan for two environments, one of which terminates; in float32, compare the actions with the CPU's."""
     search = BeamSearchConfig(0.9, horizon=2, beam_width=3, n_expand=2, cdf_act=0.2, drop_obs=0.2, percentile=60.0)
     config = PlannerConfig(search, WindowConfig(window, 3), precision=precision)  # type: ignore[arg-type]
     actions: dict[str, list[np.ndarray]] = {}
@@ -89,42 +89,38 @@ def plan(form: dict[str, Any], window: str, precision: str) -> None:
         for live in ([0, 1], [0, 1], [1]):
             actions[device].append(planner.act(np.full((len(live), 2), 0.1), live))
             planner.observe([0.5] * len(live), environments=live)
-    for here, there in zip(actions["cpu"], actions[NAME], strict=True):
-        assert np.isfinite(there).all()
+    for expected, action in zip(actions["cpu"], actions[NAME], strict=True):
+        assert np.isfinite(action).all()
         if precision == "float32":
-            np.testing.assert_allclose(there, here, atol=1e-4)
+            np.testing.assert_allclose(action, expected, atol=1e-4)
 
 
-def fails(action: Callable[[], object]) -> None:
+def assert_fails(operation: Callable[[], object]) -> None:
     try:
-        action()
+        operation()
     except RuntimeError as error:
         assert NAME in str(error)
     else:
-        raise AssertionError("tensors of two devices were taken")
+        raise AssertionError("an operation accepted tensors of two devices")
 
 
-def notice() -> None:
-    """The device finds what it is for."""
-    there = torch.rand(3, 4, device=NAME)
-    assert there.device.type == NAME
-    assert torch.arange(3, device=there.device).device == there.device
-    assert there.sum().cpu().device.type == "cpu"
-    assert (there * torch.tensor(2.0)).device == there.device
-    assert there[torch.arange(2)].device == there.device
-    here = torch.rand(3, 4)
-    fails(lambda: there + here)
-    fails(lambda: here[torch.arange(2, device=NAME)])
-    fails(lambda: torch.cat([there, here]))
-    fails(lambda: nn_embedding(there, torch.arange(3)))
-    fails(lambda: there.gather(1, torch.zeros(3, 1, dtype=torch.long)))
-    fails(lambda: torch.rand(3, device=NAME, generator=torch.Generator()))
+def check_device() -> None:
+    """Check that the second device refuses to mix devices, as a GPU does."""
+    second = torch.rand(3, 4, device=NAME)
+    assert second.device.type == NAME
+    assert torch.arange(3, device=second.device).device == second.device
+    assert second.sum().cpu().device.type == "cpu"
+    assert (second * torch.tensor(2.0)).device == second.device
+    assert second[torch.arange(2)].device == second.device
+    cpu = torch.rand(3, 4)
+    assert_fails(lambda: second + cpu)
+    assert_fails(lambda: cpu[torch.arange(2, device=NAME)])
+    assert_fails(lambda: torch.cat([second, cpu]))
+    assert_fails(lambda: F.embedding(torch.arange(3), second))
+    assert_fails(lambda: second.gather(1, torch.zeros(3, 1, dtype=torch.long)))
+    assert_fails(lambda: torch.rand(3, device=NAME, generator=torch.Generator()))
     with torch.inference_mode():
-        fails(lambda: torch.nn.functional.linear(there, here))
-
-
-def nn_embedding(weight: Tensor, indices: Tensor) -> Tensor:
-    return torch.nn.functional.embedding(indices, weight)
+        assert_fails(lambda: F.linear(second, cpu))
 
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -134,7 +130,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 PLANS = [*product(("learned", "rotary"), ("cropped", "full"), ("float32", "bfloat16")), ("quantile", "full", "float32")]
 SCENARIOS: dict[str, Callable[[], None]] = {
-    "notice": notice,
+    "device-checks": check_device,
     **{f"train-{name}": lambda form=form: train(form, {}) for name, form in FORMS.items()},  # type: ignore[misc]
     "train-muon": lambda: train({"attn_pdrop": 0.0}, {"optimizer": "muon"}),
     **{
@@ -145,7 +141,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
 
 
 def run(scenario: Callable[[], None]) -> str | None:
-    """What went wrong, or None."""
+    """Return the traceback of a failed scenario, else None."""
     try:
         with SecondDevice():
             scenario()
@@ -155,6 +151,6 @@ def run(scenario: Callable[[], None]) -> str | None:
 
 
 def main() -> None:
-    """Runs all, and prints as JSON what went wrong in each."""
+    """Run all scenarios and print their tracebacks as JSON."""
     torch.set_num_threads(1)
     json.dump({name: run(scenario) for name, scenario in SCENARIOS.items()}, sys.stdout)

@@ -1,8 +1,8 @@
-"""A device that is not the CPU, on machines that have no other.
+"""A simulated device for machines without a GPU.
 
-Tensors of the device ``second`` hold CPU tensors and compute with them. As on a GPU, an operation on tensors of two
-devices is an error, but for numbers (tensors without dimensions) of the CPU, for indices of the CPU into a tensor of
-the device, and for copies. Registering a device holds for the whole process, so that it takes one of its own.
+A tensor on the device ``second`` wraps a CPU tensor, which computes. As on a GPU, operations that mix devices raise an
+error, with three exceptions: zero-dimensional CPU tensors, CPU indices into a tensor of the device, and copies.
+A device stays registered until the process exits, so use it in a process of its own.
 """
 
 from typing import Any
@@ -17,18 +17,18 @@ NAME = "second"
 aten = torch.ops.aten
 COPIES = {aten.copy_.default, aten._to_copy.default}
 INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._unsafe_index.Tensor}
-MATH = 0  # the attention that is made of elementary operations
+MATH_BACKEND = 0  # scaled dot-product attention made of elementary operations
 
 
 class Backend(_DummyBackendModule):
-    """What torch asks of a device's module."""
+    """Device module that torch requires."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
 
 class SecondTensor(Tensor):
-    """A tensor that says it is on the second device."""
+    """A tensor on the second device; `on_cpu` holds its values."""
 
     on_cpu: Tensor
 
@@ -53,24 +53,24 @@ class SecondTensor(Tensor):
 
 
 class SecondDevice(TorchDispatchMode):
-    """While it is active, tensors can be made on the second device."""
+    """Enable the creation of tensors on the second device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with self:  # without autograd, composite operations come whole: take them apart
+        with self:  # without autograd, composite operations are not decomposed yet
             result = func.decompose(*args, **(kwargs or {}))
         return compute(func, args, kwargs or {}) if result is NotImplemented else result
 
 
 def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Checks the devices of an operation's tensors and computes it on the CPU."""
+    """Check the devices of an operation's tensors and compute it on the CPU."""
     if func is aten._fused_sdp_choice.default:
-        return MATH
+        return MATH_BACKEND
     leaves = tree_flatten((args, kwargs))[0]
-    held = {id(leaf.on_cpu): leaf for leaf in leaves if isinstance(leaf, SecondTensor)}
-    on_second = bool(held) if kwargs.get("device") is None else torch.device(kwargs["device"]).type == NAME
+    wrapped = {id(leaf.on_cpu): leaf for leaf in leaves if isinstance(leaf, SecondTensor)}
+    on_second = bool(wrapped) if kwargs.get("device") is None else torch.device(kwargs["device"]).type == NAME
     if func is aten.copy_.default:
         on_second = isinstance(args[0], SecondTensor)
-    if held:
+    if wrapped:
         check_devices(func, args, leaves)
     if on_second and isinstance(kwargs.get("generator"), torch.Generator):
         raise RuntimeError(f"{func} on {NAME} was given a generator of {kwargs['generator'].device}")
@@ -80,33 +80,34 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     result = func(*args, **kwargs)
     if not on_second:
         return result
-    return tree_map(lambda leaf: hold(leaf, held) if isinstance(leaf, Tensor) else leaf, result)
+    return tree_map(lambda leaf: wrap(leaf, wrapped) if isinstance(leaf, Tensor) else leaf, result)
 
 
-def hold(real: Tensor, held: dict[int, SecondTensor]) -> SecondTensor:
-    """The tensor that holds ``real``: the one that was changed in place, or a new one."""
-    return held[id(real)] if id(real) in held else SecondTensor(real)
+def wrap(real: Tensor, wrapped: dict[int, SecondTensor]) -> SecondTensor:
+    """Return the tensor that wraps ``real``: an argument that was changed in place, or a new one."""
+    return wrapped[id(real)] if id(real) in wrapped else SecondTensor(real)
 
 
 def check_devices(func: Any, args: Any, leaves: list[Any]) -> None:
-    """Refuses what a device refuses.
+    """Refuse operations that mix devices.
 
     Raises:
-        RuntimeError: naming the operation.
+        RuntimeError: with the operation's name.
     """
     if func in COPIES:
         return
     is_indexed = func in INDEXED and isinstance(args[0], SecondTensor)
-    free = {id(leaf) for leaf in tree_flatten(args[1])[0]} if is_indexed else set()
-    for leaf in leaves:
-        if isinstance(leaf, Tensor) and not isinstance(leaf, SecondTensor) and leaf.ndim > 0 and id(leaf) not in free:
+    indices = {id(leaf) for leaf in tree_flatten(args[1])[0]} if is_indexed else set()
+    others = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, SecondTensor)]
+    for leaf in others:
+        if leaf.ndim > 0 and id(leaf) not in indices:
             raise RuntimeError(f"{func} mixes tensors of {NAME} with one of {leaf.device}")
 
 
 def register() -> None:
-    """Makes the device known to this process; to be called before the package is imported."""
+    """Register the device in this process; call before importing the package."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=Backend())
-    torch.__future__.set_overwrite_module_params_on_conversion(True)  # set_data would leave `on_cpu` as it was
-    torch.inference_mode = torch.no_grad  # type: ignore[assignment, misc]  # its tensors cannot be held by others
-    torch.autograd.set_multithreading_enabled(False)  # the device has no thread for its backward pass
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) through the mode
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # set_data would not update `on_cpu`
+    torch.inference_mode = torch.no_grad  # type: ignore[assignment, misc]  # inference tensors cannot be wrapped
+    torch.autograd.set_multithreading_enabled(False)  # the device has no backward thread
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) reaches the dispatch mode

@@ -1,4 +1,4 @@
-"""Checks of names and values that come from outside."""
+"""Checks of names and values of user input."""
 
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from trajectory_adacat.errors import InputError
         ({"a": [1]}, dict[str, Any]),
     ],
 )
-def test_values_of_a_type_fit(value: Any, annotation: Any) -> None:
+def test_values_of_the_type_fit(value: Any, annotation: Any) -> None:
     assert fits(value, annotation)
 
 
@@ -48,24 +48,24 @@ def test_values_of_another_type_do_not_fit(value: Any, annotation: Any) -> None:
     assert not fits(value, annotation)
 
 
-def test_the_nearest_name_is_suggested() -> None:
+def test_the_closest_name_is_suggested() -> None:
     assert suggest("horizn", ["beam_width", "horizon"]) == "did you mean horizon?"
     assert suggest("zzz", ["a", "b"]) == "known are a, b."
 
 
-def test_types_are_named_as_they_are_written() -> None:
+def test_types_are_named_as_in_source_code() -> None:
     assert [type_name(kind) for kind in (int, int | None, list[int])] == ["int", "int | None", "list[int]"]
 
 
 class Flags:
     count = 3
     width = 0
-    most: int | None = None
-    least = -2
+    unset: int | None = None
+    depth = -2
 
 
-@pytest.mark.parametrize("name", ["width", "least"])
-def test_a_flag_below_one_is_refused_by_name(name: str) -> None:
-    check_positive(Flags(), "count", "most")
+@pytest.mark.parametrize("name", ["width", "depth"])
+def test_flags_below_one_are_refused_by_name(name: str) -> None:
+    check_positive(Flags(), "count", "unset")
     with pytest.raises(InputError, match=f"--{name} must be at least 1, got {getattr(Flags, name)}"):
         check_positive(Flags(), "count", name)

@@ -1,4 +1,4 @@
-"""Checks of names and values that come from outside: command lines, configurations, result files."""
+"""Checks of input: command lines, configurations, result files."""
 
 import difflib
 import math
@@ -11,17 +11,17 @@ from trajectory_adacat.errors import InputError
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A clause that names the nearest of ``known``, or them all when none is near."""
+    """Return a clause that suggests the closest of ``known``, or lists all of them if none is close."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
 
 
 def check_positive(arguments: object, *names: str) -> None:
-    """Checks flags that must be at least 1, or None.
+    """Check that attributes of ``arguments`` are None or at least 1.
 
     Raises:
-        InputError: naming the flag.
+        InputError: with the flag's name.
     """
     for name in names:
         value = getattr(arguments, name)
@@ -30,7 +30,7 @@ def check_positive(arguments: object, *names: str) -> None:
 
 
 def optional_inner(annotation: Any) -> Any | None:
-    """``T`` when the annotation is ``T | None``, else None."""
+    """Return ``T`` if the annotation is ``T | None``, else None."""
     if get_origin(annotation) not in (Union, UnionType):
         return None
     inner = [argument for argument in get_args(annotation) if argument is not NoneType]
@@ -38,7 +38,10 @@ def optional_inner(annotation: Any) -> Any | None:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of a type; an int will do for a float, a bool only for a bool, and no float is infinite."""
+    """Return whether ``value`` has the type ``annotation``.
+
+    An int fits a float, a bool fits only a bool, and a float must be finite.
+    """
     origin = get_origin(annotation)
     if annotation is Any:
         return True
@@ -59,7 +62,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as a reader of a help text or an error would write it."""
+    """Return a type's name for help texts and errors."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return annotation.__name__
     return str(annotation).replace("typing.", "")

@@ -1,4 +1,4 @@
-"""What a command computes with: its device and its threads."""
+"""Device and number of threads of a command."""
 
 import torch
 
@@ -6,25 +6,25 @@ from trajectory_adacat.errors import InputError
 
 
 def use_device(name: str) -> torch.device:
-    """The device of a name such as ``cpu`` or ``cuda:1``.
+    """Return the device ``name``, such as ``cpu`` or ``cuda:1``, after a small allocation on it.
 
     Raises:
-        InputError: if there is none of this name on this machine.
+        InputError: if this machine has no such device.
     """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:  # what torch raises where a device is not there
+    except (RuntimeError, AssertionError) as error:  # torch raises either one for missing devices
         reason = str(error).partition(". ")[0]
         raise InputError(f"--device {name} cannot be used on this machine: {reason}. Try cpu.") from error
     return device
 
 
 def use_threads(count: int) -> None:
-    """Lets this process compute with ``count`` threads.
+    """Set the number of threads of this process.
 
     Raises:
-        InputError: if it is not positive.
+        InputError: if ``count`` is below 1.
     """
     if count < 1:
         raise InputError(f"--threads must be at least 1, got {count}.")

@@ -1,4 +1,4 @@
-"""The benchmark of training runs as its help says, at a small size."""
+"""The training benchmark at a small size."""
 
 import pytest
 
@@ -6,15 +6,15 @@ from benchmarks import training
 from trajectory_adacat.errors import InputError
 
 
-def test_a_way_of_computing_stands_beside_the_plain_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_requested_variant_is_compared_with_the_plain_one(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--models", "cpu", "--batch_size", "4", "--repeats", "1"]
     training.main([*small, "--precision", "bfloat16", "--accumulate", "2"])
     header, _, *lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
-    plain, asked = (dict(zip(header, line, strict=True)) for line in lines)
-    assert (plain["way"], asked["way"]) == ("float32", "bfloat16, 2 parts")
-    assert plain["to plain"] == "1.00"
-    assert int(asked["kept for the gradient (MiB)"]) < int(plain["kept for the gradient (MiB)"])
-    for line in (plain, asked):
+    plain, requested = (dict(zip(header, line, strict=True)) for line in lines)
+    assert (plain["variant"], requested["variant"]) == ("float32", "bfloat16, 2 micro-batches")
+    assert plain["ratio to plain"] == "1.00"
+    assert int(requested["saved for backward (MiB)"]) < int(plain["saved for backward (MiB)"])
+    for line in (plain, requested):
         assert float(line["ratio to floor"]) > 0
         assert sum(float(line[stage]) for stage in training.STAGES) == pytest.approx(100, abs=0.5)
 

@@ -1,4 +1,4 @@
-"""A tiny training run."""
+"""A tiny training run, and helpers to compare checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,23 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from trajectory_adacat.checkpoint import find_checkpoint, read_description, read_tensors
 from trajectory_adacat.datasets import Episode
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
-from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories
+from trajectory_adacat.datasets.sequences import Batch, SequenceDataset, Trajectories
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.settings import build
 from trajectory_adacat.training.config import RunConfig, TrainerConfig
-from trajectory_adacat.training.distributed import World
+from trajectory_adacat.training.distributed import SINGLE_PROCESS, World
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
 SPEC = TransitionSpec(2, 1)
+DROPOUT = {"embd_pdrop": 0.2, "attn_pdrop": 0.2, "resid_pdrop": 0.2}
+CHECKPOINT_FILES = ("model.safetensors", "ema.safetensors", "training.safetensors")
+MakeTrainer = Callable[..., Trainer]
 
 
 def episodes(count: int, length: int, seed: int) -> list[Episode]:
-    """Steps that follow from each other: the second observation is the action, the reward the first one."""
+    """Return episodes whose action is the second observation and whose reward is the first."""
     generator = np.random.default_rng(seed)
     made = []
     for _ in range(count):
@@ -39,12 +44,9 @@ def windows() -> SequenceDataset:
     return SequenceDataset(trajectories, MinMaxNormalizer.fit(trajectories.transitions), SPEC, 3)
 
 
-MakeTrainer = Callable[..., Trainer]
-
-
 @pytest.fixture
 def make_trainer(windows: SequenceDataset) -> MakeTrainer:
-    """Makes a trainer that writes to a folder; keywords change the trainer's, the model's and the loss's settings."""
+    """Return a function that makes a trainer for a folder; keywords override settings of trainer, model and loss."""
     trajectories = Trajectories.from_episodes(episodes(2, 5, 1), 0.9, None)
     normalizer = MinMaxNormalizer(torch.full((5,), -6.0), torch.full((5,), 6.0))
 
@@ -55,7 +57,7 @@ def make_trainer(windows: SequenceDataset) -> MakeTrainer:
         with_held_out: bool = True,
         form: dict[str, Any] | None = None,
         loss: LossConfig | None = None,
-        world: World | None = None,
+        world: World = SINGLE_PROCESS,
         **changes: Any,
     ) -> Trainer:
         sizes = {"n_transitions": 3, "n_layer": 1, "n_head": 1, "n_embd": 8, "n_bins": 4}
@@ -71,3 +73,35 @@ def make_trainer(windows: SequenceDataset) -> MakeTrainer:
         return Trainer(model, training, held_out, normalizer, *configs, folder, about, verbose=False, world=world)
 
     return make
+
+
+class RecordingDataset:
+    """A dataset that records the window indices of each requested batch."""
+
+    def __init__(self, windows: SequenceDataset) -> None:
+        self._windows = windows
+        self.requested: list[list[int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._windows, name)
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def batch(self, windows: Tensor) -> Batch:
+        self.requested.append(windows.tolist())
+        return self._windows.batch(windows)
+
+
+def checkpoint_bytes(folder: Path, step: int) -> dict[str, bytes]:
+    return {name: (find_checkpoint(folder, step) / name).read_bytes() for name in CHECKPOINT_FILES}
+
+
+def checkpoint_tensors(folder: Path, step: int, name: str = "model.safetensors") -> dict[str, Tensor]:
+    path = find_checkpoint(folder, step)
+    return read_tensors(path, name, read_description(path))
+
+
+def resume(trainer: Trainer, folder: Path, step: int) -> Trainer:
+    trainer.load_state(step, *(checkpoint_tensors(folder, step, name) for name in CHECKPOINT_FILES))
+    return trainer

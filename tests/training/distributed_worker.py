@@ -1,4 +1,4 @@
-"""What each of two processes does in ``test_distributed.py``; started by torchrun with a task and a folder."""
+"""Worker of ``test_distributed.py``: ``torchrun --nproc_per_node 2 distributed_worker.py TASK FOLDER``."""
 
 import json
 import sys
@@ -12,66 +12,67 @@ import torch
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.training import distributed
-from trajectory_adacat.training.distributed import World, joined_processes
+from trajectory_adacat.training.distributed import World, process_group
 
-WAIT = 4.0  # seconds, in place of minutes
+TIMEOUT = 4.0  # seconds; replaces the collective timeout of minutes
 
 
-def findings(world: World, folder: Path) -> dict[str, object]:
+def run_collectives(world: World, folder: Path) -> dict[str, object]:
     vector, matrix = torch.tensor([1.0, 2.0]) * (world.rank + 1), torch.full((2, 2), float(world.rank))
-    world.add_up([vector, matrix])
-    error = None
+    world.all_reduce_sum_([vector, matrix])
+    message = None
     try:
-        with world.together():
+        with world.raise_everywhere():
             if world.rank == 1:
-                raise InputError("only the second knows")
-    except InputError as found:
-        error = str(found)
+                raise InputError("only on rank 1")
+    except InputError as error:
+        message = str(error)
 
-    def make() -> str:
-        if world.is_first:
-            time.sleep(1.5 * WAIT)  # longer than the other one would wait anywhere else
-        with (folder / "made.txt").open("a") as file:
+    def append_rank() -> str:
+        if world.is_rank0:
+            time.sleep(1.5 * TIMEOUT)  # any other collective would time out on rank 1
+        with (folder / "ranks.txt").open("a") as file:
             file.write(str(world.rank))
-        return (folder / "made.txt").read_text()
+        return (folder / "ranks.txt").read_text()
 
     return {
         "sums": [vector.tolist(), matrix.tolist()],
-        "gathered": world.gather(f"of {world.rank}"),
-        "error": error,
-        "made": world.first_alone(make),
+        "gathered": world.all_gather(f"rank {world.rank}"),
+        "error": message,
+        "ranks": world.rank0_first(append_rank),
     }
 
 
-def absence(folder: Path) -> None:
-    with joined_processes() as world:
-        world.gather("both are there")
+def time_out(folder: Path) -> None:
+    """Let rank 0 wait in a collective that rank 1 does not join."""
+    with process_group() as world:
+        world.all_gather("both ranks are running")
         if world.rank == 1:
             for _ in range(30):
                 time.sleep(1.0)
-                if (folder / "given up.txt").exists():
+                if (folder / "timed out.txt").exists():
                     return
-            (folder / "left.txt").touch()  # which the other one sees as well
+            (folder / "left.txt").touch()  # rank 0 fails when rank 1 exits: that would be no timeout
             return
         try:
-            world.add_up([torch.ones(1)])
+            world.all_reduce_sum_([torch.ones(1)])
         except RuntimeError:
-            (folder / "given up.txt").touch()
+            (folder / "timed out.txt").touch()
             raise
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     task, name = argv or sys.argv[1:]
     folder = Path(name)
-    distributed.USUAL_WAIT = timedelta(seconds=WAIT)
-    if task == "absence":
-        absence(folder)
+    distributed.COLLECTIVE_TIMEOUT = timedelta(seconds=TIMEOUT)
+    if task == "timeout":
+        time_out(folder)
         return
-    with joined_processes() as world:
-        (folder / f"{world.rank}.json").write_text(json.dumps(findings(world, folder)))
-        with world.together():
+    with process_group() as world:
+        (folder / f"{world.rank}.json").write_text(json.dumps(run_collectives(world, folder)))
+        with world.raise_everywhere():
             if world.rank == 1:
-                raise InputError("told once")
+                raise InputError("reported once")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Metrics as JSON lines, and what a resumed run keeps of them."""
+"""Metrics as JSON lines, also of a resumed run."""
 
 import json
 import sys
@@ -17,32 +17,32 @@ def write(folder: Path, start: int, *steps: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_board(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+def no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # importing it fails
 
 
-def test_each_step_is_a_line_of_json(tmp_path: Path) -> None:
+def test_each_step_is_one_json_line(tmp_path: Path) -> None:
     with MetricsLogger(tmp_path / "new", 0) as metrics:
         metrics.log(3, {"loss": torch.tensor(0.5), "rate": 1})
-        # A reader beside the run sees the line at once.
+        # The line is flushed, so others can read it during the run.
         lines = (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 3, "loss": 0.5, "rate": 1.0}]
 
 
-def test_a_resumed_run_goes_on_after_the_step_of_its_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_the_lines_after_its_checkpoint(tmp_path: Path) -> None:
     write(tmp_path, 0, 1, 2, 3, 4)
     write(tmp_path, 2, 3, 5)
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 5]
 
 
-def test_a_run_from_the_beginning_starts_with_an_empty_file(tmp_path: Path) -> None:
+def test_a_new_run_drops_all_old_lines(tmp_path: Path) -> None:
     write(tmp_path, 0, 1, 2)
     write(tmp_path, 0, 7)
     assert [line["step"] for line in read_metrics(tmp_path)] == [7]
 
 
 @pytest.mark.parametrize("cut", ["{", '{"step": 9', '{"step": 9, "loss": 1.0}'])
-def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path, cut: str) -> None:
+def test_an_incomplete_last_line_is_dropped(tmp_path: Path, cut: str) -> None:
     write(tmp_path, 0, 1, 2)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(cut)
@@ -51,16 +51,14 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path, cut: str) -> Non
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
 
 
-def test_the_file_is_whole_when_the_training_fails(tmp_path: Path) -> None:
+def test_logged_lines_survive_an_exception(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), MetricsLogger(tmp_path, 0) as metrics:
         metrics.log(1, {"loss": 1.0})
         raise KeyboardInterrupt
     assert [line["step"] for line in read_metrics(tmp_path)] == [1]
 
 
-def test_tensorboard_shows_the_same_numbers_where_it_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensorboard_gets_the_same_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     write(tmp_path, 0, 1, 2, 3)
@@ -70,6 +68,6 @@ def test_tensorboard_shows_the_same_numbers_where_it_is_installed(
     assert found == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
 
 
-def test_without_tensorboard_there_is_the_json_file_alone(tmp_path: Path) -> None:
+def test_without_tensorboard_only_the_json_file_is_written(tmp_path: Path) -> None:
     write(tmp_path, 0, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -1,4 +1,4 @@
-"""What a step minimizes: in parts, precisions, and compiled."""
+"""Training loss: precision and compilation."""
 
 import functools
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description, read_tensors
+from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig, sequence_loss
 from trajectory_adacat.settings import build
 from trajectory_adacat.training.logger import read_metrics
 from trajectory_adacat.training.objective import Objective, TrainingPrecision
-from trajectory_adacat.training.trainer import Trainer
 
-MakeTrainer = Callable[..., Trainer]
+from .conftest import MakeTrainer, resume
+
 PARAMETERIZATIONS = ["adacat", "uniform"]
 
 
@@ -37,7 +37,7 @@ def batch() -> Batch:
 
 @pytest.fixture
 def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Traces and differentiates as ``torch.compile`` does, but leaves out the C++ compiler, which takes a minute."""
+    """Trace and differentiate as ``torch.compile`` does, without the C++ compiler, which takes a minute."""
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
 
@@ -49,14 +49,14 @@ def loss_and_gradients(model: GPT, batch: Batch, precision: TrainingPrecision, c
     return [loss.detach(), *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)]
 
 
-def relative(found: list[Tensor], expected: list[Tensor]) -> float:
-    """The distance of the gradients over their norm."""
+def gradient_error(found: list[Tensor], expected: list[Tensor]) -> float:
+    """Return the relative distance of the gradients, in the Euclidean norm."""
     ours, theirs = (torch.cat([tensor.flatten() for tensor in tensors[1:]]) for tensors in (found, expected))
     return float((ours - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-def test_in_float32_it_is_the_models_loss(batch: Batch, parameterization: str) -> None:
+def test_in_float32_the_objective_is_the_sequence_loss(batch: Batch, parameterization: str) -> None:
     model = make_model(parameterization)
     losses = model.head.loss(model(batch.tokens[:, :-1]), batch.tokens[:, 1:])
     expected = sequence_loss(losses, batch.mask, model.spec, LossConfig())
@@ -65,19 +65,19 @@ def test_in_float32_it_is_the_models_loss(batch: Batch, parameterization: str) -
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-def test_in_bfloat16_gradients_are_near_and_in_the_weights_precision(
+def test_bfloat16_gradients_are_close_and_stored_in_float32(
     batch: Batch, parameterization: str, positions: str
 ) -> None:
     model = make_model(parameterization, positions)
     expected, found = (loss_and_gradients(model, batch, precision) for precision in ("float32", "bfloat16"))
     assert {tensor.dtype for tensor in found} == {torch.float32}
-    assert 0 < relative(found, expected) < 0.02
+    assert 0 < gradient_error(found, expected) < 0.02
     assert float(found[0]) == pytest.approx(float(expected[0]), abs=2e-3)
 
 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-def test_bfloat16_is_for_the_blocks_alone(batch: Batch, parameterization: str) -> None:
-    """Where the blocks add nothing to the residual path, no precision is lost."""
+def test_only_the_blocks_use_bfloat16(batch: Batch, parameterization: str) -> None:
+    """If the blocks add nothing to the residual stream, the loss is that of float32."""
     model = make_model(parameterization)
     for block in model.blocks:
         for layer in ("attention.project", "contract"):
@@ -87,14 +87,14 @@ def test_bfloat16_is_for_the_blocks_alone(batch: Batch, parameterization: str) -
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_compiled_it_is_the_same(batch: Batch, quick_compiler: None, precision: TrainingPrecision) -> None:
+def test_compiling_keeps_loss_and_gradients(batch: Batch, quick_compiler: None, precision: TrainingPrecision) -> None:
     model = make_model()
     expected, found = (loss_and_gradients(model, batch, precision, compiled) for compiled in (False, True))
-    assert relative(found, expected) < (1e-5 if precision == "float32" else 0.01)
+    assert gradient_error(found, expected) < (1e-5 if precision == "float32" else 0.01)
     assert float(found[0]) == pytest.approx(float(expected[0]), abs=1e-5 if precision == "float32" else 1e-3)
 
 
-def test_what_compiles_is_called(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_function_is_called(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[object] = []
 
     def compile_nothing(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -112,7 +112,7 @@ def test_what_compiles_is_called(batch: Batch, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_compiled_training_is_resumed_and_its_checkpoints_are_like_any(
+def test_compiled_training_resumes_and_saves_plain_checkpoints(
     make_trainer: MakeTrainer, windows: SequenceDataset, tmp_path: Path, quick_compiler: None, dropout: float
 ) -> None:
     form = {"embd_pdrop": dropout, "attn_pdrop": dropout, "resid_pdrop": dropout}
@@ -124,16 +124,8 @@ def test_a_compiled_training_is_resumed_and_its_checkpoints_are_like_any(
     loaded = load_model(tmp_path / "whole", use_ema=True).model.state_dict()
     assert loaded.keys() == plain.model.state_dict().keys()
     if dropout == 0.0:
-        for name, tensor in plain.averaged.state_dict().items():
+        for name, tensor in plain.ema_model.state_dict().items():
             torch.testing.assert_close(loaded[name], tensor, rtol=1e-4, atol=1e-5)
     losses = [line["loss"] for line in read_metrics(tmp_path / "whole")]
-    again = make_trainer(tmp_path / "again", compile=True, **settings)
-    resume(again, tmp_path / "whole", 2)
-    again.train()
+    resume(make_trainer(tmp_path / "again", compile=True, **settings), tmp_path / "whole", 2).train()
     assert [line["loss"] for line in read_metrics(tmp_path / "again")] == losses[2:]
-
-
-def resume(trainer: Trainer, folder: Path, step: int) -> None:
-    path = find_checkpoint(folder, step)
-    names = ("model.safetensors", "ema.safetensors", "training.safetensors")
-    trainer.load_state(step, *(read_tensors(path, name, read_description(path)) for name in names))

@@ -1,7 +1,6 @@
-"""The learning rate by tokens, and what weight decay acts on."""
+"""Learning rate schedule, and parameter groups of the optimizers."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trajectory_adacat.training.optimizer import ScheduleEnd, rate_multiplier
-from trajectory_adacat.training.trainer import Trainer
+from trajectory_adacat.training.optimizer import ScheduleEnd, learning_rate_factor
 
-MakeTrainer = Callable[..., Trainer]
-
-
-def test_the_rate_rises_linearly_to_the_end_of_the_warm_up() -> None:
-    assert [rate_multiplier(n, 100, 1000, "hold") for n in (0, 25, 50, 100)] == [0, 0.25, 0.5, 1.0]
+from .conftest import MakeTrainer
 
 
-def test_the_rate_falls_by_a_cosine_to_a_tenth() -> None:
-    assert rate_multiplier(550, 100, 1000, "hold") == pytest.approx(0.5)
-    assert rate_multiplier(325, 100, 1000, "hold") == pytest.approx(0.5 + math.sqrt(0.125))
-    assert rate_multiplier(950, 100, 1000, "hold") == 0.1
-    assert rate_multiplier(1000, 100, 1000, "hold") == 0.1
+def test_the_warm_up_is_linear() -> None:
+    assert [learning_rate_factor(n, 100, 1000, "hold") for n in (0, 25, 50, 100)] == [0, 0.25, 0.5, 1.0]
+
+
+def test_the_decay_is_a_cosine_down_to_a_tenth() -> None:
+    assert learning_rate_factor(550, 100, 1000, "hold") == pytest.approx(0.5)
+    assert learning_rate_factor(325, 100, 1000, "hold") == pytest.approx(0.5 + math.sqrt(0.125))
+    assert learning_rate_factor(950, 100, 1000, "hold") == 0.1
+    assert learning_rate_factor(1000, 100, 1000, "hold") == 0.1
 
 
 @settings(deadline=None)
 @given(beyond=st.integers(1000, 10_000_000))
-def test_held_the_rate_stays_at_a_tenth(beyond: int) -> None:
-    assert rate_multiplier(beyond, 100, 1000, "hold") == 0.1
+def test_hold_keeps_a_tenth_after_the_decay(beyond: int) -> None:
+    assert learning_rate_factor(beyond, 100, 1000, "hold") == 0.1
 
 
-def test_the_rate_rises_again_as_far_beyond_the_end_as_it_fell_before() -> None:
-    assert rate_multiplier(1050, 100, 1000, "rise") == 0.1
-    assert rate_multiplier(1450, 100, 1000, "rise") == pytest.approx(0.5)
-    assert rate_multiplier(1900, 100, 1000, "rise") == pytest.approx(1.0)
+def test_rise_mirrors_the_decay() -> None:
+    assert learning_rate_factor(1050, 100, 1000, "rise") == 0.1
+    assert learning_rate_factor(1450, 100, 1000, "rise") == pytest.approx(0.5)
+    assert learning_rate_factor(1900, 100, 1000, "rise") == pytest.approx(1.0)
 
 
 ends: st.SearchStrategy[ScheduleEnd] = st.sampled_from(["hold", "rise"])
@@ -45,25 +43,23 @@ ends: st.SearchStrategy[ScheduleEnd] = st.sampled_from(["hold", "rise"])
 
 @settings(deadline=None)
 @given(n=st.integers(0, 10_000), warmup=st.floats(0, 1000), final=st.floats(0, 5000), end=ends)
-def test_the_rate_is_never_negative_and_never_above_its_top(
-    n: int, warmup: float, final: float, end: ScheduleEnd
-) -> None:
-    assert 0.0 <= rate_multiplier(n, warmup, final, end) <= 1.0
+def test_the_factor_lies_between_0_and_1(n: int, warmup: float, final: float, end: ScheduleEnd) -> None:
+    assert 0.0 <= learning_rate_factor(n, warmup, final, end) <= 1.0
 
 
 @settings(deadline=None)
 @given(n=st.integers(100, 999))
-def test_the_rate_never_rises_between_warm_up_and_end(n: int) -> None:
-    assert rate_multiplier(n, 100, 1000, "hold") >= rate_multiplier(n + 1, 100, 1000, "hold")
+def test_the_factor_never_rises_during_the_decay(n: int) -> None:
+    assert learning_rate_factor(n, 100, 1000, "hold") >= learning_rate_factor(n + 1, 100, 1000, "hold")
 
 
-# -- weight decay --------------------------------------------------------------------------------------------
+# -- parameter groups ----------------------------------------------------------------------------------------
 
 
 def after_one_step(
     make_trainer: MakeTrainer, folder: Path, **settings: Any
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights before and after a step."""
+    """Return the weights before and after one step."""
     trainer = make_trainer(folder, n_steps=1, lr_decay=False, **settings)
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
@@ -72,10 +68,10 @@ def after_one_step(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("parameterization", ["adacat", "uniform"])
-def test_weight_decay_acts_on_the_matrices_alone(
+def test_weight_decay_acts_on_matrices_only(
     make_trainer: MakeTrainer, tmp_path: Path, optimizer: str, parameterization: str
 ) -> None:
-    """A step with decay differs from one without by rate * decay * weight, where there is decay."""
+    """Steps with and without decay differ by learning rate * decay * weight, for decayed weights only."""
     rates = {"learning_rate": 0.01, "muon_learning_rate": 0.01}
     common = {"optimizer": optimizer, "form": {"parameterization": parameterization}, **rates}
     before, without = after_one_step(make_trainer, tmp_path / "a", weight_decay=0.0, **common)
@@ -87,8 +83,8 @@ def test_weight_decay_acts_on_the_matrices_alone(
         torch.testing.assert_close(without[name] - with_decay[name], 0.01 * before[name], atol=1e-6, rtol=1e-4)
 
 
-def test_muon_takes_the_blocks_matrices_and_adamw_the_rest(make_trainer: MakeTrainer, tmp_path: Path) -> None:
-    """Each has a learning rate of its own."""
+def test_muon_trains_the_block_matrices_and_adamw_the_rest(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    """Each optimizer has its own learning rate."""
     common = {"optimizer": "muon", "weight_decay": 0.0}
     before, after = after_one_step(make_trainer, tmp_path / "a", learning_rate=1e-3, muon_learning_rate=1e-30, **common)
     unmoved = {name for name in before if torch.equal(before[name], after[name])}
@@ -104,8 +100,8 @@ def test_muon_differs_from_adamw(make_trainer: MakeTrainer, tmp_path: Path) -> N
     assert torch.equal(muon["head.weight"], adamw["head.weight"])
 
 
-def test_adamw_takes_its_step_in_one_pass(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+def test_adamw_is_fused(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, n_steps=1, optimizer="adamw")
     with torch.profiler.profile() as profile:
         trainer.train()
-    assert {event.key: event.count for event in profile.key_averages()}["aten::_fused_adamw_"] == 2  # a group each
+    assert {event.key: event.count for event in profile.key_averages()}["aten::_fused_adamw_"] == 2  # parameter groups

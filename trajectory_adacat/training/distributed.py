@@ -1,4 +1,4 @@
-"""One training in several processes: what ``torchrun`` starts, and how they share a step."""
+"""Data-parallel training with ``torchrun``: process group, collectives and error handling."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,27 +13,27 @@ from torch import Tensor
 
 from trajectory_adacat.errors import InputError
 
-USUAL_WAIT = timedelta(minutes=10)  # for a process that is late with its part of a step; then the training fails
-LONGEST_WAIT = timedelta(hours=6)  # while the first one collects or fetches a dataset
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+RANK0_FIRST_TIMEOUT = timedelta(hours=6)  # rank 0 may collect or download a dataset
 
 Result = TypeVar("Result")
 
 
-class SharedError(InputError):
-    """Bad input that all processes know of: the first one tells it, the others end in silence."""
+class BroadcastInputError(InputError):
+    """An `InputError` raised on every rank; rank 0 reports it, the other ranks exit silently."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train one model, each with its own copy and a part of every batch.
+    """The processes of a data-parallel training. Each has a replica of the model and trains on a shard of every batch.
 
-    All methods but `share` and `device` must be called by all processes, in the same order.
+    All methods but `shard` and `device` are collectives: every rank must call them in the same order.
 
     Attributes:
-        rank: this process's number.
-        size: how many there are.
-        local_rank: this process's number on its machine.
-        local_size: how many there are on its machine.
+        rank: rank of this process.
+        size: number of processes.
+        local_rank: rank of this process on its machine.
+        local_size: number of processes on this machine.
     """
 
     rank: int = 0
@@ -42,26 +42,29 @@ class World:
     local_size: int = 1
 
     @property
-    def is_first(self) -> bool:
-        """Whether this is the process that prints, logs and saves."""
+    def is_rank0(self) -> bool:
+        """Whether this process prints, logs and saves."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """The device of this process where the user named ``cuda``: each process of a machine has its own.
+        """Return this rank's device: ``cuda`` becomes ``cuda:<local rank>`` if there are several processes.
 
         Raises:
-            InputError: if a single GPU is named for several processes of this machine.
+            InputError: if ``name`` is a single GPU and this machine runs several processes.
         """
         if self.local_size > 1 and name.startswith("cuda:"):
             raise InputError(f"--device {name} is one GPU for {self.local_size} processes: pass --device cuda.")
         return f"cuda:{self.local_rank}" if self.size > 1 and name == "cuda" else name
 
-    def share(self, windows: Tensor) -> Tensor:
-        """This process's part of a batch's windows ``[B]``; parts differ by at most one in length."""
-        return windows.tensor_split(self.size)[self.rank]
+    def shard(self, indices: Tensor) -> Tensor:
+        """Return this rank's contiguous part of ``indices`` ``[B]``; lengths differ by at most one between ranks."""
+        return indices.tensor_split(self.size)[self.rank]
 
-    def add_up(self, tensors: list[Tensor]) -> None:
-        """Replaces each tensor by its sum over the processes, with one message for all; the same bits in each."""
+    def all_reduce_sum_(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor in place by its sum over all ranks, in one all-reduce.
+
+        The result is bit-identical on all ranks.
+        """
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -69,58 +72,72 @@ class World:
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
-    def gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-        """The values of all processes, by rank; by a group of all of them with a wait of its own."""
+    def all_gather(self, value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+        """Return the values of all ranks, ordered by rank.
+
+        Args:
+            value: this rank's value, which must be picklable.
+            group: a process group of all ranks, for another timeout; None for the default group.
+        """
         values = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value, group)
         return values
 
     @contextmanager
-    def together(self, group: dist.ProcessGroup | None = None) -> Iterator[None]:
-        """Where one process finds bad input, all of them raise it; ``group`` as in `gather`.
+    def raise_everywhere(self, group: dist.ProcessGroup | None = None) -> Iterator[None]:
+        """Raise an `InputError` of any rank on all ranks.
+
+        Args:
+            group: see `all_gather`.
 
         Raises:
-            SharedError: with the message of the first process that found bad input.
+            BroadcastInputError: with the message of the lowest rank that failed.
         """
         error = None
         try:
             yield
-        except InputError as found:
-            error = found
-        found_by_each = self.gather(None if error is None else str(error), group)
-        messages = [message for message in found_by_each if message is not None]
+        except InputError as caught:
+            error = caught
+        gathered = self.all_gather(None if error is None else str(error), group)
+        messages = [message for message in gathered if message is not None]
         if messages:
-            raise SharedError(messages[0]) from error
+            raise BroadcastInputError(messages[0]) from error
 
-    def first_alone(self, make: Callable[[], Result]) -> Result:
-        """``make()`` in the first process, and then in the others, which find what it left on the disk.
+    def rank0_first(self, function: Callable[[], Result]) -> Result:
+        """Call ``function`` on rank 0, then on the other ranks, which can read the files that rank 0 wrote.
 
-        They wait for `LONGEST_WAIT`, not for `USUAL_WAIT`.
+        The other ranks wait up to `RANK0_FIRST_TIMEOUT`.
 
         Raises:
-            SharedError: if one of them finds bad input.
+            BroadcastInputError: if any rank raises an `InputError`.
         """
-        patient = dist.new_group(timeout=LONGEST_WAIT, backend="gloo") if self.size > 1 else None
-        with self.together(patient):
-            made = [make()] if self.is_first else []
-        with self.together(patient):
-            return made[0] if made else make()
+        group = dist.new_group(timeout=RANK0_FIRST_TIMEOUT, backend="gloo") if self.size > 1 else None
+        with self.raise_everywhere(group):
+            results = [function()] if self.is_rank0 else []
+        with self.raise_everywhere(group):
+            return results[0] if results else function()
+
+
+SINGLE_PROCESS = World()
 
 
 @contextmanager
-def joined_processes() -> Iterator[World]:
-    """The processes that ``torchrun`` started, or this one alone; of bad input that all know, only the first tells."""
+def process_group() -> Iterator[World]:
+    """Initialize the default process group under ``torchrun``, and destroy it on exit; without it, a world of one.
+
+    Suppress `BroadcastInputError` on all ranks but rank 0.
+    """
     if not dist.is_torchelastic_launched():
-        yield World()
+        yield SINGLE_PROCESS
         return
-    dist.init_process_group(timeout=USUAL_WAIT)
+    dist.init_process_group(timeout=COLLECTIVE_TIMEOUT)
     local = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     world = World(dist.get_rank(), dist.get_world_size(), *local)
     try:
         yield world
-    except SharedError:
-        if world.is_first:
+    except BroadcastInputError:
+        if world.is_rank0:
             raise
     finally:
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The optimizers with their decay groups, and the learning rate by tokens."""
+"""Optimizers with their parameter groups, and the learning rate schedule."""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from torch.optim import AdamW, Muon, Optimizer
 from trajectory_adacat.errors import InputError
 
 ScheduleEnd = Literal["hold", "rise"]
-LOWEST_RATE = 0.1
-NOT_DECAYED = ("embedding.", "positions")
+MIN_LR_FACTOR = 0.1
+NO_DECAY_PREFIXES = ("embedding.", "positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,71 +54,74 @@ OPTIMIZERS: dict[str, type[AdamWConfig]] = {"adamw": AdamWConfig, "muon": MuonCo
 
 
 def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
-    """Make AdamW for all parameters (the paper's), or Muon for the matrices of the blocks and AdamW for the others.
+    """Return AdamW for all parameters (as the paper), or AdamW and Muon, which takes the matrices of the blocks.
 
-    Weight decay is for the matrices of linear maps alone, not for embeddings, positions, biases and norms. Muon is
-    scaled to the size of AdamW's updates (``match_rms_adamw``). Each group remembers its highest rate as ``top_lr``.
-    AdamW's step is fused: one pass over each parameter. Muon goes from matrix to matrix, by products in bfloat16.
+    Only matrices of linear layers are decayed, not embeddings, positions, biases and layer norms. AdamW is fused: one
+    pass over each parameter. Muon scales its updates to the RMS of AdamW's (``match_rms_adamw``); it updates one
+    matrix at a time, with bfloat16 products. Each parameter group stores its peak learning rate as ``peak_lr``.
     """
-    by_muon: list[nn.Parameter] = []
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    muon_params: list[nn.Parameter] = []
+    decay: list[nn.Parameter] = []
+    no_decay: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if isinstance(config, MuonConfig) and name.startswith("blocks.") and parameter.ndim == 2:
-            by_muon.append(parameter)
+            muon_params.append(parameter)
+        elif parameter.ndim >= 2 and not name.startswith(NO_DECAY_PREFIXES):
+            decay.append(parameter)
         else:
-            (decayed if parameter.ndim >= 2 and not name.startswith(NOT_DECAYED) else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    optimizers: list[Optimizer] = [
-        AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
-    ]
-    if isinstance(config, MuonConfig) and by_muon:
-        rate, decay = config.muon_learning_rate, config.weight_decay
-        optimizers.append(Muon(by_muon, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+            no_decay.append(parameter)
+    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+    betas = (config.beta1, config.beta2)
+    optimizers: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)]
+    if isinstance(config, MuonConfig) and muon_params:
+        peak, weight_decay = config.muon_learning_rate, config.weight_decay
+        optimizers.append(Muon(muon_params, lr=peak, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["top_lr"] = group["lr"]
+        group["peak_lr"] = group["lr"]
     return optimizers
 
 
-def set_rate(optimizers: list[Optimizer], multiplier: float) -> None:
-    """Sets each group's rate to its highest times ``multiplier``."""
+def scale_learning_rates(optimizers: list[Optimizer], factor: float) -> None:
+    """Set the learning rate of each parameter group to ``factor`` times its peak."""
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["lr"] = group["top_lr"] * multiplier
+        group["lr"] = group["peak_lr"] * factor
 
 
 def optimizer_state(optimizers: list[Optimizer], model: nn.Module) -> dict[str, torch.Tensor]:
-    """All state of the optimizers as ``{"<parameter>/<key>": tensor}``."""
-    state: dict[str, torch.Tensor] = {}
-    for name, parameter in model.named_parameters():
-        for optimizer in optimizers:
-            state |= {f"{name}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}
-    return state
+    """Return the state of all optimizers as ``{"<parameter>/<key>": tensor}``."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for optimizer in optimizers
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
 
 
 def load_optimizer_state(optimizers: list[Optimizer], model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Takes back what `optimizer_state` gave."""
-    for name, parameter in model.named_parameters():
-        holder = next(o for o in optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
-        prefix = f"{name}/"
-        holder.state[parameter] = {
-            key.removeprefix(prefix): value.to(parameter.device)
-            for key, value in state.items()
-            if key.startswith(prefix)
-        }
+    """Load the state that `optimizer_state` returned; other keys are ignored."""
+    prefixes = {parameter: f"{name}/" for name, parameter in model.named_parameters()}
+    for optimizer in optimizers:
+        for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+            prefix = prefixes[parameter]
+            optimizer.state[parameter] = {
+                key.removeprefix(prefix): value.to(parameter.device)
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
 
 
-def rate_multiplier(n_tokens: int, warmup_tokens: float, final_tokens: float, end: ScheduleEnd) -> float:
-    """The factor on the learning rate: linear warm-up, then a cosine down to a tenth (supplementary C.3).
+def learning_rate_factor(n_tokens: int, warmup_tokens: float, final_tokens: float, end: ScheduleEnd) -> float:
+    """Return the factor on the peak learning rate: linear warm-up, then cosine decay to 0.1 (supplementary C.3).
 
     Args:
-        n_tokens: tokens seen so far.
-        warmup_tokens: where the warm-up ends.
-        final_tokens: where the cosine reaches its lowest point.
-        end: afterwards "hold" the tenth, or let the cosine "rise" again, as the code released with the paper does.
+        n_tokens: number of tokens trained on.
+        warmup_tokens: end of the warm-up.
+        final_tokens: end of the decay.
+        end: after the decay, "hold" the factor at 0.1, or let the cosine "rise" again as the paper's released code.
     """
     if n_tokens < warmup_tokens:
         return n_tokens / warmup_tokens
     progress = (n_tokens - warmup_tokens) / max(1.0, final_tokens - warmup_tokens)
     if end == "hold":
         progress = min(progress, 1.0)
-    return max(LOWEST_RATE, 0.5 * (1.0 + math.cos(math.pi * progress)))
+    return max(MIN_LR_FACTOR, 0.5 * (1.0 + math.cos(math.pi * progress)))
