@@ -1,4 +1,4 @@
-"""Collect an embedded dataset: roll a behaviour policy out in MuJoCo and write a D4RL-format HDF5 file."""
+"""Collect a dataset: run a behavior policy in MuJoCo and write a D4RL-format HDF5 file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +10,18 @@ from trajectory_adacat.environments import Dynamics
 
 
 class Parser(CommandParser):
-    """Roll a behaviour policy out in MuJoCo and write its transitions to a D4RL-format HDF5 file."""
+    """Run a behavior policy in MuJoCo and write its transitions to a D4RL-format HDF5 file."""
 
-    dataset: str = "hopper-medium-collected"  # {hopper,halfcheetah,walker2d}-{medium,random}-collected
+    dataset: str = "hopper-medium-collected"  # dataset to collect, such as walker2d-random-collected
     transitions: int = DEFAULT_TRANSITIONS  # number of environment steps to record
-    seed: int = DEFAULT_SEED  # of the environment and of the policy's noise
-    dynamics: Dynamics = "v2"  # v2 (the engine of D4RL's data) or native (the installed one's)
-    output: Path | None = None  # file to write; by default the cache, where load_dataset looks
-    overwrite: bool = False  # replace a file that is there already
+    seed: int = DEFAULT_SEED  # random seed of the environment and of the policy's noise
+    dynamics: Dynamics = "v2"  # v2 (MuJoCo 2.1.0, as in D4RL's data) or native (the installed MuJoCo)
+    output: Path | None = None  # file to write; by default in the cache, where load_dataset finds it
+    overwrite: bool = False  # replace an existing file
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Collect, and say what came out."""
+    """Collect a dataset and print its size and mean return."""
     args = Parser().parse(argv)
     path = collect(args.dataset, args.transitions, args.seed, args.dynamics, args.output, args.overwrite)
     returns = [float(episode.rewards.sum()) for episode in load_dataset(args.dataset, path).episodes]

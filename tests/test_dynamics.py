@@ -1,4 +1,4 @@
-"""The corrected robots against recordings of the old engine (gym 0.23.1 ``-v2``, MuJoCo 2.1.0)."""
+"""V2 dynamics compared with recordings of gym 0.23.1 ``-v2`` on MuJoCo 2.1.0."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,8 @@ import pytest
 from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 
 from trajectory_adacat import dynamics
-from trajectory_adacat.environments import VERIFIED_ROBOTS, Dynamics, make_environment
+from trajectory_adacat.environments import Dynamics, make_environment
+from trajectory_adacat.robots import ROBOTS as RECORDS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECORDINGS = {
@@ -19,7 +20,7 @@ RECORDINGS = {
 ROBOTS = ("Hopper", "HalfCheetah", "Walker2d", "Ant")
 EPISODES = [key.removesuffix("_A") for key in RECORDINGS if key.endswith("_A")]
 CHAOTIC = ("HalfCheetah", "Ant")  # rounding errors grow too fast to compare whole episodes
-ANT_OBSERVATION_SIZE = 27  # of the old engine's 111; the others are zero
+ANT_OBSERVATION_SIZE = 27  # of the 111 numbers in gym's -v2; the others are zero
 TOLERANCE = 1e-9
 CAPSULE_RADIUS, CAPSULE_HALF_LENGTH, DENSITY = 0.3, 0.7, 1234.0
 
@@ -35,7 +36,7 @@ def corrected(robot: str) -> MujocoEnv:
 
 
 def replay(env: MujocoEnv, episode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Drive ``env`` from the recorded state by the recorded actions until it ends: observations, rewards, done."""
+    """Repeat a recorded episode from its initial state; return observations, rewards and termination flags."""
     env.reset(seed=0)
     env.set_state(RECORDINGS[f"{episode}_qp"], RECORDINGS[f"{episode}_qv"])
     steps = []
@@ -53,14 +54,12 @@ def robots() -> dict[str, MujocoEnv]:
     return {robot: corrected(robot) for robot in ROBOTS}
 
 
-def test_robots_are_called_verified_where_there_are_recordings() -> None:
-    assert (
-        {robot.lower() for robot in ROBOTS} == {key.split("_")[0].lower() for key in RECORDINGS} == {*VERIFIED_ROBOTS}
-    )
+def test_every_robot_has_recordings() -> None:
+    assert {*ROBOTS} == {key.split("_")[0] for key in RECORDINGS} == {robot.name for robot in RECORDS.values()}
 
 
 @pytest.mark.parametrize("episode", EPISODES)
-def test_ten_steps_follow_the_old_engine(robots: dict[str, MujocoEnv], episode: str) -> None:
+def test_ten_steps_match_the_recordings(robots: dict[str, MujocoEnv], episode: str) -> None:
     observations, rewards, _ = replay(robots[episode.split("_")[0]], episode)
     expected = RECORDINGS[f"{episode}_O"][1:11, : observations.shape[1]]
     np.testing.assert_allclose(observations[:10], expected, rtol=0, atol=TOLERANCE)
@@ -75,22 +74,22 @@ def test_episodes_end_at_the_recorded_step(robots: dict[str, MujocoEnv], episode
 
 @pytest.mark.parametrize("robot", ROBOTS)
 @pytest.mark.parametrize("constant", ["body_mass", "body_inertia", "body_ipos", "body_invweight0", "dof_invweight0"])
-def test_model_constants_are_those_of_the_old_engine(robots: dict[str, MujocoEnv], robot: str, constant: str) -> None:
-    ours = getattr(robots[robot].model, constant)
-    np.testing.assert_allclose(ours, RECORDINGS[f"{robot}_model_{constant}"], rtol=0, atol=1e-12)
+def test_model_constants_match_the_recordings(robots: dict[str, MujocoEnv], robot: str, constant: str) -> None:
+    compiled = getattr(robots[robot].model, constant)
+    np.testing.assert_allclose(compiled, RECORDINGS[f"{robot}_model_{constant}"], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_derived_masses_are_consistent(robots: dict[str, MujocoEnv], robot: str) -> None:
+def test_subtree_masses_sum_to_the_recorded_total(robots: dict[str, MujocoEnv], robot: str) -> None:
     model = robots[robot].model
     np.testing.assert_allclose(model.body_subtreemass[0], RECORDINGS[f"{robot}_model_body_mass"].sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_shipped_robots_do_not_follow_the_old_engine(
+def test_native_dynamics_deviate_from_the_recordings(
     robot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this ever fails, the correction has nothing left to do."""
+    """If this fails, the installed MuJoCo needs no correction any more."""
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log
     env = unwrapped(f"{robot.lower()}-medium-v2", "native")
     episode = f"{robot}_random0" if robot == "Ant" else f"{robot}_gait0"
@@ -98,13 +97,13 @@ def test_shipped_robots_do_not_follow_the_old_engine(
     assert np.abs(observations[9] - RECORDINGS[f"{episode}_O"][10, : observations.shape[1]]).max() > 0.01
 
 
-def test_the_observations_that_ant_leaves_out_are_zero() -> None:
+def test_the_observations_that_ant_drops_are_zero() -> None:
     recorded = [RECORDINGS[f"{episode}_O"] for episode in EPISODES if episode.startswith("Ant")]
     assert all(not observations[:, ANT_OBSERVATION_SIZE:].any() for observations in recorded)
     assert corrected("Ant").observation_space.shape == (ANT_OBSERVATION_SIZE,)
 
 
-def test_contact_margin_is_the_maximum_of_the_geoms_margins(robots: dict[str, MujocoEnv]) -> None:
+def test_the_contact_margin_is_the_maximum_of_the_geoms_margins(robots: dict[str, MujocoEnv]) -> None:
     env = robots["Hopper"]
     env.reset(seed=0)
     for _ in range(100):
@@ -117,7 +116,7 @@ def test_contact_margin_is_the_maximum_of_the_geoms_margins(robots: dict[str, Mu
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_actions_are_clipped_before_their_cost(robot: str) -> None:
+def test_actions_are_clipped_before_their_cost_is_computed(robot: str) -> None:
     env = corrected(robot)
     beyond = np.linspace(-3, 3, env.model.nu, dtype=np.float32)
     steps = []
@@ -131,7 +130,7 @@ def test_actions_are_clipped_before_their_cost(robot: str) -> None:
 @pytest.mark.parametrize(
     "size", [f'size="{CAPSULE_RADIUS} {CAPSULE_HALF_LENGTH}"', f'size="{CAPSULE_RADIUS}" fromto="0 0 -0.7 0 0 0.7"']
 )
-def test_a_capsule_weighs_as_a_lengthened_cylinder(tmp_path: Path, size: str) -> None:
+def test_a_capsule_has_the_inertia_of_a_lengthened_cylinder(tmp_path: Path, size: str) -> None:
     path = tmp_path / "capsule.xml"
     body = f'<body><freejoint/><geom type="capsule" {size} density="{DENSITY}"/></body>'
     path.write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
@@ -146,8 +145,8 @@ def test_a_capsule_weighs_as_a_lengthened_cylinder(tmp_path: Path, size: str) ->
     assert model.geom_type[0] == mujoco.mjtGeom.mjGEOM_CAPSULE
 
 
-def test_what_mujoco_does_already_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On an engine that still has the old inertia and margin, the model is compiled as it stands."""
+def test_a_correction_that_is_not_needed_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MuJoCo has the v2 inertias, margins and rotations already, the model is compiled unchanged."""
     monkeypatch.setattr(dynamics, "capsule_is_exact", lambda: False)
     monkeypatch.setattr(dynamics, "margins_add_up", lambda: False)
     monkeypatch.setattr(dynamics, "rotation_step_is_classical", lambda: True)
@@ -164,7 +163,7 @@ def test_what_mujoco_does_already_is_left_alone(tmp_path: Path, monkeypatch: pyt
 
 
 def tumble(step: Callable[[mujoco.MjModel, mujoco.MjData], None], time_step: float) -> np.ndarray:
-    """Where a tumbling box points after one second, a unit quaternion."""
+    """Return the orientation of a tumbling box after one second, a unit quaternion."""
     xml = dynamics.ROTATION_PROBE.replace('timestep="0.1"', f'timestep="{time_step}"')
     model = mujoco.MjModel.from_xml_string(xml)
     data = mujoco.MjData(model)
@@ -182,7 +181,7 @@ def test_the_classical_step_converges_to_the_same_motion() -> None:
     assert errors[2] < 1e-4
 
 
-def test_a_state_that_blows_up_is_reset_as_mujoco_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverged_state_is_reset_as_mujoco_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log
     env = corrected("Ant")
     env.reset(seed=0)
@@ -192,7 +191,7 @@ def test_a_state_that_blows_up_is_reset_as_mujoco_does(tmp_path: Path, monkeypat
     assert np.abs(env.data.qvel).max() < 100
 
 
-def test_the_old_margin_needs_equal_geoms() -> None:
+def test_halving_margins_needs_equal_margins() -> None:
     spec = mujoco.MjSpec.from_string(dynamics.MARGIN_PROBE.replace('margin="1"', 'margin="2"', 1))
     with pytest.raises(ValueError, match="same margin"):
         dynamics.halve_margins(spec)

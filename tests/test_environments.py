@@ -1,6 +1,7 @@
-"""Environments by name, their registration, and what results say of them."""
+"""Environments by name: choice, registration, and the description in results."""
 
 import copy
+import importlib.metadata
 import pickle
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from trajectory_adacat.errors import InputError
         ("minari:mujoco/hopper/medium-v0", None, "minari:mujoco/hopper/medium-v0", "native"),
     ],
 )
-def test_names_choose_environment_and_dynamics(
+def test_a_name_chooses_environment_and_dynamics(
     name: str, dynamics: Dynamics | None, environment: str, resolved: str
 ) -> None:
     choice = choose_environment(name, dynamics)
@@ -65,12 +66,12 @@ def test_every_dataset_has_a_registered_environment(name: str) -> None:
         ("hopper-medium-v2", "v3", "must be 'v2' or 'native'"),
     ],
 )
-def test_impossible_choices_are_refused(name: str, dynamics: Dynamics | None, message: str) -> None:
+def test_unknown_names_and_unavailable_dynamics_are_refused(name: str, dynamics: Dynamics | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_environment(name, dynamics)
 
 
-def test_episodes_are_cut_at_1000_steps() -> None:
+def test_episodes_are_truncated_at_1000_steps() -> None:
     env = make_environment("halfcheetah-medium-v2")
     env.reset(seed=0)
     flags = [env.step(np.zeros(6))[2:4] for _ in range(1000)]
@@ -78,7 +79,7 @@ def test_episodes_are_cut_at_1000_steps() -> None:
     assert flags[-1] == (False, True)
 
 
-def test_a_seed_repeats_an_episode_and_another_does_not() -> None:
+def test_the_seed_determines_the_initial_state() -> None:
     env = make_environment("walker2d-medium-v2")
     first, again, other = (env.reset(seed=seed)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -96,29 +97,23 @@ def test_copies_and_pickles_have_the_same_dynamics(name: str) -> None:
             np.testing.assert_array_equal(env.step(action)[0], twin.step(action)[0])
 
 
-def test_options_reach_gymnasium() -> None:
+def test_options_are_passed_to_gymnasium() -> None:
     assert make_environment("hopper-medium-v2", render_mode="rgb_array", width=100).render_mode == "rgb_array"
 
 
-def test_results_say_environment_dynamics_and_versions() -> None:
-    info = environment_info("hopper-medium-v2")
-    assert info["environment"] == "trajectory_adacat/Hopper-v2"
-    assert info["dynamics"] == "v2"
-    assert info["dynamics_verified"] is True
-    assert {"mujoco", "gymnasium"} <= info.keys()
-
-
-def test_results_say_whether_the_dynamics_were_checked() -> None:
-    assert environment_info("ant-medium-v2")["dynamics_verified"] is True
-    assert environment_info("ant-medium-v2", "native")["dynamics_verified"] is None
+@pytest.mark.parametrize(("dynamics", "environment"), [("v2", "trajectory_adacat/Hopper-v2"), ("native", "Hopper-v4")])
+def test_results_describe_environment_dynamics_and_versions(dynamics: Dynamics, environment: str) -> None:
+    info = environment_info("hopper-medium-v2", dynamics)
+    assert (info.pop("environment"), info.pop("dynamics")) == (environment, dynamics)
+    assert info == {name: importlib.metadata.version(name) for name in ("gymnasium", "mujoco")}
 
 
 def run_python(code: str, folder: Path) -> str:
-    """Run ``code`` in a fresh process, in a folder that holds no package."""
+    """Run ``code`` in a new process, outside the repository; return its output."""
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_gymnasium_makes_the_robots_in_a_process_that_never_imported_the_package(tmp_path: Path) -> None:
+def test_gymnasium_makes_the_robots_without_an_import_of_the_package(tmp_path: Path) -> None:
     code = """
 import gymnasium
 env = gymnasium.make("trajectory_adacat.environments:trajectory_adacat/Hopper-v2")
@@ -139,6 +134,6 @@ print(sorted(name for name in gymnasium.registry if name.startswith("trajectory_
     assert run_python(code, tmp_path) == f"{expected}\n"
 
 
-def test_importing_the_names_costs_neither_mujoco_nor_torch(tmp_path: Path) -> None:
+def test_importing_environments_loads_neither_mujoco_nor_torch(tmp_path: Path) -> None:
     code = "import sys, trajectory_adacat.environments; print({'mujoco', 'torch', 'minari'} & sys.modules.keys())"
     assert run_python(code, tmp_path) == "set()\n"

@@ -14,23 +14,24 @@ FOLDERS = {"scripts": ROOT / "scripts", "plotting": ROOT / "plotting", "config":
 
 # What each part of the package may import of it, besides itself. Every part may import the first three.
 EVERYWHERE = {"errors", "checks", "provenance", "settings", "legacy"}
-GROUND = {"transition", "environments", "distributions"}
+GROUND = {"robots", "transition", "environments", "distributions"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
     "provenance": set(),
+    "robots": set(),
     "transition": set(),
     "dynamics": set(),
-    "environments": {"dynamics"},
+    "environments": {"robots", "dynamics"},
     "distributions": set(),
-    "datasets": {"transition", "environments"},
+    "datasets": {"robots", "transition", "environments"},
     "models": GROUND,
     "checkpoint": {"models", "datasets", *GROUND},
     "training": {"datasets", "models", "checkpoint", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
     "evaluation": {"planning", "checkpoint", "computing", "profiling", *GROUND},
     "evaluation.results": set(),
-    "evaluation.scores": set(),
+    "evaluation.scores": {"robots"},
     "evaluation.statistics": set(),
     "density": {"models", "training", *GROUND},
     "computing": set(),
@@ -44,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "plotting": {"command_line", "evaluation.results", "evaluation.scores", "evaluation.statistics"},
 }
 LIGHT = [
-    *("trajectory_adacat.evaluation.results", "trajectory_adacat.evaluation.scores"),
+    *("trajectory_adacat.robots", "trajectory_adacat.evaluation.results", "trajectory_adacat.evaluation.scores"),
     *("trajectory_adacat.evaluation.statistics", "trajectory_adacat.command_line", "trajectory_adacat.console"),
     *(f"trajectory_adacat.plotting.{path.stem}" for path in sorted(FOLDERS["plotting"].glob("[!_]*.py"))),
 ]

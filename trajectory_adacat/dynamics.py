@@ -1,9 +1,10 @@
-"""The dynamics of gym's ``-v2`` robots on MuJoCo <= 2.1.0, rebuilt on the installed MuJoCo.
+"""Reproduce the dynamics of gym's ``-v2`` robots on MuJoCo <= 2.1.0 with the installed MuJoCo.
 
 D4RL's data and published scores come from that engine. Gymnasium's ``-v4`` robots have the same observations, rewards
-and terminations, but newer versions of MuJoCo give another mass and inertia to a capsule and another margin to a
-contact, and turn free bodies by another Runge-Kutta step. What the installed one does is found out by asking it
-(:func:`capsule_is_exact`, :func:`margins_add_up`, :func:`rotation_step_is_classical`), not by its number.
+and terminations. Newer MuJoCo versions differ in three points: the mass and inertia of capsules, the margin of
+contacts, and the rotation of free bodies in a Runge-Kutta step. Small probe models test which of these differences the
+installed version has (:func:`capsule_is_exact`, :func:`margins_add_up`, :func:`rotation_step_is_classical`); version
+numbers are not used.
 """
 
 import functools
@@ -29,25 +30,25 @@ ROTATION_PROBE = """<mujoco>
   <worldbody><body><freejoint/><geom type="box" size="1 2 3"/></body></worldbody>
 </mujoco>"""
 
-# The classical Runge-Kutta method of order four: stages 2 to 4 start from the stage before, at these parts of the step.
-STAGES = (0.5, 0.5, 1.0)
+# The classical Runge-Kutta method of order four. Stages 2 to 4 use the previous stage's derivatives.
+STAGES = (0.5, 0.5, 1.0)  # time of stages 2 to 4, as fractions of the step
 WEIGHTS = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
 
 @functools.cache
 def capsule_is_exact() -> bool:
-    """Whether the installed MuJoCo gives a capsule its own mass and inertia, not those of a lengthened cylinder."""
+    """Return whether the installed MuJoCo computes a capsule's exact mass and inertia, not a lengthened cylinder's."""
     capsule = mujoco.MjSpec.from_string(CAPSULE_PROBE)
-    own = capsule.compile()
+    exact = capsule.compile()
     lengthen_capsules(capsule)
     cylinder = capsule.compile()
-    same_mass = np.allclose(own.body_mass, cylinder.body_mass, rtol=1e-9)
-    return not (same_mass and np.allclose(own.body_inertia, cylinder.body_inertia, rtol=1e-9))
+    same_mass = np.allclose(exact.body_mass, cylinder.body_mass, rtol=1e-9)
+    return not (same_mass and np.allclose(exact.body_inertia, cylinder.body_inertia, rtol=1e-9))
 
 
 @functools.cache
 def margins_add_up() -> bool:
-    """Whether the installed MuJoCo gives a contact the sum of its two geoms' margins, not their maximum."""
+    """Return whether the installed MuJoCo adds the margins of a contact's two geoms instead of taking the maximum."""
     model = mujoco.MjModel.from_xml_string(MARGIN_PROBE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -56,7 +57,7 @@ def margins_add_up() -> bool:
 
 @functools.cache
 def rotation_step_is_classical() -> bool:
-    """Whether the installed MuJoCo's Runge-Kutta step turns a tumbling body as :func:`classical_step` does."""
+    """Return whether the installed MuJoCo's Runge-Kutta step rotates a tumbling body as :func:`classical_step` does."""
     model = mujoco.MjModel.from_xml_string(ROTATION_PROBE)
     states = []
     for step in (mujoco.mj_step, classical_step):
@@ -70,11 +71,11 @@ def rotation_step_is_classical() -> bool:
 def classical_step(model: mujoco.MjModel, data: mujoco.MjData) -> None:
     """Advance ``data`` by one time step of the classical Runge-Kutta method, as MuJoCo <= 2.1.0 did.
 
-    A rotation is turned once, from the start, by the weighted mean of the four stages' angular velocities. Actuators
-    must have no states of their own.
+    Each rotation is integrated once, from the start of the step, with the weighted mean of the four stages' angular
+    velocities. The model must have no actuator states.
     """
     assert model.na == 0
-    mujoco.mj_checkPos(model, data)  # these reset what has blown up, as mj_step does
+    mujoco.mj_checkPos(model, data)  # these checks reset a diverged state, as mj_step does
     mujoco.mj_checkVel(model, data)
     mujoco.mj_forward(model, data)
     mujoco.mj_checkAcc(model, data)
@@ -97,28 +98,29 @@ def classical_step(model: mujoco.MjModel, data: mujoco.MjData) -> None:
 
 
 def lengthen_capsules(spec: mujoco.MjSpec) -> None:
-    """Turn every capsule into a cylinder that is half a radius longer at both ends, in place.
+    """Replace every capsule in place by a cylinder that extends half a radius further at both ends.
 
-    Mass and inertia of that cylinder are what MuJoCo <= 2.1.0 gave to the capsule: for radius r and half-length h the
-    length is L = 2 h + r, the mass rho pi r^2 L, the transverse inertia m (3 r^2 + L^2) / 12, the axial one m r^2 / 2.
+    MuJoCo <= 2.1.0 gave a capsule the mass and inertia of that cylinder. For radius r and half-length h the length is
+    L = 2 h + r, the mass m = rho pi r^2 L, the transverse inertia m (3 r^2 + L^2) / 12, the axial inertia m r^2 / 2.
     """
     for geom in spec.geoms:
         if geom.type != mujoco.mjtGeom.mjGEOM_CAPSULE:
             continue
         geom.type = mujoco.mjtGeom.mjGEOM_CYLINDER
         half_radius = geom.size[0] / 2
-        if np.isnan(geom.fromto[0]):  # given by its half-length
+        if np.isnan(geom.fromto[0]):  # defined by its half-length
             geom.size = [geom.size[0], geom.size[1] + half_radius, 0.0]
-        else:  # given by the two ends of its axis
+        else:  # defined by the two ends of its axis
             start, end = geom.fromto[:3], geom.fromto[3:]
             extension = half_radius * (end - start) / np.linalg.norm(end - start)
             geom.fromto = np.concatenate([start - extension, end + extension])
 
 
 def cylinder_model(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    """Compile ``spec`` with its capsules lengthened; the compiler joins those of one body by the parallel-axis theorem.
+    """Compile ``spec`` with lengthened cylinders in place of capsules.
 
-    The attribute ``settotalmass`` is taken off ``spec``, since the inertias that it is given next are rescaled already.
+    The compiler combines the geoms of one body by the parallel-axis theorem. The attribute ``settotalmass`` is removed
+    from ``spec``, because the inertias that :func:`set_inertias` copies to it are already rescaled.
     """
     total_mass = spec.compiler.settotalmass
     spec.compiler.settotalmass = -1.0
@@ -131,7 +133,7 @@ def cylinder_model(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def set_inertias(spec: mujoco.MjSpec, source: mujoco.MjModel) -> None:
-    """Give the bodies of ``spec`` the masses and inertias of ``source``, compiled from the same bodies, in place."""
+    """Copy masses and inertias in place from ``source``, a model compiled from the same bodies."""
     spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
     for index, body in enumerate(spec.bodies):
         if index == 0:  # the world
@@ -144,19 +146,19 @@ def set_inertias(spec: mujoco.MjSpec, source: mujoco.MjModel) -> None:
 
 
 def halve_margins(spec: mujoco.MjSpec) -> None:
-    """Halve the geoms' margins in place: the sum of two is then the maximum that it was before.
+    """Halve the geoms' margins in place, so that the sum of two equals the original maximum.
 
     Raises:
-        ValueError: if the margins differ from geom to geom, where no such change exists.
+        ValueError: if the geoms' margins differ; no scaling restores the maximum then.
     """
     if len({geom.margin for geom in spec.geoms}) > 1:
-        raise ValueError("The old contact margin can be restored only where all geoms have the same margin.")
+        raise ValueError("The v2 contact margin can be restored only if all geoms have the same margin.")
     for geom in spec.geoms:
         geom.margin /= 2
 
 
 def v2_model(path: str) -> mujoco.MjModel:
-    """Compile the MJCF file at ``path`` into the model that MuJoCo 2.1.0 would have made of it."""
+    """Compile the MJCF file at ``path`` into the model that MuJoCo 2.1.0 compiles from it."""
     spec = mujoco.MjSpec.from_file(path)
     if capsule_is_exact():
         set_inertias(spec, cylinder_model(spec))
@@ -166,7 +168,7 @@ def v2_model(path: str) -> mujoco.MjModel:
 
 
 class V2Dynamics(MujocoEnv):
-    """Mixed into a ``-v4`` robot: the model of the old engine, and actions clipped before their cost is taken."""
+    """Mixin for a ``-v4`` environment: compile the v2 model, and clip actions before their cost is computed."""
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         model = v2_model(self.fullpath)
@@ -175,7 +177,7 @@ class V2Dynamics(MujocoEnv):
         return model, mujoco.MjData(model)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        """One step, with ``action`` clipped to the action space as D4RL's ``NormalizedBoxEnv`` does."""
+        """Clip ``action`` to the action space, as D4RL's ``NormalizedBoxEnv`` does, and take one step."""
         space = self.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         return super().step(np.clip(np.asarray(action, np.float64), space.low, space.high))
@@ -194,7 +196,7 @@ class Walker2dV2(V2Dynamics, Walker2dEnv):
 
 
 class AntV2(V2Dynamics, AntEnv):
-    """Gymnasium's Ant-v4 with the dynamics of gym's Ant-v2; the only robot of these whose torso turns freely."""
+    """Gymnasium's Ant-v4 with the dynamics of gym's Ant-v2; the only one of these robots with a free joint."""
 
     def _step_mujoco_simulation(self, ctrl: np.ndarray, n_frames: int) -> None:
         if rotation_step_is_classical():

@@ -1,4 +1,4 @@
-"""How one transition is laid out as tokens: observation, action, reward, value."""
+"""The layout of one transition: observation, action, reward, value."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from trajectory_adacat.errors import InputError
 class TransitionSpec:
     """Sizes and slices of a transition's dimensions (paper section 4.4; Trajectory Transformer's order).
 
-    A transition has ``dimension = observation_size + action_size + 2`` scalar tokens.
+    Each of the ``dimension = observation_size + action_size + 2`` scalars becomes one token.
 
     Raises:
         InputError: if a size is not positive.
@@ -25,17 +25,17 @@ class TransitionSpec:
 
     @property
     def dimension(self) -> int:
-        """The number of tokens of one transition."""
+        """The number of tokens per transition."""
         return self.observation_size + self.action_size + 2
 
     @property
     def observation(self) -> slice:
-        """Where the observation stands in a transition."""
+        """The indices of the observation."""
         return slice(0, self.observation_size)
 
     @property
     def action(self) -> slice:
-        """Where the action stands in a transition."""
+        """The indices of the action."""
         return slice(self.observation_size, self.observation_size + self.action_size)
 
     @property
@@ -45,7 +45,7 @@ class TransitionSpec:
 
     @property
     def value(self) -> int:
-        """The index of the value, the discounted sum of the rewards after this transition."""
+        """The index of the value: the discounted sum of all later rewards."""
         return self.dimension - 1
 
     @property

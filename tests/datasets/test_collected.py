@@ -1,4 +1,4 @@
-"""The embedded datasets: what is collected, by which policy, and how it is made on demand."""
+"""Collected datasets: file contents, policies, and collection on demand."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from trajectory_adacat.datasets.collected import collect, collected_path
 from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.robots import ROBOTS
 from trajectory_adacat.scripts import collect as command
 
 ROBOT_SIZES = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}
@@ -48,7 +49,16 @@ def test_the_file_has_d4rls_layout(tmp_path: Path, robot: str, quality: str) -> 
     assert {"policy_sha256", "environment", "mujoco", "gymnasium", "numpy", "seed", "transitions"} <= attributes.keys()
 
 
-def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+def test_the_attributes_stay_those_of_earlier_versions(tmp_path: Path) -> None:
+    """The attributes are part of the file's hash, which a resumed training compares."""
+    for dynamics, verified in (("v2", {"dynamics_verified"}), ("native", set())):
+        _, attributes = contents(collect("hopper-random-collected", 5, dynamics=dynamics, path=tmp_path / dynamics))
+        versions = {"trajectory_adacat", "numpy", "gymnasium", "mujoco"}
+        source = {"dataset", "transitions", "seed", "policy_sha256", "environment", "dynamics"}
+        assert attributes.keys() == versions | source | verified
+
+
+def test_the_seed_determines_the_bytes_of_the_file(tmp_path: Path) -> None:
     files = [
         collect("hopper-medium-collected", 300, seed, path=tmp_path / f"{i}.hdf5") for i, seed in enumerate((4, 4, 5))
     ]
@@ -57,7 +67,7 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -
 
 
 def test_rows_replay_in_the_environment(tmp_path: Path) -> None:
-    """From the recorded state, the recorded action leads to the recorded next observation and reward."""
+    """Each recorded action, taken in the recorded state, gives the recorded next observation and reward."""
     arrays, _ = contents(collect("walker2d-medium-collected", 40, path=tmp_path / "file.hdf5"))
     env = make_environment("walker2d-medium-collected").unwrapped
     assert isinstance(env, Walker2dEnv)
@@ -71,7 +81,7 @@ def test_rows_replay_in_the_environment(tmp_path: Path) -> None:
         assert arrays["terminals"][row] == terminated
 
 
-def test_rows_follow_each_other_within_an_episode_only(tmp_path: Path) -> None:
+def test_consecutive_rows_are_linked_only_within_an_episode(tmp_path: Path) -> None:
     arrays, _ = contents(collect("hopper-random-collected", 200, path=tmp_path / "file.hdf5"))
     follows = (arrays["observations"][1:] == arrays["next_observations"][:-1]).all(1)
     np.testing.assert_array_equal(follows, ~arrays["terminals"][:-1])
@@ -84,10 +94,10 @@ def test_episodes_time_out_after_1000_steps(tmp_path: Path) -> None:
     assert not arrays["terminals"].any()
 
 
-def test_log_probabilities_are_those_of_the_squashed_gaussian(tmp_path: Path) -> None:
-    """Recomputed from the stored actions through arctanh, where float32 leaves enough digits."""
+def test_log_probabilities_match_the_squashed_gaussian(tmp_path: Path) -> None:
+    """They are recomputed with arctanh from those actions that float32 represents precisely enough."""
     arrays, _ = contents(collect("hopper-medium-collected", 200, path=tmp_path / "file.hdf5"))
-    policy = load_policy("hopper", "medium", 3)
+    policy = load_policy(ROBOTS["hopper"], "medium")
     assert isinstance(policy, SquashedGaussianPolicy)
     mean, std = policy.gaussian(arrays["observations"])
     actions = arrays["actions"].astype(np.float64)
@@ -112,16 +122,16 @@ def test_the_policy_is_of_medium_quality(tmp_path: Path) -> None:
     assert 1000 < np.mean([episode.rewards.sum() for episode in episodes if episode.terminated]) < 1600
 
 
-def test_a_collected_dataset_is_made_on_demand_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collected_dataset_is_collected_once(monkeypatch: pytest.MonkeyPatch) -> None:
     path = collected_path("hopper-random-collected")
     assert path.name == "hopper-random-collected-100000-seed0.hdf5"
-    # 100 transitions instead of the 100,000, into the same place
+    # 100 transitions instead of 100,000, at the same path
     monkeypatch.setattr(sources, "collect", lambda name: collect(name, 100, path=collected_path(name)))
     dataset = load_dataset("hopper-random-collected")
     assert dataset.label == dataset.name == dataset.environment == "hopper-random-collected"
     assert dataset.verified
     assert sum(len(episode) for episode in dataset.episodes) == 100
-    monkeypatch.setattr(sources, "collect", None)  # would fail if it were called again
+    monkeypatch.setattr(sources, "collect", None)  # a second call would fail
     assert load_dataset("hopper-random-collected").sha256 == dataset.sha256
 
 
@@ -135,13 +145,13 @@ def test_a_collected_dataset_is_made_on_demand_and_then_found(monkeypatch: pytes
         (("hopper-medium-collected", 5, -1), "seed at least 0"),
     ],
 )
-def test_what_cannot_be_collected_is_refused(home: Path, arguments: tuple, message: str) -> None:
+def test_bad_arguments_are_refused(home: Path, arguments: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         collect(*arguments)
     assert list(home.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named_before_anything_is_collected(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_refused_before_collecting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(InputError, match="--output"):
         collect("hopper-random-collected", 10**9, path=tmp_path / "file" / "data.hdf5")
@@ -163,17 +173,17 @@ def test_an_interrupted_collection_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_file_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_file_and_prints_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "new" / "file.hdf5"
     arguments = ["--dataset", "hopper-random-collected", "--transitions", "100", "--seed", "1", "--output", str(path)]
     command.main(arguments)
-    said = capsys.readouterr().out
-    assert str(path) in said
-    assert "100 transitions" in said
+    printed = capsys.readouterr().out
+    assert str(path) in printed
+    assert "100 transitions" in printed
     assert contents(path)[1]["seed"] == 1
 
 
-def test_the_command_replaces_a_file_only_when_told(tmp_path: Path) -> None:
+def test_the_command_replaces_a_file_only_with_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "file.hdf5"
     path.write_text("precious")
     arguments = ["--dataset", "hopper-random-collected", "--transitions", "10", "--output", str(path)]

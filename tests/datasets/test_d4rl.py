@@ -1,4 +1,4 @@
-"""Episode ends and damaged files, on hand-made D4RL-format HDF5 files."""
+"""Episode boundaries and damaged files, on small D4RL-format HDF5 files."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Writer = Callable[[dict[str, np.ndarray]], Path]
 
 
 def rows(count: int, terminals: Sequence[int] = (), timeouts: Sequence[int] = ()) -> dict[str, np.ndarray]:
-    """Arrays whose observation in row i is i and whose next observation is i + 0.5: no two episodes share a value."""
+    """Return arrays with observation i and next observation i + 0.5 in row i: no two episodes share a value."""
     index = np.arange(count, dtype=np.float32)
     return {
         "observations": np.repeat(index[:, None], OBSERVATION_SIZE, 1),
@@ -55,15 +55,15 @@ def test_a_terminal_takes_precedence_over_a_timeout(write: Writer) -> None:
     assert ends(write(rows(4, terminals=[1, 3], timeouts=[1, 3]))) == [(2, True, False, 1.5), (2, True, False, 3.5)]
 
 
-def test_an_unflagged_tail_is_cut_short_and_keeps_its_own_final_observation(write: Writer) -> None:
+def test_the_rows_after_the_last_flag_are_a_truncated_episode(write: Writer) -> None:
     assert ends(write(rows(5, terminals=[1]))) == [(2, True, False, 1.5), (3, False, True, 4.5)]
 
 
-def test_a_file_without_flags_is_one_episode_cut_short(write: Writer) -> None:
+def test_a_file_without_flags_is_one_truncated_episode(write: Writer) -> None:
     assert ends(write(rows(4))) == [(4, False, True, 3.5)]
 
 
-def test_neighbouring_flags_make_episodes_of_one_step(write: Writer) -> None:
+def test_consecutive_flags_make_episodes_of_one_step(write: Writer) -> None:
     assert ends(write(rows(3, terminals=[0, 1]))) == [
         (1, True, False, 0.5),
         (1, True, False, 1.5),
@@ -71,7 +71,7 @@ def test_neighbouring_flags_make_episodes_of_one_step(write: Writer) -> None:
     ]
 
 
-def test_episodes_hold_their_rows_and_untouched_rewards(write: Writer) -> None:
+def test_episodes_contain_their_rows_unchanged(write: Writer) -> None:
     second = load_episodes("own", write(rows(5, terminals=[1, 4])))[1]
     np.testing.assert_array_equal(second.observations[:, 0], [2, 3, 4])
     np.testing.assert_allclose(second.actions[:, 0], [0.4, 0.6, 0.8])
@@ -83,8 +83,8 @@ def test_episodes_longer_than_1000_steps_are_whole(write: Writer) -> None:
     assert ends(write(rows(2500, timeouts=[1499]))) == [(1500, False, True, 1499.5), (1000, False, True, 2499.5)]
 
 
-def test_v0_files_do_not_tell_final_observations(write: Writer) -> None:
-    """The row after an episode's last is another episode's first, so nothing in the file tells it."""
+def test_v0_files_have_no_final_observations(write: Writer) -> None:
+    """The row after an episode's last row belongs to another episode, so the final observation is unknown."""
     arrays = rows(5, terminals=[1])
     del arrays["next_observations"], arrays["timeouts"]
     episodes = load_episodes("own", write(arrays))
@@ -128,23 +128,23 @@ def with_value(key: str, value: float) -> dict[str, np.ndarray]:
         ({"data": np.zeros(3)}, "lacks.*observations, actions, rewards, terminals"),
         ({}, "lacks"),
         ({k: v for k, v in rows(4).items() if k != "actions"} | {"actions/left": np.zeros(4)}, "lacks.*actions"),
-        (changed("rewards", np.zeros((4, 1))), r"rewards has shape \(4, 1\); 1 axes"),
+        (changed("rewards", np.zeros((4, 1))), r"rewards has shape \(4, 1\); expected 4 rows and 1 dimension"),
         (changed("actions", np.zeros((3, 3))), r"actions has shape \(3, 3\)"),
         (changed("actions", np.zeros((4, 0))), r"actions has shape \(4, 0\)"),
         (changed("timeouts", np.zeros(5)), r"timeouts has shape \(5,\)"),
-        (changed("next_observations", np.zeros((4, 7))), "next_observations and observations differ"),
+        (changed("next_observations", np.zeros((4, 7))), "next_observations and observations have different shapes"),
         (changed("observations", np.array([[b"a"]] * 4)), "observations is not an array of numbers"),
-        (changed("terminals", np.array([0, 1, 2, 0])), "terminals must hold flags"),
-        (changed("terminals", np.array([0, 1, np.nan, 0])), "terminals must hold flags"),
-        (with_value("observations", np.nan), "observations holds NaN or infinity, first in row 2"),
-        (with_value("actions", -np.inf), "actions holds NaN or infinity, first in row 2"),
-        (with_value("rewards", np.nan), "rewards holds NaN or infinity, first in row 2"),
-        (with_value("next_observations", np.inf), "next_observations holds NaN"),
-        (changed("rewards", np.array([0, 1e300, 0, 0])), "rewards holds NaN or infinity, first in row 1"),
-        (rows(0), "holds no transitions"),
+        (changed("terminals", np.array([0, 1, 2, 0])), "terminals must be 0 or 1"),
+        (changed("terminals", np.array([0, 1, np.nan, 0])), "terminals must be 0 or 1"),
+        (with_value("observations", np.nan), "observations contains NaN or infinity, first in row 2"),
+        (with_value("actions", -np.inf), "actions contains NaN or infinity, first in row 2"),
+        (with_value("rewards", np.nan), "rewards contains NaN or infinity, first in row 2"),
+        (with_value("next_observations", np.inf), "next_observations contains NaN"),
+        (changed("rewards", np.array([0, 1e300, 0, 0])), "rewards contains NaN or infinity, first in row 1"),
+        (rows(0), "contains no transitions"),
     ],
 )
-def test_bad_contents_are_refused_by_name(write: Writer, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_bad_contents_are_refused(write: Writer, arrays: dict[str, np.ndarray], message: str) -> None:
     path = write(arrays)
     before = path.read_bytes()
     with pytest.raises(InputError, match=message):
@@ -158,13 +158,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_dataset("own", tmp_path / "nowhere.hdf5")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dataset file"):
         load_dataset("own", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all" * 100], ids=["empty", "text"])
-def test_what_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "own.hdf5"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"own\.hdf5 is not a complete HDF5 file"):

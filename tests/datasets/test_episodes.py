@@ -1,4 +1,4 @@
-"""What an episode may hold."""
+"""The checks of an episode's arrays."""
 
 from typing import Any
 
@@ -34,24 +34,24 @@ def test_an_unknown_final_observation_is_all_nan() -> None:
     [
         ({"observations": np.zeros((2, 2), np.float32)}, "as many actions and rewards"),
         ({"actions": np.zeros((4, 1), np.float32)}, "as many actions and rewards"),
-        ({"rewards": np.zeros((3, 1), np.float32)}, "rewards must be a float32 array with 1 axes"),
-        ({"rewards": np.zeros(3)}, "rewards must be a float32 array"),
-        ({"observations": [[0.0]] * 3}, "observations must be a float32 array"),
-        ({"observations": np.full((3, 2), np.inf, np.float32)}, "observations holds NaN or infinity"),
-        ({"final_observation": np.array([0, np.nan], np.float32)}, "final_observation holds NaN or infinity"),
+        ({"rewards": np.zeros((3, 1), np.float32)}, "rewards must be a 1-dimensional float32 array"),
+        ({"rewards": np.zeros(3)}, "rewards must be a 1-dimensional float32 array"),
+        ({"observations": [[0.0]] * 3}, "observations must be a 2-dimensional float32 array"),
+        ({"observations": np.full((3, 2), np.inf, np.float32)}, "observations contains NaN or infinity"),
+        ({"final_observation": np.array([0, np.nan], np.float32)}, "final_observation contains NaN or infinity"),
         ({"final_observation": np.zeros(3, np.float32)}, r"must have shape \(2,\)"),
-        ({"truncated": True}, "exactly one"),
-        ({"terminated": False}, "exactly one"),
+        ({"truncated": True}, "Exactly one"),
+        ({"terminated": False}, "Exactly one"),
         (
             {
                 "observations": np.zeros((0, 2), np.float32),
                 "actions": np.zeros((0, 1), np.float32),
                 "rewards": np.zeros(0, np.float32),
             },
-            "at least one",
+            "at least one transition",
         ),
     ],
 )
-def test_what_is_no_episode_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_episodes_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Episode(**parts(**changes))

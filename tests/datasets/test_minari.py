@@ -1,4 +1,4 @@
-"""A Minari dataset that the test makes with the minari library."""
+"""Minari datasets, created in the test with the minari library."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from minari.data_collector import EpisodeBuffer  # noqa: E402
 
 NAME = "test/pendulum/random-v0"
 ENDS = ((3, True, False), (2, False, True), (4, True, True))  # length, terminated, truncated
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")  # of metadata that a test need not have
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")  # about missing metadata
 
 
 def buffer(length: int, terminated: bool, truncated: bool, first: int) -> EpisodeBuffer:
@@ -46,7 +46,7 @@ def create(ends: Sequence[tuple[int, bool, bool]] = ENDS, **options: Any) -> Non
     minari.create_dataset_from_buffers(**(defaults | options))
 
 
-def test_episodes_keep_their_ends_and_final_observations() -> None:
+def test_episodes_keep_termination_and_final_observations() -> None:
     create()
     episodes = load_episodes(f"minari:{NAME}")
     assert [(len(e), e.terminated, e.truncated) for e in episodes] == [
@@ -59,7 +59,7 @@ def test_episodes_keep_their_ends_and_final_observations() -> None:
     np.testing.assert_array_equal(episodes[2].rewards, [0, 1, 2, 3])
 
 
-def test_the_environment_comes_from_the_datasets_own_specification() -> None:
+def test_the_environment_comes_from_the_datasets_specification() -> None:
     create()
     dataset = load_dataset(f"minari:{NAME}")
     assert dataset.environment is not None
@@ -81,7 +81,7 @@ def test_the_hash_identifies_the_contents() -> None:
     assert load_dataset(f"minari:{NAME}").sha256 != first
 
 
-def test_a_dataset_without_environment_needs_one_to_be_named() -> None:
+def test_a_dataset_without_environment_needs_the_flag() -> None:
     spaces = gymnasium.make("Pendulum-v1")
     create(env=None, observation_space=spaces.observation_space, action_space=spaces.action_space)
     assert load_dataset(f"minari:{NAME}").environment is None
@@ -89,12 +89,12 @@ def test_a_dataset_without_environment_needs_one_to_be_named() -> None:
         make_environment(f"minari:{NAME}")
 
 
-def test_a_missing_dataset_says_how_to_get_it() -> None:
+def test_a_missing_dataset_is_refused_with_the_download_command() -> None:
     with pytest.raises(InputError, match="minari download mujoco/hopper/medium-v0"):
         load_dataset("minari:mujoco/hopper/medium-v0")
 
 
-def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(InputError, match=r"pip install trajectory-adacat\[minari\]"):
         load_dataset(f"minari:{NAME}")

@@ -1,4 +1,4 @@
-"""The official files: pinned, found in a cache, or downloaded from a server on loopback."""
+"""Official files: pinned hashes, caches, and downloads from a local server."""
 
 import dataclasses
 import functools
@@ -13,8 +13,8 @@ import pytest
 
 from trajectory_adacat.datasets import load_dataset, official
 from trajectory_adacat.datasets.official import OfficialFile, fetch_official, official_file
-from trajectory_adacat.environments import OFFICIAL_DATASETS
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.robots import official_datasets
 
 NAME = "hopper-medium-v2"
 FILE_NAME = "hopper_medium-v2.hdf5"
@@ -24,11 +24,11 @@ PINNED = OfficialFile(FILE_NAME, len(CONTENT), hashlib.sha256(CONTENT).hexdigest
 
 @dataclasses.dataclass
 class Behaviour:
-    """What the server does; ``requests`` collects the Range headers that it was sent."""
+    """The server's behavior; ``requests`` lists the Range headers that it received."""
 
     content: bytes = CONTENT
     ranges: bool = True
-    cut_after: int | None = None  # bytes after which a response is broken off
+    cut_after: int | None = None  # bytes after which a response is cut off
     status: int | None = None
     requests: list[str] = dataclasses.field(default_factory=list)
 
@@ -60,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviour]:
-    """A server of the pinned file, which is small here, and an empty cache."""
+    """A server with a small pinned file, and an empty cache."""
     behaviour = Behaviour()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, behaviour))
     threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
@@ -68,7 +68,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviou
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(official, "BASE_URL", f"http://127.0.0.1:{running.server_port}/data")
-    monkeypatch.setattr(official, "official_file", lambda name: PINNED)
     yield behaviour
     running.shutdown()
     running.server_close()
@@ -83,22 +82,23 @@ def files(folder: Path) -> list[str]:
 
 
 def test_all_24_files_are_pinned() -> None:
-    pinned = [official_file(name) for name in OFFICIAL_DATASETS]
+    datasets = official_datasets()
+    pinned = [official_file(dataset) for dataset in datasets.values()]
     assert len(pinned) == len({file.sha256 for file in pinned}) == 24
-    assert official_file("halfcheetah-medium-replay-v2") == OfficialFile(
+    assert official_file(datasets["halfcheetah-medium-replay-v2"]) == OfficialFile(
         "halfcheetah_medium_replay-v2.hdf5",
         59448533,
         "48d494a4770c11f48260736dec090b78bdca8375647ed4d24bfa5b6610c7f683",
     )
     url = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2/hopper_full_replay-v2.hdf5"
-    assert official_file("hopper-full-replay-v2").url == url
+    assert official_file(datasets["hopper-full-replay-v2"]).url == url
 
 
 def test_a_missing_file_is_downloaded_once(server: Behaviour, tmp_path: Path) -> None:
-    path = fetch_official(NAME)
+    path = fetch_official(PINNED)
     assert path == tmp_path / "cache" / "d4rl" / FILE_NAME
     assert path.read_bytes() == CONTENT
-    assert fetch_official(NAME) == path
+    assert fetch_official(PINNED) == path
     assert server.requests == ["bytes=0-"]
     assert files(tmp_path) == [FILE_NAME]
 
@@ -107,47 +107,47 @@ def test_the_default_cache_is_in_the_home_folder(
     server: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TRAJECTORY_ADACAT_HOME")
-    assert fetch_official(NAME) == tmp_path / "home" / ".cache" / "trajectory_adacat" / "d4rl" / FILE_NAME
+    assert fetch_official(PINNED) == tmp_path / "home" / ".cache" / "trajectory_adacat" / "d4rl" / FILE_NAME
 
 
 def test_a_file_in_d4rls_own_cache_is_found(server: Behaviour, tmp_path: Path) -> None:
     path = tmp_path / "home" / ".d4rl" / "datasets" / FILE_NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
-    assert fetch_official(NAME) == path
+    assert fetch_official(PINNED) == path
     assert server.requests == []
 
 
-def test_a_cut_download_goes_on_by_itself(server: Behaviour) -> None:
+def test_an_interrupted_download_is_resumed(server: Behaviour) -> None:
     server.cut_after = 300_000
-    assert fetch_official(NAME).read_bytes() == CONTENT
+    assert fetch_official(PINNED).read_bytes() == CONTENT
     assert server.requests == [f"bytes={start}-" for start in range(0, len(CONTENT), 300_000)]
 
 
-def test_a_download_goes_on_where_an_earlier_process_stopped(server: Behaviour) -> None:
+def test_a_partial_file_of_an_earlier_process_is_completed(server: Behaviour) -> None:
     part().parent.mkdir(parents=True)
     part().write_bytes(CONTENT[:1234])
-    assert fetch_official(NAME).read_bytes() == CONTENT
+    assert fetch_official(PINNED).read_bytes() == CONTENT
     assert server.requests == ["bytes=1234-"]
     assert not part().exists()
 
 
-def test_a_server_without_ranges_sends_all_again(server: Behaviour) -> None:
+def test_a_server_without_ranges_sends_the_whole_file(server: Behaviour) -> None:
     server.ranges = False
     part().parent.mkdir(parents=True)
     part().write_bytes(b"something else")
-    assert fetch_official(NAME).read_bytes() == CONTENT
+    assert fetch_official(PINNED).read_bytes() == CONTENT
 
 
-def test_a_download_that_stalls_keeps_what_it_has_and_says_so(server: Behaviour) -> None:
+def test_a_stalled_download_keeps_the_partial_file(server: Behaviour) -> None:
     part().parent.mkdir(parents=True)
     part().write_bytes(CONTENT[:1234])
     server.cut_after = 0
-    with pytest.raises(InputError, match="goes on where it stopped"):
-        fetch_official(NAME)
+    with pytest.raises(InputError, match="a partial download is resumed"):
+        fetch_official(PINNED)
     assert part().read_bytes() == CONTENT[:1234]
     server.cut_after = None
-    assert fetch_official(NAME).read_bytes() == CONTENT
+    assert fetch_official(PINNED).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -155,26 +155,33 @@ def test_a_download_that_stalls_keeps_what_it_has_and_says_so(server: Behaviour)
     [CONTENT[:-1] + b"?", CONTENT + b"more", CONTENT[:-5]],
     ids=["other bytes", "longer", "shorter"],
 )
-def test_a_file_that_is_not_the_pinned_one_is_not_kept(server: Behaviour, tmp_path: Path, content: bytes) -> None:
+def test_a_download_that_differs_from_the_pinned_file_is_deleted(
+    server: Behaviour, tmp_path: Path, content: bytes
+) -> None:
     server.content = content
-    with pytest.raises(InputError, match=r"is not the file that is pinned .*nothing was kept"):
-        fetch_official(NAME)
+    with pytest.raises(InputError, match=r"is not the pinned file .*was deleted"):
+        fetch_official(PINNED)
     assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_a_refusal_says_what_to_fetch_and_where_to_put_it(server: Behaviour, tmp_path: Path, status: int) -> None:
+def test_an_http_error_names_the_address_and_the_target(server: Behaviour, tmp_path: Path, status: int) -> None:
     server.status = status
     with pytest.raises(InputError) as caught:
-        fetch_official(NAME)
-    for told in (PINNED.url, str(PINNED.target), str(PINNED.size), PINNED.sha256, "--dataset_path", str(status)):
-        assert told in str(caught.value)
+        fetch_official(PINNED)
+    for part_of_message in (
+        PINNED.url,
+        str(PINNED.target),
+        str(PINNED.size),
+        PINNED.sha256,
+        "--dataset_path",
+        str(status),
+    ):
+        assert part_of_message in str(caught.value)
     assert files(tmp_path) == []
 
 
-def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failed_connection_names_the_address_and_the_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -182,17 +189,22 @@ def test_a_closed_network_says_what_to_fetch_and_where_to_put_it(
     with pytest.raises(InputError) as caught:
         load_dataset(NAME)
     target = tmp_path / "cache" / "d4rl" / FILE_NAME
-    for told in (f"http://127.0.0.1:1/{FILE_NAME}", str(target), official_file(NAME).sha256, "--dataset_path"):
-        assert told in str(caught.value)
+    for part_of_message in (
+        f"http://127.0.0.1:1/{FILE_NAME}",
+        str(target),
+        official_file(official_datasets()[NAME]).sha256,
+        "--dataset_path",
+    ):
+        assert part_of_message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT[:-1] + b"?"], ids=["other size", "other bytes"])
-def test_a_cached_file_that_is_not_the_pinned_one_is_refused_and_left(server: Behaviour, content: bytes) -> None:
+def test_a_cached_file_that_differs_is_refused_and_kept(server: Behaviour, content: bytes) -> None:
     PINNED.target.parent.mkdir(parents=True)
     PINNED.target.write_bytes(content)
     with pytest.raises(InputError, match="is not the official file"):
-        fetch_official(NAME)
+        fetch_official(PINNED)
     assert PINNED.target.read_bytes() == content
     assert server.requests == []

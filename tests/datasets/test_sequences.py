@@ -1,4 +1,4 @@
-"""Rewards, values, windows and masks, on hand-made episodes and against plain loops."""
+"""Rewards, values, windows and masks, on small episodes and compared with plain loops."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ UNIT = MinMaxNormalizer(torch.zeros(5), torch.ones(5))
 
 
 def make_episode(rewards: Any, terminated: bool = False, observations: Any = None) -> Episode:
-    """An episode with two observed numbers and one action, which count its steps unless given."""
+    """Return an episode with two observations and one action, which count its steps by default."""
     count = np.arange(len(rewards), dtype=np.float32)
     seen = np.stack([count, count + 0.5], 1) if observations is None else observations
     last = np.full(2, len(rewards), np.float32)
@@ -42,19 +42,19 @@ def test_a_row_is_observation_action_reward_value() -> None:
     assert SPEC.dimension == rows.shape[1]
 
 
-def test_a_value_does_not_hold_its_own_reward() -> None:
+def test_a_value_excludes_its_own_reward() -> None:
     first, changed = rows_of(make_episode([1, 2, 4])), rows_of(make_episode([1, 200, 4]))
     np.testing.assert_array_equal(first[1:, 4], changed[1:, 4])
     assert changed[0, 4] - first[0, 4] == 198
 
 
-def test_the_penalty_replaces_a_real_terminals_reward_before_values_are_summed() -> None:
+def test_the_penalty_replaces_the_last_reward_before_values_are_computed() -> None:
     rows = rows_of(make_episode([1, 2, 4], terminated=True), penalty=-100.0)
     np.testing.assert_array_equal(rows[:, 3], [1, 2, -100])
     np.testing.assert_array_equal(rows[:, 4], [2 - 50, -100, 0])
 
 
-def test_there_is_no_penalty_for_an_episode_cut_short_and_none_without_a_penalty() -> None:
+def test_truncated_episodes_have_no_penalty() -> None:
     cut, ended = make_episode([1, 2, 4]), make_episode([1, 2, 4], terminated=True)
     np.testing.assert_array_equal(rows_of(cut, penalty=-100.0), rows_of(cut))
     np.testing.assert_array_equal(rows_of(ended), rows_of(cut))
@@ -64,13 +64,13 @@ def test_a_penalty_of_zero_is_a_penalty() -> None:
     np.testing.assert_array_equal(rows_of(make_episode([1, 2, 4], terminated=True), penalty=0.0)[:, 3], [1, 2, 0])
 
 
-def test_the_episodes_own_rewards_stay_as_they_were() -> None:
+def test_the_episodes_rewards_are_not_modified() -> None:
     episode = make_episode([1, 2, 4], terminated=True)
     rows_of(episode, penalty=-100.0)
     np.testing.assert_array_equal(episode.rewards, [1, 2, 4])
 
 
-def test_values_do_not_leak_from_one_episode_into_another() -> None:
+def test_values_do_not_leak_between_episodes() -> None:
     together = rows_of(make_episode([1, 2]), make_episode([10, 20, 30]))
     alone = [rows_of(make_episode([1, 2])), rows_of(make_episode([10, 20, 30]))]
     np.testing.assert_array_equal(together, np.concatenate(alone))
@@ -83,7 +83,7 @@ def test_episodes_longer_than_1000_steps_have_values_over_their_whole_length() -
 
 @settings(deadline=None)
 @given(rewards=st.lists(st.floats(-100, 100), min_size=1, max_size=30), discount=st.floats(0, 1))
-def test_values_are_those_of_a_plain_loop(rewards: list[float], discount: float) -> None:
+def test_values_match_a_plain_loop(rewards: list[float], discount: float) -> None:
     expected = [sum(discount**j * reward for j, reward in enumerate(rewards[t + 1 :])) for t in range(len(rewards))]
     np.testing.assert_allclose(discounted_values(np.array(rewards), discount), expected, rtol=1e-9, atol=1e-9)
 
@@ -100,13 +100,13 @@ def test_a_penalty_that_is_not_finite_is_refused(penalty: float) -> None:
         Trajectories.from_episodes([make_episode([1, 2])], 0.9, penalty)
 
 
-def test_episodes_of_one_step_are_left_out_and_counted() -> None:
+def test_episodes_of_one_step_are_skipped_and_counted() -> None:
     trajectories = Trajectories.from_episodes([make_episode([1]), make_episode([1, 2]), make_episode([3])], 0.9, None)
     assert trajectories.n_skipped == 2
     assert len(trajectories.transitions) == 2
 
 
-def test_episodes_of_one_step_alone_are_refused() -> None:
+def test_data_without_longer_episodes_is_refused() -> None:
     with pytest.raises(InputError, match="None of the 2 episodes"):
         Trajectories.from_episodes([make_episode([1]), make_episode([1])], 0.9, None)
 
@@ -115,7 +115,7 @@ def test_episodes_of_one_step_alone_are_refused() -> None:
 
 
 def loop_windows(rows: list[np.ndarray], length: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every window and its mask, token by token."""
+    """Build every window and its mask token by token."""
     windows, masks = [], []
     for episode in rows:
         for start in range(len(episode) - 1):
@@ -137,7 +137,7 @@ def loop_windows(rows: list[np.ndarray], length: int, step: int) -> tuple[np.nda
     step=st.integers(1, 4),
     seed=st.integers(0, 1000),
 )
-def test_batches_are_those_of_a_plain_loop(lengths: list[int], length: int, step: int, seed: int) -> None:
+def test_batches_match_a_plain_loop(lengths: list[int], length: int, step: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     episodes = [random_episode(n, generator) for n in lengths]
     trajectories = Trajectories.from_episodes(episodes, 0.3, None)
@@ -154,7 +154,7 @@ def test_batches_are_those_of_a_plain_loop(lengths: list[int], length: int, step
 
 
 def numbered(*lengths: int) -> Trajectories:
-    """Episode e's step t observes e / 10 and t / 10; everything else is 0."""
+    """Return episodes in which step t of episode e observes e / 10 and t / 10; everything else is 0."""
     episodes = []
     for e, length in enumerate(lengths):
         seen = np.stack([np.full(length, e / 10), np.arange(length) / 10], 1).astype(np.float32)
@@ -164,14 +164,14 @@ def numbered(*lengths: int) -> Trajectories:
 
 
 def steps_of(dataset: SequenceDataset, window: int) -> list[tuple[int, int]]:
-    """The episode and step of each real transition in a window."""
+    """Return the episode and step of each unmasked transition of a window."""
     batch = dataset.batch(torch.tensor([window]))
     tokens, mask = (x.view(dataset.length, -1) for x in (batch.tokens, batch.mask))
     assert (mask == mask[:, :1]).all()
     return [(round(10 * float(row[0])), round(10 * float(row[1]))) for row in tokens[mask[:, 0]]]
 
 
-def test_windows_begin_at_each_step_but_the_last_and_end_with_their_episode() -> None:
+def test_a_window_starts_at_each_step_but_the_last_and_ends_with_its_episode() -> None:
     dataset = SequenceDataset(numbered(3, 2), UNIT, SPEC, 3)
     assert [steps_of(dataset, i) for i in range(len(dataset))] == [
         [(0, 0), (0, 1), (0, 2)],
@@ -193,7 +193,7 @@ def test_transitions_of_a_window_are_step_apart() -> None:
     ]
 
 
-def test_the_last_windows_padding_is_zero_and_masked() -> None:
+def test_padding_is_zero_and_masked() -> None:
     batch = SequenceDataset(numbered(4), UNIT, SPEC, 4).batch(torch.tensor([2]))
     np.testing.assert_array_equal(batch.mask[0].numpy(), [True] * 10 + [False] * 10)
     np.testing.assert_array_equal(batch.tokens[0, 10:].numpy(), np.zeros(10))
@@ -214,7 +214,7 @@ def test_values_outside_the_training_bounds_are_clamped_and_counted() -> None:
     held_out = Trajectories.from_episodes([make_episode([1, 2, 4, 3])], 0.5, None)
     assert SequenceDataset(training, normalizer, SPEC, 2).n_clamped == 0
     dataset = SequenceDataset(held_out, normalizer, SPEC, 2)
-    # The fourth step's observations and action lie above, and so do the first two values, 4.75 and 5.5.
+    # Out of bounds: the fourth step's two observations and action, and the first two values, 4.75 and 5.5.
     assert dataset.n_clamped == 5
     batch = dataset.batch(torch.arange(len(dataset)))
     assert batch.tokens.min() == 0
@@ -226,7 +226,7 @@ def test_values_outside_the_training_bounds_are_clamped_and_counted() -> None:
 
 @settings(deadline=None)
 @given(count=st.integers(2, 40), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 5))
-def test_episodes_are_split_whole_and_each_side_has_one(count: int, fraction: float, seed: int) -> None:
+def test_episodes_are_split_whole_and_both_sets_have_one(count: int, fraction: float, seed: int) -> None:
     episodes = [make_episode([i, i]) for i in range(count)]
     training, held_out = split_episodes(episodes, fraction, seed)
     assert {id(e) for e in training} | {id(e) for e in held_out} == {id(e) for e in episodes}
@@ -235,18 +235,18 @@ def test_episodes_are_split_whole_and_each_side_has_one(count: int, fraction: fl
     assert abs(len(held_out) - fraction * count) <= 1
 
 
-def test_a_seed_splits_always_alike_and_another_one_otherwise() -> None:
+def test_the_seed_determines_the_split() -> None:
     episodes = [make_episode([i, i]) for i in range(50)]
     held = [{id(e) for e in split_episodes(episodes, 0.2, seed)[1]} for seed in (1, 1, 2)]
     assert held[0] == held[1] != held[2]
 
 
-def test_nothing_is_held_out_at_zero() -> None:
+def test_nothing_is_held_out_at_fraction_0() -> None:
     episodes = [make_episode([1, 2])]
     assert split_episodes(episodes, 0.0, 0) == (episodes, [])
 
 
-def test_episodes_too_short_to_train_on_take_no_part_in_the_split() -> None:
+def test_episodes_too_short_for_a_window_are_not_held_out() -> None:
     episodes = [make_episode([1, 2]), *(make_episode([1]) for _ in range(30)), make_episode([1, 2])]
     for seed in range(5):
         parts = split_episodes(episodes, 0.05, seed)

@@ -1,4 +1,4 @@
-"""Which names mean which files, and how results call them."""
+"""Dataset names: which file each one reads, and its label in results."""
 
 import hashlib
 from pathlib import Path
@@ -34,7 +34,7 @@ def write(path: Path, observation_size: int, action_size: int, **attributes: str
     return path
 
 
-def test_a_file_given_for_an_official_name_is_unverified_when_its_hash_differs(tmp_path: Path) -> None:
+def test_a_file_with_another_hash_is_unverified(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.hdf5", 11, 3)
     dataset = load_dataset("hopper-medium-v2", path)
     assert (dataset.name, dataset.label) == ("hopper-medium-v2", "hopper-medium-v2 (unverified)")
@@ -54,26 +54,26 @@ def test_a_file_with_the_pinned_bytes_keeps_the_official_name(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("name", ["own", "own.hdf5"])
-def test_a_file_of_the_users_own_is_called_by_its_file_name(tmp_path: Path, name: str) -> None:
+def test_a_users_file_is_labelled_by_its_file_name(tmp_path: Path, name: str) -> None:
     dataset = load_dataset(name, write(tmp_path / "robot.hdf5", 5, 2))
     assert dataset.label == "robot.hdf5"
     assert dataset.environment is None
     assert not dataset.verified
 
 
-def test_a_file_of_the_users_own_may_stand_in_the_name(tmp_path: Path) -> None:
+def test_a_users_file_may_be_given_as_the_name(tmp_path: Path) -> None:
     path = write(tmp_path / "robot.hdf5", 5, 2, environment="Pendulum-v1")
     dataset = load_dataset(str(path))
     assert (dataset.label, dataset.environment) == ("robot.hdf5", "Pendulum-v1")
     assert load_dataset("~/robot.hdf5").sha256 == dataset.sha256  # the test's home folder is tmp_path
 
 
-def test_a_file_that_claims_a_collected_name_without_its_provenance_is_unverified(tmp_path: Path) -> None:
+def test_a_file_without_the_provenance_of_a_collected_dataset_is_unverified(tmp_path: Path) -> None:
     dataset = load_dataset("hopper-medium-collected", write(tmp_path / "mine.hdf5", 11, 3))
     assert dataset.label == "hopper-medium-collected (unverified)"
 
 
-def test_natively_collected_data_goes_with_the_native_environment(tmp_path: Path) -> None:
+def test_data_collected_with_native_dynamics_names_the_native_environment(tmp_path: Path) -> None:
     path = collect("hopper-random-collected", 50, dynamics="native", path=tmp_path / "native.hdf5")
     dataset = load_dataset("hopper-random-collected", path)
     assert dataset.label == "hopper-random-collected (unverified)"
@@ -89,7 +89,7 @@ def test_a_cached_file_of_another_policy_is_refused() -> None:
         load_dataset("hopper-medium-collected")
 
 
-def test_ant_keeps_the_27_observations_that_its_environment_has(tmp_path: Path) -> None:
+def test_ant_keeps_the_27_observations_of_its_environment(tmp_path: Path) -> None:
     path = write(tmp_path / "ant.hdf5", 111, 8)
     with h5py.File(path) as file:
         first, following = file["observations"][0, :27], file["next_observations"][2, :27]

@@ -1,7 +1,7 @@
-"""Episodes of a D4RL-format HDF5 file.
+"""Read episodes from a D4RL-format HDF5 file.
 
-Each row is one transition. A flag at a row means that the row is the last of its episode: ``terminals`` marks a real
-end, ``timeouts`` a cut; where both are set the terminal wins. The rows after the last flag are an episode cut short.
+Each row is one transition. A flag marks the last row of an episode: ``terminals`` for termination, ``timeouts`` for
+truncation. If both are set, the episode counts as terminated. The rows after the last flag form a truncated episode.
 """
 
 import itertools
@@ -14,16 +14,18 @@ import numpy as np
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.errors import InputError
 
-REQUIRED = {"observations": 2, "actions": 2, "rewards": 1, "terminals": 1}  # keys and their numbers of axes
-OPTIONAL = {"next_observations": 2, "timeouts": 1}  # missing in v0 files
+REQUIRED = {"observations": 2, "actions": 2, "rewards": 1, "terminals": 1}  # number of dimensions of each array
+OPTIONAL = {"next_observations": 2, "timeouts": 1}  # absent from v0 files
 
 
 def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read and check the arrays of a D4RL-format file: floats as float32, flags as bool; and its attributes.
+    """Read and check the arrays and the attributes of a D4RL-format file.
+
+    Flags are returned as bool, all other arrays as float32.
 
     Raises:
-        InputError: if the file is missing, truncated or no HDF5 file, lacks a key, or holds a wrong shape or type, NaN
-            or infinity.
+        InputError: if the file is missing, truncated or not HDF5, lacks an array, or contains NaN, infinity, or an
+            array of the wrong shape or type.
     """
     if not path.is_file():
         raise InputError(f"There is no dataset file {path}.")
@@ -32,18 +34,18 @@ def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             _check_layout(file, path)
             arrays = {name: file[name][()] for name in REQUIRED | OPTIONAL if name in file}
             attributes = {key: getattr(value, "tolist", lambda v=value: v)() for key, value in file.attrs.items()}
-    except (OSError, RuntimeError) as error:  # what h5py raises for damaged files
-        raise InputError(f"{path} is not a complete HDF5 file ({error}): fetch or make it again.") from error
+    except (OSError, RuntimeError) as error:  # raised by h5py for damaged files
+        raise InputError(f"{path} is not a complete HDF5 file ({error}): download or create it again.") from error
     return {name: _convert(name, array, path) for name, array in arrays.items()}, attributes
 
 
 def _check_layout(file: h5py.File, path: Path) -> None:
     missing = [name for name in REQUIRED if not isinstance(file.get(name), h5py.Dataset)]
     if missing:
-        raise InputError(f"{path} is not in D4RL's format: it lacks the array(s) {', '.join(missing)}.")
+        raise InputError(f"{path} is not in D4RL's format: it lacks {', '.join(missing)}.")
     rows = file["rewards"].size
     if rows == 0:
-        raise InputError(f"{path} holds no transitions.")
+        raise InputError(f"{path} contains no transitions.")
     for name, axes in (REQUIRED | OPTIONAL).items():
         if name not in file:
             continue
@@ -51,26 +53,26 @@ def _check_layout(file: h5py.File, path: Path) -> None:
         if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiub":
             raise InputError(f"{path}: {name} is not an array of numbers.")
         if array.ndim != axes or array.shape[0] != rows or array.size == 0:
-            raise InputError(f"{path}: {name} has shape {array.shape}; {axes} axes and {rows} rows were expected.")
+            raise InputError(f"{path}: {name} has shape {array.shape}; expected {rows} rows and {axes} dimension(s).")
     if "next_observations" in file and file["next_observations"].shape != file["observations"].shape:
-        raise InputError(f"{path}: next_observations and observations differ in shape.")
+        raise InputError(f"{path}: next_observations and observations have different shapes.")
 
 
 def _convert(name: str, array: np.ndarray, path: Path) -> np.ndarray:
     if name in ("terminals", "timeouts"):
         if not np.isin(array, (0, 1)).all():
-            raise InputError(f"{path}: {name} must hold flags, 0 or 1.")
+            raise InputError(f"{path}: {name} must be 0 or 1 in every row.")
         return array.astype(bool)
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused next
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
         array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0, 0])
-        raise InputError(f"{path}: {name} holds NaN or infinity, first in row {row}.")
+        raise InputError(f"{path}: {name} contains NaN or infinity, first in row {row}.")
     return array
 
 
 def split_episodes(arrays: dict[str, np.ndarray]) -> list[Episode]:
-    """Cut the rows of :func:`read_d4rl`'s arrays into episodes, whose arrays are views of them."""
+    """Split the arrays of :func:`read_d4rl` into episodes, which are views of these arrays."""
     terminals = arrays["terminals"]
     timeouts = arrays.get("timeouts", np.zeros_like(terminals))
     ends = np.flatnonzero(terminals | timeouts) + 1
@@ -83,7 +85,7 @@ def _episode(arrays: dict[str, np.ndarray], rows: slice) -> Episode:
     observations = arrays["observations"][rows]
     if "next_observations" in arrays:
         final_observation = arrays["next_observations"][rows.stop - 1]
-    else:  # the next row's observation is the next episode's first
+    else:  # the next row belongs to another episode
         final_observation = np.full(observations.shape[1], np.nan, np.float32)
     return Episode(
         observations=observations,

@@ -1,4 +1,4 @@
-"""One episode of experience."""
+"""One recorded episode."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,19 @@ from trajectory_adacat.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """An episode of T transitions; o and a are the sizes of observation and action.
+    """An episode of T transitions with observations of size o and actions of size a.
 
     Args:
-        observations: before each action, shape ``[T, o]``, float32.
+        observations: the observation before each action, shape ``[T, o]``, float32.
         actions: shape ``[T, a]``, float32.
-        rewards: as the environment gave them (no penalty, no scaling), shape ``[T]``, float32.
-        terminated: whether the last transition led to a terminal state.
-        truncated: whether the episode was cut short instead (time limit, or the end of the recording).
-        final_observation: the observation after the last action, shape ``[o]``, float32; never another episode's.
-            All NaN where the source does not tell it.
+        rewards: the environment's rewards without penalty or scaling, shape ``[T]``, float32.
+        terminated: whether the last transition reached a terminal state.
+        truncated: whether the episode ended otherwise: at a time limit, or at the end of the recording.
+        final_observation: the observation after the last action, shape ``[o]``, float32. All NaN if unknown.
 
     Raises:
-        InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or not exactly one of
-            ``terminated`` and ``truncated`` is set.
+        InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or ``terminated`` and
+            ``truncated`` are equal.
     """
 
     observations: np.ndarray
@@ -37,23 +36,23 @@ class Episode:
         for name, count in axes.items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != count:
-                raise InputError(f"An episode's {name} must be a float32 array with {count} axes.")
+                raise InputError(f"An episode's {name} must be a {count}-dimensional float32 array.")
             unknown = name == "final_observation" and np.isnan(array).all()
             if not unknown and not np.isfinite(array).all():
-                raise InputError(f"An episode's {name} holds NaN or infinity.")
+                raise InputError(f"An episode's {name} contains NaN or infinity.")
         self._check_lengths()
         if self.terminated == self.truncated:
-            raise InputError("An episode ends either by termination or by truncation: exactly one must be set.")
+            raise InputError("Exactly one of an episode's terminated and truncated must be set.")
 
     def _check_lengths(self) -> None:
         length, size = self.observations.shape
         if length == 0 or len(self.actions) != length or len(self.rewards) != length:
             raise InputError(
-                "An episode needs as many actions and rewards as observations, and at least one: got "
+                "An episode needs at least one transition, and as many actions and rewards as observations: got "
                 f"{length} observations, {len(self.actions)} actions, {len(self.rewards)} rewards."
             )
         if self.final_observation.shape != (size,):
-            raise InputError(f"An episode's final_observation must have shape ({size},) as its observations have.")
+            raise InputError(f"An episode's final_observation must have shape ({size},), like its observations.")
 
     def __len__(self) -> int:
         """The number of transitions T."""

@@ -1,4 +1,4 @@
-"""Episodes of a Minari dataset, through the minari library."""
+"""Read episodes from a Minari dataset with the minari library."""
 
 import hashlib
 from typing import Any
@@ -17,11 +17,12 @@ def read_minari(dataset_id: str) -> tuple[list[Episode], str, dict[str, Any]]:
         dataset_id: such as ``mujoco/hopper/medium-v0``.
 
     Returns:
-        The episodes, a SHA-256 over their arrays (a Minari dataset is a folder, not a file), and what the dataset tells
-        of itself: its id and its environment's (None where it names none).
+        The episodes, a SHA-256 over their arrays (a Minari dataset is a folder, not a file), and the ids of the dataset
+        and of its environment (None if the dataset does not name it).
 
     Raises:
-        InputError: if the library or the dataset is missing, or if observations or actions are not vectors.
+        InputError: if the library or the dataset is missing, the dataset is empty, or observations or actions are not
+            vectors.
     """
     dataset = open_minari(dataset_id)
     digest = hashlib.sha256(dataset_id.encode())
@@ -33,7 +34,7 @@ def read_minari(dataset_id: str) -> tuple[list[Episode], str, dict[str, Any]]:
         digest.update(bytes([episode.terminated]))
         episodes.append(episode)
     if not episodes:
-        raise InputError(f"The Minari dataset {dataset_id} holds no episodes.")
+        raise InputError(f"The Minari dataset {dataset_id} contains no episodes.")
     environment = dataset.spec.env_spec.id if dataset.spec.env_spec else None
     return episodes, digest.hexdigest(), {"minari": dataset_id, "environment": environment}
 
@@ -42,9 +43,9 @@ def _episode(recorded: Any, dataset_id: str) -> Episode:
     for name in ("observations", "actions"):
         array = getattr(recorded, name)
         if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-            raise InputError(f"The Minari dataset {dataset_id} has {name} that are not vectors of real numbers.")
+            raise InputError(f"In the Minari dataset {dataset_id}, {name} are not vectors of real numbers.")
     terminated = bool(recorded.terminations[-1])
-    observations = recorded.observations.astype(np.float32)  # [T + 1, o]: the last follows the last action
+    observations = recorded.observations.astype(np.float32)  # [T + 1, o]; the last one follows the last action
     try:
         return Episode(
             observations=observations[:-1],

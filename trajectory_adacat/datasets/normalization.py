@@ -1,4 +1,4 @@
-"""Min-max normalization of transitions to [0, 1], the support of every output distribution."""
+"""Min-max normalization of transitions to [0, 1], the support of all output distributions."""
 
 from collections.abc import Mapping
 
@@ -7,52 +7,57 @@ from torch import Tensor
 
 
 class MinMaxNormalizer:
-    """Maps each dimension's [low, high] to [0, 1] (paper section 4.4: inputs and targets are min-max normalized).
+    """Map each dimension from [low, high] to [0, 1] (paper section 4.4: inputs and targets are min-max normalized).
 
-    A constant dimension maps to 0.5 and back to its constant.
+    A constant dimension maps to 0.5, and any value maps back to the constant.
 
     Args:
-        low: smallest value of each dimension, shape ``(D,)``.
-        high: largest value of each dimension, shape ``(D,)``.
+        low: minimum of each dimension, shape ``(D,)``.
+        high: maximum of each dimension, shape ``(D,)``.
+
+    Raises:
+        ValueError: if the shapes differ or are not vectors.
     """
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
         if low.ndim != 1 or low.shape != high.shape:
-            raise ValueError(f"low and high must be vectors of one shape, got {tuple(low.shape)}, {tuple(high.shape)}")
+            raise ValueError(
+                f"low and high must be vectors of the same shape, got {tuple(low.shape)}, {tuple(high.shape)}"
+            )
         self.low = low.double()
         self.high = high.double()
 
     @classmethod
     def fit(cls, transitions: Tensor) -> "MinMaxNormalizer":
-        """Takes the bounds from ``transitions``, shape ``(n, D)``."""
+        """Compute the bounds of ``transitions``, shape ``(n, D)``."""
         return cls(transitions.amin(0), transitions.amax(0))
 
     def normalize(self, values: Tensor, dimensions: slice | int = slice(None)) -> Tensor:
-        """Maps ``values [..., d]`` of the named dimensions to [0, 1]; what lies outside the bounds is clamped."""
+        """Map ``values [..., d]`` of the selected dimensions to [0, 1], float32. Values out of bounds are clamped."""
         low, span = self.low[dimensions], self._span(dimensions)
         scaled = (values.double() - low) / torch.where(span > 0, span, 1.0)
         return torch.where(span > 0, scaled, 0.5).clamp(0.0, 1.0).float()
 
     def denormalize(self, values: Tensor, dimensions: slice | int = slice(None)) -> Tensor:
-        """The inverse of `normalize` for values inside the bounds, in float64, shape ``[..., d]``."""
+        """Invert `normalize` for values inside the bounds; the result is float64, shape ``[..., d]``."""
         return self.low[dimensions] + values.double() * self._span(dimensions)
 
     def count_outside(self, values: Tensor, dimensions: slice | int = slice(None)) -> int:
-        """How many entries of ``values [..., d]`` `normalize` would clamp."""
+        """Count the entries of ``values [..., d]`` that `normalize` clamps."""
         values = values.double()
         return int(((values < self.low[dimensions]) | (values > self.high[dimensions])).sum())
 
     def to(self, device: torch.device | str) -> "MinMaxNormalizer":
-        """The same normalizer with its bounds on ``device``."""
+        """Return the same normalizer with its bounds on ``device``."""
         return MinMaxNormalizer(self.low.to(device), self.high.to(device))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The bounds, float64, as ``{"low": (D,), "high": (D,)}``."""
+        """Return the bounds, float64, as ``{"low": (D,), "high": (D,)}``."""
         return {"low": self.low, "high": self.high}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> "MinMaxNormalizer":
-        """Rebuilds what `state_dict` gave."""
+        """Restore a normalizer from its `state_dict`."""
         return cls(state["low"], state["high"])
 
     def _span(self, dimensions: slice | int) -> Tensor:

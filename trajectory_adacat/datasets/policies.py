@@ -1,4 +1,4 @@
-"""The behaviour policies that collect the embedded datasets, in plain NumPy."""
+"""The behavior policies of the collected datasets, in NumPy."""
 
 import functools
 import hashlib
@@ -8,21 +8,23 @@ from typing import Protocol
 
 import numpy as np
 
+from trajectory_adacat.robots import RANDOM, Robot
+
 FOLDER = Path(__file__).parent / "behavior"
 UNIFORM = "uniform"
 
 
 class BehaviorPolicy(Protocol):
-    """A stochastic policy whose action likelihoods are known."""
+    """A stochastic policy with known action densities."""
 
     def act(self, observation: np.ndarray, noise: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Draw an action, shape ``[a]``, float32, and its log density (nats, summed over the action's dimensions)."""
+        """Sample an action, shape ``[a]``, float32, and its log density (nats, summed over the action's dimensions)."""
         ...
 
 
 @dataclass(frozen=True)
 class UniformPolicy:
-    """Actions drawn uniformly from [-1, 1]."""
+    """Actions sampled uniformly from [-1, 1]."""
 
     action_size: int
 
@@ -34,7 +36,7 @@ class UniformPolicy:
 
 @dataclass(frozen=True, eq=False)
 class SquashedGaussianPolicy:
-    """A soft actor-critic policy: two hidden layers of rectified linear units, and a Gaussian squashed by tanh.
+    """A soft actor-critic policy: two hidden ReLU layers and a tanh-squashed Gaussian.
 
     Args:
         weights: ``{hidden_0,hidden_1,mean,log_std}.{weight,bias}``, weights with shape ``[inputs, outputs]``, float32.
@@ -43,7 +45,7 @@ class SquashedGaussianPolicy:
     weights: dict[str, np.ndarray]
 
     def gaussian(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation before the squashing, shape ``[..., a]``, of observations, shape ``[..., o]``."""
+        """Compute mean and standard deviation before tanh, shape ``[..., a]``; observations have shape ``[..., o]``."""
         w = self.weights
         hidden = np.maximum(observations.astype(np.float32) @ w["hidden_0.weight"] + w["hidden_0.bias"], 0)
         hidden = np.maximum(hidden @ w["hidden_1.weight"] + w["hidden_1.bias"], 0)
@@ -56,26 +58,26 @@ class SquashedGaussianPolicy:
         standard = noise.standard_normal(len(mean))
         raw = mean + std * standard
         log_normal = -0.5 * standard**2 - np.log(std) - 0.5 * np.log(2 * np.pi)
-        # log(1 - tanh(x)^2), written so that it stays finite where tanh rounds to 1
+        # log(1 - tanh(x)^2), in a form that stays finite where tanh rounds to 1
         log_slope = 2 * (np.log(2.0) - raw - np.logaddexp(0.0, -2 * raw))
         return np.tanh(raw).astype(np.float32), float(np.sum(log_normal - log_slope))
 
 
-def _policy_path(robot: str, quality: str) -> Path:
-    return FOLDER / f"{robot}-{quality}.npz"
+def _policy_path(robot: Robot, quality: str) -> Path:
+    return FOLDER / f"{robot.id}-{quality}.npz"
 
 
 @functools.cache
-def policy_sha256(robot: str, quality: str) -> str:
-    """What identifies the policy of ``{robot}-{quality}-collected``: its file's hash, or ``uniform``."""
-    if quality == "random":
+def policy_sha256(robot: Robot, quality: str) -> str:
+    """Return the SHA-256 of the policy file of ``<robot>-<quality>-collected``, or ``uniform`` for random actions."""
+    if quality == RANDOM:
         return UNIFORM
     return hashlib.sha256(_policy_path(robot, quality).read_bytes()).hexdigest()
 
 
-def load_policy(robot: str, quality: str, action_size: int) -> BehaviorPolicy:
-    """The policy that collects ``{robot}-{quality}-collected``."""
-    if quality == "random":
-        return UniformPolicy(action_size)
+def load_policy(robot: Robot, quality: str) -> BehaviorPolicy:
+    """Load the policy of ``<robot>-<quality>-collected``."""
+    if quality == RANDOM:
+        return UniformPolicy(robot.action_size)
     with np.load(_policy_path(robot, quality)) as weights:
         return SquashedGaussianPolicy(dict(weights))

@@ -1,4 +1,4 @@
-"""Episodes -> transitions with values -> windows of tokens, gathered in one indexing operation a batch."""
+"""Turn episodes into transitions with values, and transitions into windows of tokens."""
 
 import math
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class DataConfig:
 
 
 def penalized_rewards(episode: Episode, penalty: float | None) -> np.ndarray:
-    """The rewards, shape ``(T,)``, with the last one replaced by ``penalty`` where the episode really terminated."""
+    """Return the rewards, shape ``(T,)``; ``penalty`` replaces the last one if the episode terminated."""
     rewards = np.asarray(episode.rewards, dtype=np.float64).copy()
     if episode.terminated and penalty is not None:
         rewards[-1] = penalty
@@ -52,16 +52,16 @@ def penalized_rewards(episode: Episode, penalty: float | None) -> np.ndarray:
 
 
 def discounted_values(rewards: np.ndarray, discount: float) -> np.ndarray:
-    """The discounted sum of the rewards after each step, without the step's own, shape ``(T,)``.
+    """Compute the discounted sum of the rewards after each step, excluding its own, shape ``(T,)``.
 
-    ``value[t] = sum over j >= 0 of discount^j reward[t + 1 + j]``; nothing is bootstrapped at the end.
+    ``value[t] = sum over j >= 0 of discount^j reward[t + 1 + j]``, without bootstrapping at the end.
     """
     returns = lfilter([1.0], [1.0, -discount], rewards[::-1])[::-1]
     return np.append(returns[1:], 0.0)
 
 
 def episode_transitions(episode: Episode, discount: float, penalty: float | None) -> np.ndarray:
-    """Observation, action, reward and value of each step, float64, shape ``(T, D)``."""
+    """Concatenate observation, action, reward and value of each step, float64, shape ``(T, D)``."""
     rewards = penalized_rewards(episode, penalty)
     columns = [episode.observations, episode.actions, rewards[:, None], discounted_values(rewards, discount)[:, None]]
     return np.concatenate(columns, axis=1, dtype=np.float64)
@@ -69,12 +69,12 @@ def episode_transitions(episode: Episode, discount: float, penalty: float | None
 
 @dataclass(frozen=True)
 class Trajectories:
-    """All transitions of some episodes in one flat array.
+    """The transitions of several episodes in one flat array.
 
     Attributes:
-        transitions: float64, shape ``(n, D)``, episodes one after another.
-        ends: for each row, the row after its episode's last, int64, shape ``(n,)``.
-        n_skipped: episodes left out because they were shorter than two steps.
+        transitions: concatenated episodes, float64, shape ``(n, D)``.
+        ends: for each row, one past the last row of its episode, int64, shape ``(n,)``.
+        n_skipped: the number of episodes skipped because they are shorter than two steps.
     """
 
     transitions: Tensor
@@ -85,10 +85,10 @@ class Trajectories:
     def from_episodes(
         cls, episodes: Sequence[Episode], discount: float, termination_penalty: float | None
     ) -> "Trajectories":
-        """Computes penalties and values (in this order) and concatenates.
+        """Apply the penalty, compute the values, and concatenate the episodes.
 
         Raises:
-            InputError: if no episode has two steps or more, or a number is out of range.
+            InputError: if no episode has two or more steps, or a number is out of range.
         """
         if not 0.0 < discount <= 1.0:
             raise InputError(f"--discount must lie in (0, 1], got {discount}.")
@@ -96,7 +96,7 @@ class Trajectories:
             raise InputError(f"--termination_penalty must be finite, or none, got {termination_penalty}.")
         kept = [episode for episode in episodes if len(episode.rewards) >= MIN_EPISODE_LENGTH]
         if not kept:
-            raise InputError(f"None of the {len(episodes)} episodes has {MIN_EPISODE_LENGTH} steps or more.")
+            raise InputError(f"None of the {len(episodes)} episodes has {MIN_EPISODE_LENGTH} or more steps.")
         lengths = torch.tensor([len(episode.rewards) for episode in kept])
         rows = np.concatenate([episode_transitions(e, discount, termination_penalty) for e in kept])
         ends = torch.repeat_interleave(lengths.cumsum(0), lengths)
@@ -106,12 +106,12 @@ class Trajectories:
 def split_episodes(
     episodes: Sequence[Episode], holdout_fraction: float, seed: int
 ) -> tuple[list[Episode], list[Episode]]:
-    """Whole episodes for training and held out, at least one each unless ``holdout_fraction`` is 0.
+    """Split whole episodes into training and held-out sets, each with at least one unless ``holdout_fraction`` is 0.
 
-    Episodes too short for a window are not held out, so that both sides have windows.
+    Episodes too short for a window stay in the training set, so that both sets have windows.
 
     Raises:
-        InputError: if the fraction is out of range, or one above 0 is asked of a single episode.
+        InputError: if the fraction is out of range, or it is above 0 and fewer than two episodes are long enough.
     """
     if not 0.0 <= holdout_fraction < 1.0:
         raise InputError(f"--holdout_fraction must lie in [0, 1), got {holdout_fraction}.")
@@ -120,7 +120,7 @@ def split_episodes(
     usable = [i for i, episode in enumerate(episodes) if len(episode) >= MIN_EPISODE_LENGTH]
     if len(usable) < 2:
         raise InputError(
-            f"--holdout_fraction needs two episodes of {MIN_EPISODE_LENGTH} steps or more, got {len(usable)}: "
+            f"--holdout_fraction needs two episodes of {MIN_EPISODE_LENGTH} or more steps, got {len(usable)}: "
             "pass --holdout_fraction 0."
         )
     n_holdout = min(max(1, round(holdout_fraction * len(usable))), len(usable) - 1)
@@ -131,12 +131,12 @@ def split_episodes(
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of tokens.
+    """A batch of B windows of L transitions.
 
     Attributes:
-        tokens: float32 in [0, 1], shape ``(B, L * D)``; 0 where padded.
-        mask: bool, shape ``(B, L * D)``: which *tokens* are real. The target of position p is token p + 1,
-            so the loss takes ``mask[:, 1:]``.
+        tokens: float32 in [0, 1], shape ``(B, L * D)``; padding is 0.
+        mask: bool, shape ``(B, L * D)``; False for padding. It masks tokens, not targets: the target of position p is
+            token p + 1, so the loss takes ``mask[:, 1:]``.
     """
 
     tokens: Tensor
@@ -144,17 +144,18 @@ class Batch:
 
 
 class SequenceDataset:
-    """Windows of ``length`` transitions, ``step`` apart, starting at each step of an episode but its last.
+    """Windows of ``length`` transitions, ``step`` apart. One starts at each step of an episode except its last.
 
-    A window that runs over its episode's end is padded, and the padding masked. The flat arrays may live on
-    any device; a batch is one gather.
+    A window that extends past the end of its episode is padded, and the padding is masked. Gathering a batch is one
+    indexing operation.
 
     Args:
         trajectories: the flat transitions.
-        normalizer: maps them to [0, 1].
-        spec: their layout.
-        length: transitions in a window.
-        step: distance between consecutive transitions of a window.
+        normalizer: maps the transitions to [0, 1].
+        spec: the layout of a transition.
+        length: the number of transitions per window.
+        step: the distance between consecutive transitions of a window.
+        device: the device of the flat arrays and of the batches.
 
     Raises:
         InputError: if length or step is not positive.
@@ -185,7 +186,7 @@ class SequenceDataset:
         return len(self._starts)
 
     def batch(self, windows: Tensor) -> Batch:
-        """Gathers the windows of the given indices, int64, shape ``(B,)``."""
+        """Gather the windows with the given indices, int64, shape ``(B,)``."""
         starts = self._starts[windows]
         rows = starts[:, None] + self._offsets  # [B, L]
         real = rows < self._ends[starts][:, None]

@@ -1,34 +1,23 @@
-"""D4RL's normalized scores of the locomotion tasks."""
+"""D4RL's normalized scores."""
 
-import re
-
-# Undiscounted returns of D4RL's random policy (score 0) and of its expert (score 100), from D4RL's infos.py.
-REFERENCE_RETURNS = {
-    "hopper": (-20.272305, 3234.3),
-    "halfcheetah": (-280.178953, 12135.0),
-    "walker2d": (1.629008, 4592.3),
-    "ant": (-325.6, 3879.7),
-}
-
-_NAMES = re.compile(
-    r"(?P<environment>hopper|halfcheetah|walker2d|ant)"
-    r"-(random|medium|medium-replay|medium-expert|expert|full-replay)-(v2|collected)"
-)
+from trajectory_adacat.robots import named_datasets
 
 
 def reference_returns(dataset: str) -> tuple[float, float] | None:
-    """The returns that score 0 and 100 on the environment of a named dataset, None where none are known.
+    """Return the returns that score 0 and 100 on a dataset's environment.
 
-    They are known for the D4RL v2 names and for their ``-collected`` kin, rolled out in the same environments.
+    Collected datasets share the references of the official ones: the environment is the same. The result is None for
+    all other names.
     """
-    match = _NAMES.fullmatch(dataset)
-    return REFERENCE_RETURNS[match["environment"]] if match else None
+    named = named_datasets().get(dataset)
+    return named.robot.reference_returns if named else None
 
 
 def normalized_score(dataset: str, undiscounted_return: float) -> float | None:
-    """The normalized score of a return, 0 to 100 between random policy and expert, None without reference returns.
+    """Compute the normalized score of a return: 0 for the random policy, 100 for the expert.
 
-    D4RL's ``get_normalized_score`` and Trajectory Transformer's ``score`` are the same number as a fraction.
+    This is 100 times D4RL's ``get_normalized_score``, which equals Trajectory Transformer's ``score``. The result is
+    None where no reference returns are known.
     """
     references = reference_returns(dataset)
     if references is None:
