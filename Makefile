@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make demo` and `make test`.
+# `make demo` and `make test` create the environment on first use.
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -12,7 +12,7 @@ export MPLBACKEND ?= Agg
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
 
-# The tests share two processes between them; more threads in each would only fight over the cores.
+# Two test processes with one thread each; more threads would compete for the cores.
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -22,13 +22,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy trajectory_adacat scripts plotting config
 
-# Written last, so that an installation cut short is done again.
+# The stamp is written last, so that an interrupted installation is repeated.
 $(STAMP): requirements.txt setup.py pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 was not found. Install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 was not found. Install it or give its path: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-		|| { echo "$(PYTHON) is not Python 3.11: the pinned requirements are for 3.11 alone." >&2; exit 1; }
+		|| { echo "$(PYTHON) is not Python 3.11: requirements.txt pins versions for 3.11 only." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' \
-		|| { echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
+		|| { echo "$(PYTHON) cannot create virtual environments. On Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 1; }
 	"$(PYTHON)" -m venv --clear .venv
 	$(BIN)/python -m pip install --requirement requirements.txt
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .

@@ -1,10 +1,10 @@
-"""Packaging: the clone's ``scripts``, ``plotting`` and ``config`` folders are installed inside the package."""
+"""Packaging: the folders ``scripts``, ``plotting`` and ``config`` are installed inside the package."""
 
 import runpy
 
 from setuptools import find_packages, setup
 
-# So nothing but ``trajectory_adacat`` stands in site-packages, and the clone keeps the folders its users know.
+# Only ``trajectory_adacat`` is added to site-packages; the clone keeps the layout of Trajectory Transformer.
 FOLDERS = {
     "trajectory_adacat": "trajectory_adacat",
     "trajectory_adacat.scripts": "scripts",
@@ -12,22 +12,27 @@ FOLDERS = {
     "trajectory_adacat.config": "config",
 }
 
-VIDEO = ["imageio-ffmpeg>=0.8"]
+# Exact versions are pinned in requirements.txt alone. A change here usually belongs in trajectory_adacat/extras.py too.
+CORE = ["torch>=2.6", "numpy>=2,<3"]  # what the distributions and the model need
+COMMANDS = ["typed-argument-parser>=1.12,<2", "tqdm>=4.70"]
+ENVIRONMENTS = ["gymnasium[mujoco]>=1.4,<1.5", "mujoco>=3.5,<4.1"]
+# Datasets are collected in the environments and checked against them.
+TRAINING = [*COMMANDS, *ENVIRONMENTS, "safetensors>=0.8", "h5py>=3.16,<4", "scipy>=1.14"]
+PLOTS = [*COMMANDS, "matplotlib>=3.9", "rliable>=1.2,<2", "pandas>=2.2,<3", "scipy>=1.14"]  # rliable needs pandas < 3
 MINARI = ["minari[hdf5]>=0.5.4,<0.6"]
 TENSORBOARD = ["tensorboard>=2.21"]
+ALL = sorted({*TRAINING, *PLOTS, *MINARI, *TENSORBOARD})
 TEST = [
     "pytest>=9",
     "pytest-xdist>=3.8",
     "pytest-randomly>=5",
     "hypothesis>=6.100",
     "mpmath>=1.3",
-    "adacat==0.4.2",
+    "adacat>=0.4.2,<0.5",
     "setuptools>=77",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
-    *MINARI,
-    *TENSORBOARD,
-    *VIDEO,
+    *ALL,
 ]
 
 setup(
@@ -44,27 +49,17 @@ setup(
         "trajectory_adacat.datasets": ["*.tsv", "behavior/*.npz", "behavior/*.md"],
         "trajectory_adacat.plotting": ["*.json"],
     },
-    install_requires=[
-        "torch==2.13.0",
-        "numpy>=2,<3",
-        "gymnasium[mujoco]>=1.4,<1.5",
-        "mujoco>=3.5,<4.1",
-        "scipy>=1.14",
-        "h5py>=3.16,<4",
-        "typed-argument-parser>=1.12,<2",
-        "safetensors>=0.8",
-        "tqdm>=4.70",
-        "matplotlib>=3.9",
-        "rliable==1.2.0",
-        "pandas>=2.2,<3",  # rliable fails with pandas 3
-    ],
+    install_requires=CORE,
     extras_require={
+        "training": TRAINING,
+        "environments": ENVIRONMENTS,
+        "plots": PLOTS,
         "minari": MINARI,
         "tensorboard": TENSORBOARD,
-        "video": VIDEO,
-        # The legacy stack of the published datasets and scores, for those who have its MuJoCo 2.1.0 (how it was set up
-        # is said in tests/fixtures/record_gym_v2.py). Nothing here imports it.
-        "d4rl": ["gym==0.23.1", "d4rl==1.1"],
+        "all": ALL,
+        # The legacy stack of the published datasets and scores, for those who have MuJoCo 2.1.0
+        # (tests/fixtures/record_gym_v2.py describes the installation). Nothing here imports it.
+        "d4rl": ["gym>=0.23.1,<0.24", "d4rl>=1.1,<1.2"],
         "test": TEST,
         "dev": TEST,
     },

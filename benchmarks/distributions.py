@@ -1,12 +1,12 @@
-"""Time, memory and error of the smoothed training loss: this package, a dense evaluation, and the package ``adacat``.
+"""Measure time, memory and error of the smoothed training loss: this package, plain evaluations, and ``adacat``.
 
     python -m benchmarks.distributions
 
-prints a Markdown table. Each method runs forward and backward in a process of its own, on float32 parameters of AdaCat
-for a training batch of [256, 159] tokens ([32, 159] for k = 1000) with logits of standard deviation 2. Time is the
-processor time of one thread: the median of repeated runs, and the least of those of several processes, which take turns
-between the methods. Peak memory is what the process grew by over the parameters, their gradient included. The error is
-the largest deviation of the values from Equation 8 evaluated over all bins in float64.
+prints a Markdown table. Each method runs forward and backward in its own process, on float32 parameters of AdaCat for a
+training batch of [256, 159] tokens ([32, 159] for k = 1000) with logits of standard deviation 2. Time is the processor
+time of one thread: the minimum over processes of the median over runs. The processes of the methods alternate. Peak
+memory is the growth of the process after the parameters were made, including their gradient. The error is the largest
+deviation of the values from Equation 8 evaluated over all bins in float64.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 from benchmarks.apart import call_apart, peak_mib
@@ -28,22 +29,22 @@ from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant, TruncatedNormal, TruncatedUniform
 
-TOKENS = 159  # of a training sequence: 10 transitions of 16 dimensions, less one
-SMOOTHING = 1e-3  # the full width of the uniform kernel, and the scale of the normal one
+TOKENS = 159  # tokens of a training sequence: 10 transitions of 16 dimensions, minus one
+SMOOTHING = 1e-3  # full width of the uniform kernel, standard deviation of the normal kernel
+CHUNK = 2**18  # parameters in a chunk of the chunked evaluation; 2**16 is slower, 2**20 takes more memory
 CHECKED_ROWS = 2000  # rows whose values are compared with the reference
-# A process that has trained for a while holds enough freed memory to draw from; a fresh one would wait for each page of
-# each large tensor. So the C library is told to keep what was freed, for every method alike.
+# Let the C library keep freed memory, as a long training does. Otherwise each large tensor would cost page faults.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 KERNELS: dict[str, Callable[..., Distribution]] = {"uniform": TruncatedUniform, "normal": TruncatedNormal}
 
 
 class Parser(CommandParser):
-    """Compare the smoothed loss of this package with a dense evaluation and with the package adacat."""
+    """Compare the smoothed loss of this package with plain evaluations and with the package adacat."""
 
     bins: tuple[int, ...] = (50, 100, 1000)  # numbers of bins
-    batch_size: int | None = None  # sequences in a batch; by default 256, and 32 from 1000 bins on
-    repeats: int = 5  # timed runs in each process
-    rounds: int = 3  # processes for each method, in turn
+    batch_size: int | None = None  # sequences in a batch; default 256, or 32 for 1000 bins and more
+    repeats: int = 5  # timed runs per process
+    rounds: int = 3  # processes per method
     output: Path | None = None  # JSON file for the figures
 
 
@@ -57,33 +58,41 @@ class Measurement:
 
 
 def ours(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
-    """This package."""
+    """Evaluate this package."""
     smoothing = KERNELS[kernel](targets, SMOOTHING, validate_args=False)
     return AdaCat.from_params(params, validate_args=False).smoothed_log_prob(smoothing)
 
 
 def dense(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
-    """Equation 8 over all bins, in the precision of the parameters, by automatic differentiation."""
+    """Evaluate Equation 8 over all bins in the dtype of the parameters, with automatic differentiation."""
     width_logits, mass_logits = params.chunk(2, dim=-1)
     edges = torch.nn.functional.pad(width_logits.softmax(dim=-1).cumsum(dim=-1), (1, 0))
     targets = targets.unsqueeze(-1)
     if kernel == "uniform":
         start, end = (targets - SMOOTHING / 2).clamp(min=0), (targets + SMOOTHING / 2).clamp(max=1)
-        shares = ((edges - start) / (end - start)).clamp(0, 1).diff(dim=-1)
+        kernel_mass = ((edges - start) / (end - start)).clamp(0, 1).diff(dim=-1)
     else:
-        mass = torch.special.ndtr((edges - targets) / SMOOTHING)
-        shares = mass.diff(dim=-1) / (mass[..., -1:] - mass[..., :1])
-    return (shares * (mass_logits.log_softmax(dim=-1) - width_logits.log_softmax(dim=-1))).sum(dim=-1)
+        cdf = torch.special.ndtr((edges - targets) / SMOOTHING)
+        kernel_mass = cdf.diff(dim=-1) / (cdf[..., -1:] - cdf[..., :1])
+    return (kernel_mass * (mass_logits.log_softmax(dim=-1) - width_logits.log_softmax(dim=-1))).sum(dim=-1)
 
 
 def dense_exact(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
-    """Equation 8 over all bins in float64, which is as exact as this package is."""
+    """Evaluate Equation 8 over all bins in float64, as accurately as this package."""
     return dense(params.double(), targets.double(), kernel).to(params.dtype)
 
 
+def chunked(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
+    """Evaluate :func:`dense_exact` over chunks of rows and recompute them in the backward pass to save memory."""
+    size = max(1, CHUNK // params.shape[-1])
+    pairs = zip(params.flatten(0, -2).split(size), targets.flatten().split(size), strict=True)
+    values = [checkpoint(dense_exact, *pair, kernel, use_reentrant=False, preserve_rng_state=False) for pair in pairs]
+    return torch.cat(values).reshape(targets.shape)
+
+
 def adacat_package(params: Tensor, targets: Tensor, kernel: str) -> Tensor:
-    """The package ``adacat``, whose only kernel is the normal one."""
-    from adacat.torch import Adacat  # an optional dependency, for comparison alone
+    """Evaluate the package ``adacat``, which has only the normal kernel."""
+    from adacat.torch import Adacat  # optional, for this comparison only
 
     return Adacat(params, validate_args=False).log_prob(targets, smooth_coeff=SMOOTHING)
 
@@ -92,22 +101,24 @@ METHODS: dict[str, tuple[Callable[[Tensor, Tensor, str], Tensor], str]] = {
     "trajectory_adacat, uniform kernel": (ours, "uniform"),
     "dense in float32, uniform kernel": (dense, "uniform"),
     "dense in float64, uniform kernel": (dense_exact, "uniform"),
+    "chunked in float64, uniform kernel": (chunked, "uniform"),
     "trajectory_adacat, normal kernel": (ours, "normal"),
     "dense in float32, normal kernel": (dense, "normal"),
     "dense in float64, normal kernel": (dense_exact, "normal"),
+    "chunked in float64, normal kernel": (chunked, "normal"),
     "adacat 0.4.2, normal kernel": (adacat_package, "normal"),
 }
 
 
 def make_batch(batch_size: int, bins: int) -> tuple[Tensor, Tensor]:
-    """Random parameters ``[b, t, 2k]`` and targets ``[b, t]``, the same for every method."""
+    """Draw parameters ``[b, t, 2k]`` and targets ``[b, t]``, the same for every method."""
     generator = torch.Generator().manual_seed(0)
     params = torch.randn(batch_size, TOKENS, 2 * bins, generator=generator).mul_(2).requires_grad_()
     return params, torch.rand(batch_size, TOKENS, generator=generator)
 
 
 def largest_error(values: Tensor, params: Tensor, targets: Tensor, kernel: str) -> float:
-    """From Equation 8 over all bins in float64."""
+    """Return the largest deviation from Equation 8 over all bins in float64."""
     rows = params.detach().flatten(0, -2)[:CHECKED_ROWS].double()
     smoothing = KERNELS[kernel](targets.flatten()[:CHECKED_ROWS].double(), SMOOTHING)
     reference = PiecewiseConstant.smoothed_log_prob(AdaCat.from_params(rows), smoothing)
@@ -115,11 +126,11 @@ def largest_error(values: Tensor, params: Tensor, targets: Tensor, kernel: str) 
 
 
 def measure(method: str, bins: int, batch_size: int, repeats: int) -> Measurement:
-    """Run one method in this process."""
+    """Measure one method in this process."""
     torch.set_num_threads(1)
     evaluate, kernel = METHODS[method]
     small_params, small_targets = make_batch(1, 10)
-    evaluate(small_params, small_targets, kernel).mean().backward()  # loads what is loaded on first use
+    evaluate(small_params, small_targets, kernel).mean().backward()  # warm up: load lazily loaded code
     params, targets = make_batch(batch_size, bins)
     before = peak_mib()
     seconds = []
@@ -134,7 +145,7 @@ def measure(method: str, bins: int, batch_size: int, repeats: int) -> Measuremen
 
 
 def compare(bins: Sequence[int], batch_size: int | None, repeats: int, rounds: int) -> list[dict[str, Any]]:
-    """All methods for all numbers of bins; the rounds take turns, so that a busy machine is busy for all."""
+    """Measure all methods for all numbers of bins. Methods alternate, so that a busy machine affects all of them."""
     os.environ.update(KEEP_FREED_MEMORY)
     results = []
     with tqdm(total=len(bins) * rounds * len(METHODS), desc="measuring") as progress:
@@ -156,7 +167,7 @@ def compare(bins: Sequence[int], batch_size: int | None, repeats: int, rounds: i
 
 
 def to_markdown(results: Sequence[dict[str, Any]]) -> str:
-    """A table with one row for each method and number of bins."""
+    """Format a table with one row per method and number of bins."""
     lines = ["| k | method | time (ms) | peak memory (MiB) | largest error |", "|---:|---|---:|---:|---:|"]
     for row in results:
         figures = f"{1000 * row['seconds']:.0f} | {row['peak_mib']:.0f} | {row['error']:.0e}"

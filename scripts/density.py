@@ -1,4 +1,4 @@
-"""The paper's density-estimation experiments: ``python scripts/density.py toy`` makes Figures 1 to 3."""
+"""Run the paper's density-estimation experiments: ``python scripts/density.py toy`` makes Figures 1 to 3."""
 
 import json
 import shlex
@@ -23,34 +23,35 @@ DEFAULTS = toy.ToySettings()
 
 
 class ToyParser(CommandParser):
-    """Make the paper's Figures 1 to 3, their numbers as JSON and the command that made them."""
+    """Make the paper's Figures 1 to 3 and write their numbers, settings and command as JSON."""
 
-    figures: tuple[int, ...] = (1, 2, 3)  # which ones: 1 two spirals, 2 adaptive bins, 3 bin collapse
+    figures: tuple[int, ...] = (1, 2, 3)  # figures to make: 1 two spirals, 2 adaptive bins, 3 bin collapse
     output: Path = Path("results/toy")  # folder for figure<n>.json and figure<n>.png
-    threads: int = 1  # threads of this process
+    threads: int = 1  # number of CPU threads
     verbose: bool = True  # show a progress bar
-    seeds: tuple[int, ...] = DEFAULTS.seeds  # random seeds, one run each
+    seeds: tuple[int, ...] = DEFAULTS.seeds  # random seeds, one run per seed
     train_points: int = DEFAULTS.train_points  # size of the training set
     test_points: int = DEFAULTS.test_points  # size of the held-out set
-    batch_size: int = DEFAULTS.batch_size  # points in each update
+    batch_size: int = DEFAULTS.batch_size  # points per update
     smoothing: float = DEFAULTS.smoothing  # FULL width of the uniform smoothing kernel, the paper's lambda
-    spiral_bins: int = DEFAULTS.spiral_bins  # figure 1: bins of AdaCat
-    uniform_bins: tuple[int, ...] = DEFAULTS.uniform_bins  # figure 1: numbers of uniform bins beside it
-    spiral_steps: int = DEFAULTS.spiral_steps  # figure 1: updates
-    spiral_learning_rate: float = DEFAULTS.spiral_learning_rate  # figure 1: learning rate, falling along a cosine
-    mixture_bins: int = DEFAULTS.mixture_bins  # figure 2: bins
-    collapse_bins: int = DEFAULTS.collapse_bins  # figure 3: bins
-    interval_steps: int = DEFAULTS.interval_steps  # figures 2 and 3: updates
+    spiral_bins: int = DEFAULTS.spiral_bins  # figure 1: number of AdaCat's bins
+    uniform_bins: tuple[int, ...] = DEFAULTS.uniform_bins  # figure 1: numbers of uniform bins to compare with
+    spiral_steps: int = DEFAULTS.spiral_steps  # figure 1: number of updates
+    spiral_learning_rate: float = DEFAULTS.spiral_learning_rate  # figure 1: initial learning rate, with cosine decay
+    mixture_bins: int = DEFAULTS.mixture_bins  # figure 2: number of bins
+    collapse_bins: int = DEFAULTS.collapse_bins  # figure 3: number of bins
+    interval_steps: int = DEFAULTS.interval_steps  # figures 2 and 3: number of updates
     interval_learning_rate: float = DEFAULTS.interval_learning_rate  # figures 2 and 3: learning rate
 
 
 def run_toy(argv: Sequence[str]) -> None:
-    """Run the experiments of the figures asked for, and draw them."""
+    """Run the experiments of the requested figures and draw them."""
     args = ToyParser().parse(argv)
     settings = toy.ToySettings(**{field.name: getattr(args, field.name) for field in fields(toy.ToySettings)})
     unknown = set(args.figures) - set(toy.EXPERIMENTS)
     if unknown:
-        raise InputError(f"--figures {min(unknown)} does not exist: known are {', '.join(map(str, toy.EXPERIMENTS))}.")
+        known = ", ".join(map(str, toy.EXPERIMENTS))
+        raise InputError(f"--figures {min(unknown)} does not exist: choose from {known}.")
     use_threads(args.threads)
     args.output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=toy.total_steps(settings, args.figures), disable=not args.verbose, unit="step") as progress:
@@ -66,14 +67,14 @@ def run_toy(argv: Sequence[str]) -> None:
 def experiment(
     figure: int, settings: toy.ToySettings, progress: Callable[[], object]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The numbers and the images of one figure."""
+    """Return the numbers and the images of one figure."""
     if figure == 1:
         return toy.spirals(settings, progress)
     return {2: toy.mixture, 3: toy.collapse}[figure](settings, progress), {}
 
 
 def write(path: Path, results: dict[str, Any], settings: toy.ToySettings, argv: Sequence[str]) -> None:
-    """Results with their settings and where they came from, as JSON."""
+    """Write the results as JSON, with their command, settings, library versions and Git revision."""
     document = {
         "command": shlex.join(["python", "scripts/density.py", "toy", *argv]),
         "settings": asdict(settings),
@@ -88,7 +89,7 @@ EXPERIMENTS: dict[str, Callable[[Sequence[str]], None]] = {"toy": run_toy}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the experiment that the command line begins with."""
+    """Run the experiment named by the first argument."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
         print(f"usage: density.py {{{','.join(EXPERIMENTS)}}} [flags]; density.py toy --help lists the flags.")

@@ -1,4 +1,4 @@
-"""The ``trajectory-adacat`` command: dispatch, help, and what it does not import."""
+"""The ``trajectory-adacat`` command: dispatch, help, and lazy imports."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_help_lists_the_commands(argv: list[str], capsys: pytest.CaptureFixture[
         assert f"\n  {command} " in printed
 
 
-def test_an_unknown_command_exits_2_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_exits_2_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="no command 'tabel': did you mean table"):
         console.dispatch(["tabel"])
     with pytest.raises(SystemExit) as raised:
@@ -29,7 +29,7 @@ def test_an_unknown_command_exits_2_with_the_nearest(capsys: pytest.CaptureFixtu
     assert "did you mean table" in capsys.readouterr().err
 
 
-def test_a_command_gets_the_rest_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_gets_the_remaining_arguments_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def main(argv: Sequence[str] | None) -> None:
@@ -45,7 +45,7 @@ def test_a_command_gets_the_rest_and_its_name(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("command", list(console.COMMANDS))
-def test_every_command_is_there(command: str) -> None:
+def test_the_module_of_every_command_exists(command: str) -> None:
     assert find_spec(console.COMMANDS[command][0]) is not None
 
 

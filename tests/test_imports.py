@@ -39,8 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "settings": set(),
     "legacy": set(),
     "configuration": set(),
-    "command_line": {"configuration"},
-    "console": {"command_line"},
+    "extras": set(),
+    "command_line": {"configuration", "extras"},
+    "console": {"command_line", "extras"},
     "config": set(),
     "plotting": {"command_line", "evaluation.results", "evaluation.scores", "evaluation.statistics"},
 }

@@ -1,4 +1,4 @@
-"""What is installed, with what, and the commands that do it. No network."""
+"""The installed files, the requirements, and the commands that install them. No network."""
 
 import ast
 import os
@@ -8,7 +8,8 @@ import stat
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import entry_points
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from setuptools import Distribution
+
+from trajectory_adacat.extras import OPTIONAL
 
 ROOT = Path(__file__).parents[1]
 BUILT_FROM = ("trajectory_adacat", "scripts", "plotting", "config")
@@ -38,7 +41,7 @@ def name_of(requirement: str) -> str:
 
 
 def pins() -> dict[str, Version]:
-    """The exact versions of requirements.txt."""
+    """Read the exact versions of requirements.txt."""
     lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
     requirements = [Requirement(line) for line in lines if line]
     specifiers = {name_of(str(r)): list(r.specifier) for r in requirements}
@@ -46,9 +49,48 @@ def pins() -> dict[str, Version]:
     return {name: Version(found[0].version) for name, found in specifiers.items()}
 
 
+def modules_of(requirements: Iterable[str]) -> set[str]:
+    """Return the top-level modules that installing these requirements provides, dependencies included."""
+    pending, packages = [Requirement(text) for text in requirements], set()
+    while pending:
+        requirement = pending.pop()
+        installed = (name_of(str(requirement)), *sorted(requirement.extras))
+        if installed in packages:
+            continue
+        packages.add(installed)
+        try:
+            dependencies = [Requirement(text) for text in requires(requirement.name) or []]
+        except PackageNotFoundError:  # an optional dependency of this platform
+            continue
+        for dependency in dependencies:
+            extras = ("", *requirement.extras)
+            if dependency.marker is None or any(dependency.marker.evaluate({"extra": extra}) for extra in extras):
+                pending.append(dependency)
+    names = {package[0] for package in packages}
+    return {module for module, owners in packages_distributions().items() if names & {*map(name_of, owners)}}
+
+
+def run_with(requirements: Iterable[str], code: str) -> subprocess.CompletedProcess[str]:
+    """Run code that cannot import any installed package but this one, the requirements and their dependencies."""
+    hidden = set(packages_distributions()) - modules_of(requirements) - {"trajectory_adacat"}
+    restrict = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Restricted(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in {hidden!r}
+        return None if hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Restricted if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+    return run(sys.executable, "-c", restrict + code, cwd=ROOT)
+
+
 @pytest.fixture(scope="module")
 def distribution() -> Distribution:
-    """What setup.py declares."""
+    """The metadata that setup.py declares."""
     from distutils.core import run_setup
 
     before = Path.cwd()
@@ -61,7 +103,7 @@ def distribution() -> Distribution:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what a package is built from, so that no build folder is left in the clone."""
+    """A copy of the files that the package is built from, so that the clone gets no build folder."""
     copy = tmp_path_factory.mktemp("source")
     for name in BUILT_FROM:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -72,7 +114,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site_packages(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package's wheel, built by way of its source archive, unpacked."""
+    """The contents of the wheel that is built from the source archive."""
     folder = tmp_path_factory.mktemp("wheel")
     code = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
     archive = run(sys.executable, "-c", code, folder, cwd=source)
@@ -86,7 +128,7 @@ def site_packages(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder / "site-packages"
 
 
-# what is installed
+# installed files
 
 
 def test_only_the_package_is_installed(site_packages: Path) -> None:
@@ -135,7 +177,7 @@ def test_entry_points(distribution: Distribution) -> None:
     assert callable(plugin.load())
 
 
-# with what
+# requirements
 
 
 def test_pins_lie_within_the_ranges(distribution: Distribution) -> None:
@@ -152,10 +194,7 @@ def test_the_installed_versions_are_the_pinned_ones() -> None:
     assert {name: version for name, version in installed.items() if name in pinned and pinned[name] != version} == {}
 
 
-def test_imported_libraries_are_declared(distribution: Distribution) -> None:
-    declared = {name_of(requirement) for requirement in distribution.install_requires}
-    declared |= {name_of(r) for extra in ("minari", "tensorboard", "video") for r in distribution.extras_require[extra]}
-    names = {"tap": "typed-argument-parser", "imageio_ffmpeg": "imageio-ffmpeg"}
+def test_imported_packages_are_core_or_belong_to_an_extra(distribution: Distribution) -> None:
     found = set()
     for folder in BUILT_FROM:
         for path in (ROOT / folder).rglob("*.py"):
@@ -164,23 +203,77 @@ def test_imported_libraries_are_declared(distribution: Distribution) -> None:
                 modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 found |= {module.partition(".")[0] for module in modules}
     outside = found - set(sys.stdlib_module_names) - {"trajectory_adacat"}
-    assert {names.get(module, module) for module in outside} <= declared
+    core = {name_of(requirement) for requirement in distribution.install_requires}
+    assert core == {"torch", "numpy"}
+    assert outside <= core | set(OPTIONAL)
+    for package, extra in OPTIONAL.values():
+        assert package in {name_of(requirement) for requirement in distribution.extras_require[extra]}
 
 
 def test_extras(distribution: Distribution) -> None:
     extras: dict[str, list[str]] = distribution.extras_require
-    assert {"minari", "tensorboard", "video", "d4rl", "test", "dev"} <= set(extras)
+    single = ("training", "environments", "plots", "minari", "tensorboard")
+    assert set(extras) == {*single, "all", "d4rl", "test", "dev"}
+    assert set(extras["all"]) == {requirement for extra in single for requirement in extras[extra]}
+    assert set(extras["all"]) <= set(extras["test"])
     assert {name_of(requirement) for requirement in extras["d4rl"]} == {"gym", "d4rl"}
 
 
-def test_conda_says_the_same() -> None:
+@pytest.mark.parametrize(
+    ("extra", "modules"),
+    [
+        ("environments", ["environments", "dynamics"]),
+        ("training", ["scripts.train", "scripts.plan", "scripts.collect"]),
+        ("plots", ["plotting.table", "plotting.plot", "plotting.compare"]),
+    ],
+)
+def test_an_extra_suffices_for_its_modules(distribution: Distribution, extra: str, modules: list[str]) -> None:
+    imports = "".join(f"import trajectory_adacat.{module}\n" for module in modules)
+    imported = run_with([*distribution.install_requires, *distribution.extras_require[extra]], imports)
+    assert imported.returncode == 0, imported.stderr
+
+
+def test_the_core_suffices_for_the_distributions_and_the_model(distribution: Distribution) -> None:
+    code = """
+import torch
+import trajectory_adacat.models.gpt
+from trajectory_adacat.distributions import AdaCat, TruncatedUniform
+
+targets = torch.rand(3)
+density = AdaCat.from_params(torch.randn(3, 10, requires_grad=True))
+loss = density.smoothed_log_prob(TruncatedUniform(targets, width=0.01)) + density.log_prob(targets)
+loss.sum().backward()
+assert density.keep_top_bins(2).sample((4,)).shape == (4, 3)
+"""
+    used = run_with(distribution.install_requires, code)
+    assert used.returncode == 0, used.stderr
+
+
+@pytest.mark.parametrize(
+    ("extras", "argv", "message"),
+    [
+        ([], [], "typed-argument-parser is not installed: pip install 'trajectory-adacat[all]'"),
+        (["training"], ["density", "toy"], "matplotlib is not installed: pip install 'trajectory-adacat[plots]'"),
+        (["plots"], ["train"], "safetensors is not installed: pip install 'trajectory-adacat[training]'"),
+    ],
+)
+def test_a_command_names_the_missing_extra(
+    distribution: Distribution, extras: list[str], argv: list[str], message: str
+) -> None:
+    requirements = [*distribution.install_requires, *(r for e in extras for r in distribution.extras_require[e])]
+    refused = run_with(requirements, f"from trajectory_adacat.console import main\nmain({argv})\n")
+    assert refused.returncode == 2
+    assert refused.stderr == f"error: {message}\n"
+
+
+def test_conda_installs_the_pinned_versions() -> None:
     lines = [line.strip().removeprefix("- ") for line in (ROOT / "environment.yml").read_text().splitlines()]
     conda = lines[lines.index("dependencies:") + 1 : lines.index("pip:")]
     assert conda == [f"python={PYTHON}", "pip"]
-    assert lines[lines.index("pip:") + 1 :] == ["-r requirements.txt"]  # the very pins that make installs
+    assert lines[lines.index("pip:") + 1 :] == ["-r requirements.txt"]  # as make does
 
 
-# the commands
+# commands
 
 
 @pytest.fixture
@@ -188,30 +281,6 @@ def clone(tmp_path: Path) -> Path:
     for name in ("Makefile", "requirements.txt", "setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
-
-
-def planned(clone: Path, target: str, *arguments: str) -> str:
-    shown = run("make", "--dry-run", target, *arguments, cwd=clone)
-    assert shown.returncode == 0, shown.stderr
-    return shown.stdout
-
-
-@pytest.mark.parametrize(("target", "last"), [("demo", "scripts/demo.py"), ("test", "-m pytest -n 2")])
-def test_one_command_installs_and_runs(clone: Path, target: str, last: str) -> None:
-    plan = planned(clone, target)
-    install, package, ran = (
-        plan.index(part) for part in ("install --requirement requirements.txt", "--editable .", last)
-    )
-    assert plan.index("-m venv") < install < package < ran
-
-
-def test_the_installation_is_done_once(clone: Path) -> None:
-    (clone / ".venv").mkdir()
-    (clone / ".venv" / "installed").touch()
-    assert "pip install" not in planned(clone, "test")
-    newer = (clone / ".venv" / "installed").stat().st_mtime + 10
-    os.utime(clone / "requirements.txt", (newer, newer))
-    assert "pip install" in planned(clone, "test")
 
 
 def test_another_python_is_refused(clone: Path) -> None:
@@ -227,14 +296,14 @@ def test_another_python_is_refused(clone: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
-def test_ci_calls_make_test_and_hands_on_its_exit_code(tmp_path: Path) -> None:
+def test_ci_runs_make_and_returns_its_exit_code(tmp_path: Path) -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & stat.S_IXUSR
     make = tmp_path / "make"
     make.write_text('#!/bin/sh\necho "$PWD: make $*"\nexit 7\n')
     make.chmod(0o755)
     called = run("bash", script, cwd=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert called.stdout == f"{ROOT}: make test\n"
+    assert called.stdout == f"{ROOT}: make lint test\n"
     assert called.returncode == 7
 
 

@@ -1,3 +1,3 @@
-"""Trajectory Transformer with adaptive categorical (AdaCat) outputs: distribution, model, planner."""
+"""Trajectory Transformer with adaptive categorical (AdaCat) outputs: distributions, model and planner."""
 
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ from tap import Tap, TapIgnore
 from trajectory_adacat.checks import optional_inner, suggest, type_name
 from trajectory_adacat.configuration import Configuration
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.settings import Setting, build, settings_of
 
 NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse's own takes -1e-3 for a flag
@@ -31,7 +32,8 @@ def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[s
     An interruption by the user exits with status 130, as shells do.
     """
     try:
-        main(argv)
+        with name_missing_extra():
+            main(argv)
     except InputError as error:
         print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)

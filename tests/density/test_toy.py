@@ -1,4 +1,4 @@
-"""The toy experiments at a small size, and what their figures are to show."""
+"""The toy experiments on a small scale, and the findings that their figures must show."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ SMALL = ToySettings(
 )
 
 
-def test_spirals_give_a_likelihood_for_each_seed_and_images_that_hold_all_the_mass() -> None:
+def test_spirals_give_a_likelihood_per_seed_and_normalized_images() -> None:
     steps: list[int] = []
     results, images = spirals(SMALL, lambda: steps.append(1))
     assert len(steps) == total_steps(SMALL, [1]) == 20
@@ -49,7 +49,7 @@ def test_bins_collapse_without_the_analytic_objective() -> None:
         assert len(stages[0]["density"]) == 20
 
 
-def test_a_seed_decides_everything() -> None:
+def test_the_same_seed_gives_the_same_results() -> None:
     settings = ToySettings(seeds=(5,), train_points=500, test_points=500, interval_steps=10)
     assert mixture(settings, lambda: None) == mixture(settings, lambda: None)
 
@@ -60,7 +60,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
         ToySettings(**wrong)  # type: ignore[arg-type]
 
 
-def test_committed_results_show_what_they_should() -> None:
+def test_committed_results_agree_with_the_paper() -> None:
     folder = Path(__file__).parents[2] / "results" / "toy"
     results = {figure: json.loads((folder / f"figure{figure}.json").read_text())["results"] for figure in (1, 2, 3)}
     spiral = results[1]["negative_log_likelihood"]

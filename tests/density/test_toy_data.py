@@ -1,4 +1,4 @@
-"""The toy targets."""
+"""The toy target densities."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ def test_spirals_lie_in_the_unit_square_and_are_symmetric_about_its_centre() -> 
     points = two_spirals(20_000, torch.Generator().manual_seed(0))
     assert points.shape == (20_000, 2)
     assert ((points > 0) & (points < 1)).all()
-    for arm in (points[::2], points[1::2]):  # a random point of an arm; its mean is off the centre
+    for arm in (points[::2], points[1::2]):  # the mean of an arm is off the center
         assert (arm.mean(dim=0) - 0.5).abs().max() > 0.01
     torch.testing.assert_close(points[::2].mean(dim=0), 1 - points[1::2].mean(dim=0), atol=0.01, rtol=0)
 
@@ -19,15 +19,17 @@ def test_spirals_grow_with_the_angle() -> None:
     points = 8 * two_spirals(20_000, torch.Generator().manual_seed(0)) - 4
     radius = points.norm(dim=-1)
     assert radius.max() == pytest.approx(3 * torch.pi / 3, abs=0.7)
-    assert radius.quantile(0.5) == pytest.approx(torch.pi * 0.5**0.5, abs=0.15)  # an area-like law of the angle
+    assert radius.quantile(0.5) == pytest.approx(
+        torch.pi * 0.5**0.5, abs=0.15
+    )  # the angle is the square root of a uniform variable
 
 
-def test_spirals_follow_the_generator() -> None:
+def test_the_generator_determines_the_spirals() -> None:
     first, same, other = (two_spirals(10, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
 
-def test_the_mixture_lies_almost_wholly_in_the_unit_interval() -> None:
+def test_nearly_all_mass_of_the_mixture_lies_in_the_unit_interval() -> None:
     target = two_gaussians()
     assert target.cdf(torch.tensor(1.0)) - target.cdf(torch.tensor(0.0)) > 1 - 1e-6

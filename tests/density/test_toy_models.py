@@ -1,4 +1,4 @@
-"""Toy models and their objectives."""
+"""The toy models and their objectives."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from trajectory_adacat.density.toy_models import (
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_second_coordinate_depends_on_the_first_and_nothing_on_the_second(adaptive: bool) -> None:
+def test_densities_depend_on_the_first_coordinate_only(adaptive: bool) -> None:
     torch.manual_seed(0)
     model = AutoregressiveModel(4, adaptive)
     points = torch.tensor([[0.2, 0.3], [0.2, 0.9], [0.7, 0.3]])
@@ -29,14 +29,14 @@ def test_second_coordinate_depends_on_the_first_and_nothing_on_the_second(adapti
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_objectives_agree_where_the_density_does_not_change_within_the_kernel(objective: str) -> None:
+def test_objectives_agree_if_the_density_is_constant_within_the_kernel(objective: str) -> None:
     density = bin_density(torch.tensor([0.0, 0.0, 1.0, 0.0]), adaptive=True)
     targets = torch.tensor([0.2, 0.3, 0.8])
     loss = training_loss(density, targets, objective, 0.01)  # type: ignore[arg-type]
     torch.testing.assert_close(loss, -density.log_prob(targets).mean())
 
 
-def test_analytic_objective_averages_over_the_kernel_and_the_single_sample_does_so_on_average() -> None:
+def test_analytic_objective_is_the_mean_over_the_kernel_that_single_samples_estimate() -> None:
     torch.manual_seed(0)
     density = bin_density(torch.tensor([0.0, 0.0, 2.0, 0.0]), adaptive=True)
     targets = torch.full((20_000,), 0.49)

@@ -1,4 +1,4 @@
-"""References that know nothing of the package: AdaCat in extended precision, and draws of its parameters."""
+"""A reference implementation of AdaCat in extended precision, independent of the package."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Extended = np.longdouble
 
 @dataclass(frozen=True)
 class ExactAdaCat:
-    """Rows of AdaCat parameters ``[n, k]`` by the definition (Equations 1, 2 and 8), in extended precision."""
+    """Rows of AdaCat densities ``[n, k]`` by definition (Equations 1, 2 and 8), in extended precision."""
 
     widths: np.ndarray
     masses: np.ndarray
@@ -37,14 +37,14 @@ class ExactAdaCat:
 
     def cdf(self, value: Tensor) -> np.ndarray:
         index = _bin(self.edges, _column(value))
-        share = (_column(value)[:, 0] - _take(self.edges, index)) / _take(self.widths, index)
-        return _take(_partial_sums(self.masses), index) + _take(self.masses, index) * share
+        fraction = (_column(value)[:, 0] - _take(self.edges, index)) / _take(self.widths, index)
+        return _take(_partial_sums(self.masses), index) + _take(self.masses, index) * fraction
 
     def icdf(self, level: Tensor) -> np.ndarray:
         below = _partial_sums(self.masses)
         index = _bin(below, _column(level))
-        share = (_column(level)[:, 0] - _take(below, index)) / _take(self.masses, index)
-        return _take(self.edges, index) + _take(self.widths, index) * share
+        fraction = (_column(level)[:, 0] - _take(below, index)) / _take(self.masses, index)
+        return _take(self.edges, index) + _take(self.widths, index) * fraction
 
     def moment(self, power: int) -> np.ndarray:
         low, high = self.edges[:, :-1], self.edges[:, 1:]
@@ -97,5 +97,5 @@ def _take(per_bin: np.ndarray, index: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def exact_adacat() -> type[ExactAdaCat]:
     if np.finfo(Extended).eps > 1e-18:
-        pytest.skip("this platform's long double is no longer than a double")
+        pytest.skip("long double has no more precision than double on this platform")
     return ExactAdaCat

@@ -1,4 +1,4 @@
-"""AdaCat against closed forms in extended precision, and in the corners where such code breaks."""
+"""AdaCat against closed forms in extended precision, and its edge cases."""
 
 import doctest
 import math
@@ -14,20 +14,20 @@ from torch import Tensor
 
 from trajectory_adacat.distributions import AdaCat, TruncatedUniform
 
-# Rows of parameters for each number of bins: 2,600 draws in all.
+# Rows of parameters by number of bins: 2,600 in total.
 ROWS = {1: 200, 2: 600, 10: 800, 100: 700, 1000: 300}
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
 def draw(bins: int, dtype: torch.dtype, std: float = 2.0) -> tuple[AdaCat, Tensor]:
-    """Parameters with logits of this standard deviation, and points in [0, 1]."""
+    """Draw parameters with logits of this standard deviation, and points in [0, 1]."""
     generator = torch.Generator().manual_seed(bins)
     params = std * torch.randn(ROWS[bins], 2 * bins, dtype=dtype, generator=generator)
     return AdaCat.from_params(params), torch.rand(ROWS[bins], dtype=dtype, generator=generator)
 
 
 def assert_close(actual: Tensor, expected: np.ndarray, where: np.ndarray | None = None) -> None:
-    """Relative agreement, in the precision that was asked for."""
+    """Assert relative agreement with the tolerance of the dtype."""
     selected = slice(None) if where is None else where
     assert actual.isfinite().all()
     np.testing.assert_allclose(actual.numpy()[selected], expected[selected], rtol=TOLERANCE[actual.dtype], atol=1e-13)
@@ -78,13 +78,13 @@ def test_parameters_are_split_into_widths_then_masses() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3])
-def test_parameters_that_do_not_split_are_refused(size: int) -> None:
+def test_parameters_with_an_odd_or_empty_dimension_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="even dimension"):
         AdaCat.from_params(torch.zeros(2, size))
 
 
 @pytest.mark.parametrize(("widths", "masses"), [((3,), (4,)), ((0,), (0,)), ((), ()), ((2, 3), (3, 3))])
-def test_logits_that_do_not_fit_are_refused(widths: tuple[int, ...], masses: tuple[int, ...]) -> None:
+def test_logits_of_different_shapes_are_refused(widths: tuple[int, ...], masses: tuple[int, ...]) -> None:
     with pytest.raises((ValueError, RuntimeError), match=r"number of bins|must match"):
         AdaCat(torch.zeros(widths), torch.zeros(masses))
 
@@ -104,7 +104,7 @@ def test_zero_logits_give_uniform_bins_or_equal_masses() -> None:
     st.sampled_from([0.0, 1.0, 10.0, 50.0, 200.0, 5000.0]),
     st.integers(0, 2**31),
 )
-def test_nothing_is_nan_for_finite_parameters(bins: int, dtype: torch.dtype, spread: float, seed: int) -> None:
+def test_finite_parameters_give_no_nan(bins: int, dtype: torch.dtype, spread: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     params = (spread * (2 * torch.rand(6, 2 * bins, generator=generator) - 1)).to(dtype).requires_grad_()
     density = AdaCat.from_params(params)
@@ -123,7 +123,7 @@ def test_nothing_is_nan_for_finite_parameters(bins: int, dtype: torch.dtype, spr
         assert not result.isnan().any()
         assert result.dtype == value_dtype
     (gradient,) = torch.autograd.grad(torch.cat([result.flatten() for result in results]).sum(), params)
-    overflows = dtype == torch.float16 and spread > 1000  # sums of such gradients exceed its range of numbers
+    overflows = dtype == torch.float16 and spread > 1000  # the gradients exceed the range of float16
     assert overflows or not gradient.isnan().any()
 
 
@@ -154,7 +154,7 @@ def test_bins_narrower_than_the_precision_keep_their_mass() -> None:
     assert density.interval_log_prob(torch.tensor(0.6), torch.tensor(0.8)).exp() < 0.1
 
 
-def test_small_masses_survive_in_the_logarithm() -> None:
+def test_masses_below_the_range_of_float64_have_a_finite_logarithm() -> None:
     logits = torch.tensor([0.0, -900.0, -1000.0, 0.0], dtype=torch.double)
     density = AdaCat(torch.zeros(4, dtype=torch.double), logits)
     low, high = torch.tensor([0.25, 0.5, 0.3]).double(), torch.tensor([0.5, 0.75, 0.4]).double()
@@ -162,7 +162,7 @@ def test_small_masses_survive_in_the_logarithm() -> None:
     torch.testing.assert_close(density.interval_log_prob(low, high), expected)
 
 
-def test_the_whole_support_holds_everything_and_an_empty_interval_nothing() -> None:
+def test_the_support_has_mass_one_and_an_empty_interval_mass_zero() -> None:
     density, points = draw(10, torch.float32)
     torch.testing.assert_close(density.interval_log_prob(torch.tensor(0.0), torch.tensor(1.0)), torch.zeros(ROWS[10]))
     assert (density.interval_log_prob(points, points) == -torch.inf).all()
@@ -194,7 +194,7 @@ def test_nan_in_gives_nan_out() -> None:
         AdaCat(torch.full((5,), math.nan), torch.zeros(5), validate_args=True)
 
 
-def test_the_ends_have_exactly_no_mass_and_all_of_it_below() -> None:
+def test_cdf_is_exactly_0_and_1_at_the_ends() -> None:
     for bins in (2, 10, 100):
         density, _ = draw(bins, torch.float64)
         assert (density.cdf(torch.tensor(0.0)) == 0).all()
@@ -216,8 +216,8 @@ def test_an_edge_belongs_to_the_bin_above_it_and_the_end_to_the_last_bin() -> No
     torch.testing.assert_close(density.log_prob(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])).exp(), expected)
 
 
-def test_plain_sample_gradient_of_appendix_a_lacks_the_terms_of_the_widths() -> None:
-    """At w = (1/2, 1/2), h = (0.8, 0.2) and uniform data the sample gradient in the width logits is 0 on average."""
+def test_plain_gradient_of_appendix_a_is_biased_in_the_widths() -> None:
+    """For w = (1/2, 1/2), h = (0.8, 0.2) and uniform data the mean gradient in the width logits is 0."""
     width_logits = torch.zeros(2, dtype=torch.double, requires_grad=True)
     density = AdaCat(width_logits, torch.tensor([0.8, 0.2], dtype=torch.double).log())
     data = (torch.arange(10_000, dtype=torch.double) + 0.5) / 10_000
@@ -225,8 +225,8 @@ def test_plain_sample_gradient_of_appendix_a_lacks_the_terms_of_the_widths() -> 
     torch.testing.assert_close(gradient, torch.zeros(2, dtype=torch.double), atol=1e-12, rtol=0)
 
 
-def test_smoothed_gradient_of_appendix_b_is_the_correct_one() -> None:
-    """That of the likelihood of uniform data under the same density: -(log 4) / 4 = -0.3466 and its opposite."""
+def test_smoothed_gradient_of_appendix_b_is_unbiased() -> None:
+    """It equals the gradient of the expected likelihood of uniform data: ∓(log 4) / 4 = ∓0.3466."""
     width_logits = torch.zeros(2, dtype=torch.double, requires_grad=True)
     density = AdaCat(width_logits, torch.tensor([0.8, 0.2], dtype=torch.double).log())
     correct = torch.tensor([-0.25, 0.25], dtype=torch.double) * math.log(0.8 / 0.2)

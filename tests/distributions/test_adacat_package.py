@@ -1,4 +1,4 @@
-"""Agreement with the PyPI package ``adacat`` 0.4.2 where it is right; where it is not, these tests say so."""
+"""Agreement with the PyPI package ``adacat`` 0.4.2, and its known errors."""
 
 import pytest
 import torch
@@ -28,14 +28,14 @@ def test_agrees_on_mean_and_entropy() -> None:
     torch.testing.assert_close(ours.entropy(), theirs.entropy)  # a property there, a method in torch.distributions
 
 
-def test_its_smoothing_is_the_truncated_normal_but_for_an_added_epsilon() -> None:
+def test_its_smoothing_is_the_truncated_normal_up_to_an_added_epsilon() -> None:
     ours, theirs = AdaCat.from_params(draw()), package.Adacat(draw())
     smoothed = ours.smoothed_log_prob(TruncatedNormal(values(), 0.05))
     torch.testing.assert_close(theirs.log_prob(values(), smooth_coeff=0.05, eps=0.0), smoothed)
     assert (theirs.log_prob(values(), smooth_coeff=0.05) - smoothed).abs().max() > 1e-7
 
 
-def test_it_puts_an_edge_into_the_bin_below() -> None:
+def test_it_assigns_an_edge_to_the_bin_below() -> None:
     params = torch.tensor([0.0, 0.0, 0.0, 1.0])
     below, above = AdaCat.from_params(params).log_density
     edge = torch.tensor([0.5])
@@ -54,6 +54,6 @@ def test_it_loses_its_logits_on_expansion(method: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["variance", "mode", "rsample"])
-def test_it_lacks_some_of_what_torch_has(name: str) -> None:
+def test_it_lacks_methods_of_torch_distributions(name: str) -> None:
     with pytest.raises(NotImplementedError):
         getattr(package.Adacat(draw()), name)()

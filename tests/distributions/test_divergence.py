@@ -46,7 +46,7 @@ def test_between_adacats_agrees_with_quadrature() -> None:
     assert float(kl_divergence(p, q)) == pytest.approx(sum(pieces), rel=1e-8)
 
 
-def test_laws() -> None:
+def test_divergence_is_zero_from_itself_and_positive_otherwise() -> None:
     p, q = draw(12, 200, 5), draw(7, 200, 6)
     assert (kl_divergence(p, p) == 0).all()
     assert (kl_divergence(p, q) > 0).all()
@@ -65,14 +65,14 @@ def test_infinite_where_the_second_has_no_mass() -> None:
     torch.testing.assert_close(wide, np.log(4) - p.entropy(), check_dtype=False)
 
 
-def test_a_filtered_density_diverges_by_the_mass_that_was_dropped() -> None:
+def test_divergence_of_a_filtered_density_is_minus_the_log_of_the_kept_mass() -> None:
     p = draw(6, 20, 9)
     filtered = p.keep_top_bins(2)
     kept = (p.masses * (filtered.masses > 0)).sum(dim=-1)
     torch.testing.assert_close(kl_divergence(filtered, p), -kept.log())
 
 
-def test_collapsed_bins_count_with_their_mass() -> None:
+def test_collapsed_bins_keep_their_mass() -> None:
     p = AdaCat(torch.tensor([0.0, -60.0, 0.0]).double(), torch.zeros(3).double())
     q = AdaCat(torch.zeros(1).double(), torch.zeros(1).double())
     torch.testing.assert_close(kl_divergence(p, q), (p.masses * p.log_density).sum())

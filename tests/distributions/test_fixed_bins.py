@@ -1,4 +1,4 @@
-"""Fixed bins: coinciding edges, broadcasting, and what is refused."""
+"""Fixed bins: bins of zero width, broadcasting, and invalid arguments."""
 
 from collections.abc import Callable
 
@@ -66,6 +66,6 @@ def test_smoothing_is_the_mean_of_the_log_density_under_the_kernel() -> None:
         lambda: FixedBins(torch.tensor([0.0, 1.0]), torch.zeros(2)),
     ],
 )
-def test_edges_that_make_no_bins_are_refused(make: Callable[[], FixedBins]) -> None:
+def test_invalid_edges_are_refused(make: Callable[[], FixedBins]) -> None:
     with pytest.raises(ValueError, match=r"edges|at least one bin"):
         make()

@@ -1,4 +1,4 @@
-"""The laws that every distribution of the package keeps, each distribution in its turn."""
+"""Identities that every distribution of the package must satisfy."""
 
 import itertools
 import math
@@ -76,7 +76,7 @@ def levels(count: int = 50, dtype: torch.dtype = torch.double) -> Tensor:
 
 
 def entry(distribution: Distribution, row: int, column: int) -> Callable[[str, float], float]:
-    """One member of the batch as a function of a method's name and a number."""
+    """Return a function that evaluates a method at a number for one member of the batch."""
 
     def evaluate(method: str, value: float) -> float:
         return float(getattr(distribution, method)(torch.full(BATCH, value, dtype=torch.double))[row, column])
@@ -85,7 +85,7 @@ def entry(distribution: Distribution, row: int, column: int) -> Callable[[str, f
 
 
 def breakpoints(distribution: Distribution, row: int, column: int) -> list[float]:
-    """Where the density may jump, and the ends of what an integral over it must span."""
+    """Return the points where the density may jump, and the ends of the interval of integration."""
     middle = distribution.icdf(
         torch.linspace(1e-12, 1 - 1e-12, 9, dtype=torch.double).reshape(-1, 1, 1).expand(9, *BATCH)
     )
@@ -98,12 +98,12 @@ def breakpoints(distribution: Distribution, row: int, column: int) -> list[float
 
 
 def expectation(distribution: Distribution, row: int, column: int, function: Callable[[float], float]) -> float:
-    """By adaptive quadrature between the breakpoints."""
+    """Integrate by adaptive quadrature between the breakpoints."""
     evaluate = entry(distribution, row, column)
     points = breakpoints(distribution, row, column)
     total = 0.0
     for low, high in itertools.pairwise(points):
-        inset = 1e-9 * (high - low)  # on this side of a jump
+        inset = 1e-9 * (high - low)  # stay off the jump
         total += integrate.quad(
             lambda x: math.exp(evaluate("log_prob", x)) * function(x), low + inset, high - inset, epsabs=1e-11, limit=80
         )[0]
@@ -144,7 +144,7 @@ def test_cdf_and_icdf_do_not_decrease(make: Make) -> None:
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 1), (2, 0)])
 def test_mean_and_variance_agree_with_quadrature(make: Make, row: int, column: int) -> None:
     distribution = make()
-    distribution._validate_args = False  # the points of one member need not lie in the supports of the others
+    distribution._validate_args = False  # a point of one member may lie outside the support of another
     assert expectation(distribution, row, column, lambda x: 1.0) == pytest.approx(1, abs=1e-7)
     mean = float(distribution.mean[row, column])
     assert expectation(distribution, row, column, lambda x: x) == pytest.approx(mean, rel=1e-6, abs=1e-7)
@@ -166,7 +166,7 @@ def test_samples_pass_a_kolmogorov_smirnov_test(make: Make, method: str) -> None
 
 
 @every_distribution
-def test_samples_have_a_density(make: Make) -> None:
+def test_samples_have_a_finite_log_density(make: Make) -> None:
     torch.manual_seed(1)
     distribution = make()
     assert distribution.log_prob(distribution.sample((2000,))).isfinite().all()
@@ -175,7 +175,7 @@ def test_samples_have_a_density(make: Make) -> None:
 @every_distribution
 def test_expand_keeps_everything(make: Make) -> None:
     distribution = make()
-    distribution.cdf(distribution.mean)  # whatever is cached must not be of the old shape
+    distribution.cdf(distribution.mean)  # fill the caches, which must not keep the old shape
     expanded = distribution.expand((4, *BATCH))
     assert expanded.batch_shape == (4, *BATCH)
     assert expanded._validate_args == distribution._validate_args
@@ -195,7 +195,7 @@ def test_values_broadcast_against_the_batch(make: Make) -> None:
     distribution = make()
     value = distribution.mean[0, 0]
     unchecked = distribution.expand(BATCH)
-    unchecked._validate_args = False  # that value need not lie in the others' supports
+    unchecked._validate_args = False  # the value may lie outside the support of another member
     expected = unchecked.cdf(value.expand(BATCH))
     torch.testing.assert_close(unchecked.cdf(value), expected)
     torch.testing.assert_close(unchecked.cdf(value.reshape(1, 1, 1, 1)), expected[None, None])
@@ -203,7 +203,7 @@ def test_values_broadcast_against_the_batch(make: Make) -> None:
 
 
 @every_distribution
-def test_float32_answers_in_float32(make: Make) -> None:
+def test_float32_parameters_give_float32_results(make: Make) -> None:
     exact, single = make(), make(torch.float32)
     level = levels(dtype=torch.float32)
     value = single.icdf(level)
@@ -232,7 +232,7 @@ def test_values_outside_the_support_are_refused(make: Make) -> None:
 
 
 def rebuild(distribution: Distribution) -> tuple[list[Tensor], Make]:
-    """The parameters in which a distribution is differentiable, and its constructor from them alone."""
+    """Return the differentiable parameters of a distribution, and a constructor that takes only these."""
     if isinstance(distribution, FixedBins):
         edges = distribution.edges
         return [distribution.logits], lambda logits: FixedBins(edges, logits)
@@ -252,7 +252,7 @@ def test_gradient_of_rsample_is_the_pathwise_one(make: Make) -> None:
         return constructor(*leaves).rsample((4,))
 
     if make is make_truncated_uniform:
-        leaves[0].data.clamp_(0.01, 0.99)  # at an end the centre cannot be moved both ways
+        leaves[0].data.clamp_(0.01, 0.99)  # at an end the location cannot be moved in both directions
     assert torch.autograd.gradcheck(draw, leaves)
 
 

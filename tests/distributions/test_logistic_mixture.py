@@ -1,4 +1,4 @@
-"""The mixture of logistics against higher precision, SciPy and its discretization."""
+"""The mixture of logistics against higher precision and SciPy, and its discretization."""
 
 import math
 
@@ -45,8 +45,8 @@ def test_interval_against_higher_precision(low: float, high: float) -> None:
             assert float(actual[row]) == pytest.approx(float(mpmath.log(mass)), rel=1e-10)
 
 
-def test_intervals_that_tile_the_line_hold_everything() -> None:
-    """The discretized mixture of 256 values, its first interval open below and its last one above."""
+def test_intervals_that_partition_the_line_sum_to_one() -> None:
+    """The discretized mixture of 256 values: the first interval starts at -inf, the last one ends at inf."""
     edges = torch.linspace(-1, 1, 257, dtype=torch.double)
     edges[0], edges[-1] = -torch.inf, torch.inf
     leaves = [leaf.clone().requires_grad_() for leaf in (mixture().logits, mixture().locs, mixture().scales)]

@@ -44,7 +44,7 @@ both = pytest.mark.parametrize("make", [adaptive, fixed])
         (lambda density: density.keep_top_mass(1.0), [0, 1, 2, 3, 4]),
     ],
 )
-def test_filters_keep_the_most_massive_bins(
+def test_filters_keep_the_bins_of_largest_mass(
     make: Callable[[], PiecewiseConstant], keep: Callable, kept: list[int]
 ) -> None:
     density = make()
@@ -55,11 +55,11 @@ def test_filters_keep_the_most_massive_bins(
     torch.testing.assert_close(filtered.masses, expected)
     assert (filtered.masses > 0).nonzero().flatten().tolist() == kept
     torch.testing.assert_close(filtered.edges, density.edges)
-    torch.testing.assert_close(density.masses, MASSES)  # the original is as it was
+    torch.testing.assert_close(density.masses, MASSES)  # the original is unchanged
 
 
 @both
-def test_what_a_filter_dropped_has_no_density_and_no_samples(make: Callable[[], PiecewiseConstant]) -> None:
+def test_dropped_bins_have_no_density_and_no_samples(make: Callable[[], PiecewiseConstant]) -> None:
     torch.manual_seed(0)
     filtered = make().keep_top_bins(2)
     inside, outside = torch.tensor([0.2, 0.7]), torch.tensor([0.05, 0.55, 0.95, 1.0])
@@ -74,7 +74,9 @@ def test_what_a_filter_dropped_has_no_density_and_no_samples(make: Callable[[], 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 30), st.floats(0, 1), st.integers(0, 2**31), st.booleans())
-def test_laws_of_the_filters(bins: int, fraction: float, seed: int, ties: bool) -> None:
+def test_filters_keep_the_largest_masses_and_the_right_number(
+    bins: int, fraction: float, seed: int, ties: bool
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(4, 2 * bins, generator=generator)
     density = AdaCat.from_params(logits.round() if ties else logits)
@@ -94,14 +96,14 @@ def test_laws_of_the_filters(bins: int, fraction: float, seed: int, ties: bool) 
     assert ((without_least < fraction + 1e-5) | ((by_mass.masses > 0).sum(dim=-1) == 1)).all()
 
 
-def test_bins_without_mass_do_not_count_when_a_fraction_is_dropped() -> None:
+def test_drop_bins_does_not_count_bins_without_mass() -> None:
     edges = torch.tensor([[0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]])
     density = FixedBins(edges, torch.tensor([0.1, 0.2, 0.3, 0.25, 0.15]).log())
     kept = density.drop_bins(0.5).masses > 0
     assert kept.tolist() == [[False, True, True, True, False], [False, True, False, False, False]]
 
 
-def test_equal_masses_reach_a_threshold_in_spite_of_rounding() -> None:
+def test_filters_tolerate_rounding_of_equal_masses() -> None:
     density = AdaCat(torch.zeros(10), torch.zeros(10))
     for count in range(1, 10):
         assert (density.keep_top_mass(count / 10).masses > 0).sum() == count
@@ -126,7 +128,7 @@ def test_filters_stay_differentiable(make: Callable[[Tensor], PiecewiseConstant]
 
 
 @both
-def test_mode_is_the_middle_of_the_densest_bin(make: Callable[[], PiecewiseConstant]) -> None:
+def test_mode_is_the_midpoint_of_the_bin_of_highest_density(make: Callable[[], PiecewiseConstant]) -> None:
     density = make()  # densities 1, 0.75, 0.5, 1.33, 1.5
     torch.testing.assert_close(density.mode, torch.tensor(0.95))
     torch.testing.assert_close(density.keep_top_bins(1).mode, torch.tensor(0.75))
@@ -145,7 +147,7 @@ def test_midpoints(make: Callable[[], PiecewiseConstant]) -> None:
 
 
 @both
-def test_a_batch_of_no_rows_works(make: Callable[[Tensor], PiecewiseConstant]) -> None:
+def test_an_empty_batch_works(make: Callable[[Tensor], PiecewiseConstant]) -> None:
     density = make(MASSES.expand(0, 5))
     assert density.sample().shape == density.mean.shape == density.mode.shape == (0,)
     assert density.drop_bins(0.5).icdf(torch.zeros(0)).shape == (0,)

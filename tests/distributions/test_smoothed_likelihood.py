@@ -1,4 +1,4 @@
-"""The smoothed log-likelihood against the definition, and its gradient."""
+"""The smoothed log-likelihood and its gradient against the definition."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -45,7 +45,7 @@ def test_uniform_kernel_against_extended_precision(
     expected = exact.smoothed_log_prob(lambda edges: np.clip((edges - low) / (high - low), 0, 1))
     actual = AdaCat.from_params(params).smoothed_log_prob(kernel)
     assert actual.dtype == dtype
-    # In float64 an edge is known to 1e-16, so the share of a kernel of width 1e-3 to 1e-13, times jumps of the density.
+    # An edge has an error of 1e-16 in float64, so the mass of a kernel of width 1e-3 has 1e-13, times density jumps.
     np.testing.assert_allclose(actual.numpy(), expected, rtol=TOLERANCE[dtype], atol=1e-11)
 
 
@@ -110,8 +110,8 @@ def test_numerical_gradient_in_the_kernels_parameters(kernel: Kernel) -> None:
 
 @both_kernels
 @pytest.mark.parametrize(("bins", "std"), [(3, 1.0), (50, 2.0), (300, 6.0)])
-def test_few_bins_give_what_all_bins_give(kernel: Kernel, bins: int, std: float) -> None:
-    """Values and gradients, for separate logits and for joint ones; kernels within one bin and across most."""
+def test_overlapping_bins_give_the_same_as_all_bins(kernel: Kernel, bins: int, std: float) -> None:
+    """Compare values and gradients, for separate and joint logits, for kernels within one bin and across most bins."""
     params, loc = draw(60, bins, std=std)
     for spread in (1e-4, 0.05, 0.9):
         upstream = torch.rand(60, dtype=torch.double, generator=torch.Generator().manual_seed(1))
@@ -158,7 +158,7 @@ def test_any_distribution_with_a_cdf_smooths(make: Callable[[Tensor], Distributi
 
 
 @both_kernels
-def test_of_a_kernel_that_reaches_beyond_the_support_only_the_part_within_counts(kernel: Kernel) -> None:
+def test_kernel_mass_outside_the_support_is_ignored(kernel: Kernel) -> None:
     params, _ = draw(2, 5)
     smoothing = kernel(torch.tensor([0.02, 0.99], dtype=torch.double), 0.1, -1.0, 2.0)
     density = AdaCat.from_params(params)
@@ -178,7 +178,7 @@ def test_batches_broadcast() -> None:
     assert AdaCat.from_params(params[:0]).smoothed_log_prob(TruncatedUniform(loc[:0], 0.2)).shape == (0,)
 
 
-def test_a_dropped_bin_matters_only_where_the_kernel_meets_it() -> None:
+def test_a_dropped_bin_matters_only_if_it_overlaps_the_kernel() -> None:
     density = AdaCat(torch.zeros(4), torch.tensor([0.0, 3.0, 0.0, 0.0], requires_grad=True)).keep_top_bins(1)
     kernel = TruncatedUniform(torch.tensor([0.3, 0.26, 0.9]), 0.05)
     actual = density.expand((3,)).smoothed_log_prob(kernel)
@@ -186,7 +186,7 @@ def test_a_dropped_bin_matters_only_where_the_kernel_meets_it() -> None:
 
 
 @both_kernels
-def test_a_dropped_bin_too_narrow_to_meet_anything_does_not_matter(kernel: Kernel) -> None:
+def test_a_dropped_bin_without_kernel_mass_does_not_matter(kernel: Kernel) -> None:
     params = torch.tensor([0.0, -60.0, 0.0, 1.0, -torch.inf, 0.0], dtype=torch.double, requires_grad=True)
     actual = AdaCat.from_params(params).smoothed_log_prob(kernel(torch.tensor(0.5, dtype=torch.double), 0.1))
     masses = torch.tensor([1.0, 0.0], dtype=torch.double).softmax(dim=-1)
@@ -195,7 +195,7 @@ def test_a_dropped_bin_too_narrow_to_meet_anything_does_not_matter(kernel: Kerne
     assert gradient.isfinite().all()
 
 
-def test_a_kernel_wide_as_the_support_gives_the_mean_log_density() -> None:
+def test_a_kernel_as_wide_as_the_support_gives_the_mean_log_density() -> None:
     params, _ = draw(5, 8)
     density = AdaCat.from_params(params)
     expected = (density.widths * density.log_density).sum(dim=-1)
@@ -203,10 +203,9 @@ def test_a_kernel_wide_as_the_support_gives_the_mean_log_density() -> None:
 
 
 def test_gradient_is_unbiased_for_the_smoothed_data(exact_adacat: Any) -> None:
-    """Claim B.1: averaged over the data, it is the gradient of the likelihood of the smoothed data distribution.
+    """Claim B.1: the mean over the data is the gradient of the likelihood of the smoothed data distribution.
 
-    The data have density 2x; their smoothed density and its integral against the model's are taken by quadrature, whose
-    numerical derivative knows nothing of the closed form.
+    The data have density 2x. The reference smooths it and integrates by quadrature, then differentiates numerically.
     """
     params, _ = draw(1, 4, std=1.0)
     width = 0.3

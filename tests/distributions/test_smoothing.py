@@ -1,4 +1,4 @@
-"""The two kernels against closed forms in higher precision, at the ends of the support and in the tails."""
+"""The smoothing kernels against closed forms in higher precision, at the ends of the support and in the tails."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from trajectory_adacat.distributions import TruncatedNormal, TruncatedUniform
 
-# Centres inside, at the ends and far outside of [0, 1]; scales from a millionth of the support to a thousand times.
+# Locations inside, at the ends and far outside of [0, 1]; scales from 1e-6 to 1e3 times the support.
 NORMALS = [
     (0.3, 0.1), (0.0, 1e-6), (1.0, 1e-6), (0.0, 0.2), (1.0, 1e-3), (0.5, 10.0), (0.2, 1000.0), (0.999, 1e-4),
     (-0.5, 0.1), (1.7, 0.2), (-3.0, 0.05), (5.0, 0.08), (-40.0, 3.0),
@@ -60,7 +60,7 @@ def test_quantiles_of_the_truncated_normal(loc: float, scale: float) -> None:
     assert ((values >= 0) & (values <= 1)).all()
     assert (values.diff() >= 0).all()
     torch.testing.assert_close(values[[0, -1]], torch.tensor([0.0, 1.0], dtype=torch.double), atol=1e-12, rtol=0)
-    # What one unit in the last place of the value makes in the level is the most that can be asked.
+    # The change of the cdf for one unit in the last place of the value bounds the achievable accuracy.
     granularity = 2.3e-16 * kernel.log_prob(values).exp().nan_to_num(posinf=0)
     assert ((kernel.cdf(values) - levels).abs() <= 1e-11 + 2 * granularity).all()
 
@@ -78,9 +78,7 @@ def test_kernels_are_symmetric_about_the_middle_of_the_support() -> None:
     ("loc", "start", "end"),
     [(0.5, 0.45, 0.55), (0.0, 0.0, 0.05), (1.0, 0.95, 1.0), (0.02, 0.0, 0.07), (0.97, 0.92, 1.0)],
 )
-def test_uniform_kernel_spans_its_full_width_as_far_as_the_support_reaches(
-    loc: float, start: float, end: float
-) -> None:
+def test_uniform_kernel_has_its_full_width_within_the_support(loc: float, start: float, end: float) -> None:
     kernel = TruncatedUniform(torch.tensor(loc, dtype=torch.double), 0.1)
     torch.testing.assert_close(kernel.icdf(torch.tensor([0.0, 1.0]).double()), torch.tensor([start, end]).double())
     assert float(kernel.mean) == pytest.approx((start + end) / 2)

@@ -1,4 +1,4 @@
-"""The density command at a tiny size."""
+"""The density command on a tiny scale."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ TINY = [
 
 @pytest.fixture
 def results(home: Path) -> Path:
-    """What the toy experiments left."""
+    """The folder of results of the toy experiments."""
     density.main(["toy", *TINY, "--output", "out"])
     return home / "out"
 
 
-def test_toy_leaves_numbers_settings_and_figures(results: Path) -> None:
+def test_toy_writes_numbers_settings_and_figures(results: Path) -> None:
     for figure in (1, 2, 3):
         document = json.loads((results / f"figure{figure}.json").read_text())
         assert document["command"].startswith("python scripts/density.py toy --seeds 1 2 ")
@@ -36,7 +36,7 @@ def test_toy_leaves_numbers_settings_and_figures(results: Path) -> None:
         assert set(images) == {"data", "adacat_4", "uniform_4", "uniform_8"}
 
 
-def test_figures_can_be_drawn_again_from_their_files(results: Path) -> None:
+def test_figures_can_be_redrawn_from_their_files(results: Path) -> None:
     for figure in (1, 2, 3):
         path = results / f"figure{figure}.png"
         before = path.read_bytes()
@@ -44,7 +44,7 @@ def test_figures_can_be_drawn_again_from_their_files(results: Path) -> None:
         assert draw(figure, results).read_bytes() == before
 
 
-def test_a_single_figure_can_be_asked_for(home: Path) -> None:
+def test_a_single_figure_can_be_requested(home: Path) -> None:
     density.main(["toy", *TINY, "--output", "out", "--figures", "2"])
     assert sorted(path.name for path in (home / "out").iterdir()) == ["figure2.json", "figure2.png"]
 
@@ -59,7 +59,7 @@ def test_a_single_figure_can_be_asked_for(home: Path) -> None:
         (["toy", "--threads", "0"], "--threads"),
     ],
 )
-def test_bad_input_is_refused_and_leaves_nothing(home: Path, argv: list[str], message: str) -> None:
+def test_bad_input_is_refused_and_writes_nothing(home: Path, argv: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         density.main(argv)
     assert not list(home.iterdir())

@@ -1,4 +1,4 @@
-"""The experiments behind the paper's Figures 1 to 3, as numbers that a JSON file can hold."""
+"""The experiments of the paper's Figures 1 to 3; results are JSON-serializable."""
 
 import math
 import statistics
@@ -22,28 +22,28 @@ from trajectory_adacat.density.toy_models import (
 from trajectory_adacat.errors import InputError
 
 COLLAPSED_WIDTH = 1e-4  # a bin narrower than this counts as collapsed
-STAGES = (0.02, 0.1, 0.3, 1.0)  # of the training, at which Figure 3 shows the density
+STAGES = (0.02, 0.1, 0.3, 1.0)  # fractions of the training at which Figure 3 shows the density
 IMAGE_SIZE = 240  # pixels of a density image, per side
 
 
 @dataclass(frozen=True)
 class ToySettings:
-    """Settings of the three experiments; each is the same for all that a figure compares.
+    """Settings of the three experiments. All models of a figure share them.
 
     Attributes:
-        seeds: of the data, the initial weights and the batches; one run each.
+        seeds: seeds of the data, the initial weights and the batches; one run per seed.
         train_points: size of the training set.
         test_points: size of the held-out set.
         batch_size: points in each update.
         smoothing: full width of the uniform smoothing kernel, the paper's lambda.
-        spiral_bins: AdaCat's bins in Figure 1.
-        uniform_bins: numbers of uniform bins beside it.
+        spiral_bins: number of AdaCat's bins in Figure 1.
+        uniform_bins: numbers of uniform bins to compare with.
         spiral_steps: updates in Figure 1.
-        spiral_learning_rate: of Adam there, falling along a cosine.
-        mixture_bins: bins in Figure 2, of either kind.
-        collapse_bins: bins in Figure 3.
+        spiral_learning_rate: Adam's initial learning rate in Figure 1, with cosine decay.
+        mixture_bins: number of bins in Figure 2, adaptive or uniform.
+        collapse_bins: number of bins in Figure 3.
         interval_steps: updates in Figures 2 and 3.
-        interval_learning_rate: of Adam there, constant.
+        interval_learning_rate: Adam's constant learning rate in Figures 2 and 3.
 
     Raises:
         InputError: if a number is not positive or a list is empty.
@@ -74,7 +74,7 @@ class ToySettings:
 
 @dataclass(frozen=True)
 class Run:
-    """What one training needs besides the model: the same for all that a figure compares."""
+    """The settings of one training, apart from the model and the data."""
 
     objective: Objective
     smoothing: float
@@ -89,22 +89,22 @@ class Run:
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any]:
-    """The values of all seeds, their mean and its standard error (None for a single one)."""
+    """Return the values of all seeds, their mean and its standard error (None for a single seed)."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return {"values": list(values), "mean": statistics.fmean(values), "standard_error": error}
 
 
 def spirals(settings: ToySettings, progress: Callable[[], object]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Figure 1: two spirals, autoregressive, AdaCat against uniform bins.
+    """Run Figure 1: autoregressive models of two spirals, AdaCat against uniform bins.
 
-    Uniform bins are trained with the plain likelihood, whose gradient is unbiased for them.
+    Uniform bins are trained with the plain likelihood, whose gradient is unbiased for fixed bins.
 
     Args:
-        settings: of the experiment.
+        settings: settings of the experiment.
         progress: called after each update.
 
     Returns:
-        Held-out negative log-likelihoods in nats by model, and images of the first seed's densities ``[y, x]``.
+        Held-out negative log-likelihoods in nats by model, and images ``[y, x]`` of the first seed's densities.
     """
     kinds = [(f"adacat_{settings.spiral_bins}", settings.spiral_bins, True)]
     kinds += [(f"uniform_{bins}", bins, False) for bins in settings.uniform_bins]
@@ -134,7 +134,7 @@ def spirals(settings: ToySettings, progress: Callable[[], object]) -> tuple[dict
 
 
 def histogram(points: Tensor) -> np.ndarray:
-    """The density of points ``[n, 2]`` in the pixels of an image ``[y, x]``."""
+    """Estimate the density of points ``[n, 2]`` by a histogram image ``[y, x]``."""
     x, y = points.T.numpy()
     counts, _, _ = np.histogram2d(x, y, bins=IMAGE_SIZE // 2, range=((0.0, 1.0), (0.0, 1.0)), density=True)
     return counts.T.astype(np.float32)
@@ -142,22 +142,22 @@ def histogram(points: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def density_image(model: nn.Module) -> np.ndarray:
-    """The density at the centres of the pixels of an image ``[y, x]``."""
-    centres = (torch.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
-    points = torch.cartesian_prod(centres, centres)  # x outside, y inside
+    """Evaluate the density at the pixel centers of an image ``[y, x]``."""
+    centers = (torch.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
+    points = torch.cartesian_prod(centers, centers)  # x varies slowest
     density = model(points).log_prob(points).sum(dim=-1).exp()
     return density.reshape(IMAGE_SIZE, IMAGE_SIZE).T.numpy()
 
 
 def mixture(settings: ToySettings, progress: Callable[[], object]) -> dict[str, Any]:
-    """Figure 2: a mixture of two Gaussians of different scales, with equal and with adaptive widths.
+    """Run Figure 2: a mixture of two Gaussians of different scales, with equal and with adaptive widths.
 
     Args:
-        settings: of the experiment.
+        settings: settings of the experiment.
         progress: called after each update.
 
     Returns:
-        Held-out negative log-likelihoods by model, that of the target itself, and the first seed's densities.
+        Held-out negative log-likelihoods by model and of the true density, and the first seed's densities.
     """
     objectives: dict[str, Objective] = {"equal_width": "plain", "adacat": "analytic"}
     likelihoods: dict[str, list[float]] = {name: [] for name in (*objectives, "target")}
@@ -176,15 +176,15 @@ def mixture(settings: ToySettings, progress: Callable[[], object]) -> dict[str, 
 
 
 def collapse(settings: ToySettings, progress: Callable[[], object]) -> dict[str, Any]:
-    """Figure 3: bins collapse under the plain and the single-sample objective, and not under the analytic one.
+    """Run Figure 3: bins collapse under the plain and the single-sample objective, not under the analytic one.
 
     Args:
-        settings: of the experiment.
+        settings: settings of the experiment.
         progress: called after each update.
 
     Returns:
-        For each objective exact, unsmoothed held-out negative log-likelihoods and numbers of collapsed bins, and the
-        first seed's density at several stages of the training.
+        For each objective the exact, unsmoothed held-out negative log-likelihoods, the numbers of collapsed bins, and
+        the first seed's density at several stages of the training.
     """
     results: dict[str, Any] = {"bins": settings.collapse_bins, "collapsed_below_width": COLLAPSED_WIDTH}
     target = []
@@ -197,7 +197,6 @@ def collapse(settings: ToySettings, progress: Callable[[], object]) -> dict[str,
         for objective in OBJECTIVES:
             torch.manual_seed(seed)
             model = MarginalModel(settings.collapse_bins, adaptive=True)
-
             recorded = shown if seed == settings.seeds[0] else set()
             after_step = recorder(model, recorded, stages[objective], progress)
             interval_run(settings, objective).train(model, train, after_step)
@@ -212,7 +211,7 @@ def collapse(settings: ToySettings, progress: Callable[[], object]) -> dict[str,
 def recorder(
     model: nn.Module, recorded: set[int], stages: list[dict[str, Any]], progress: Callable[[], object]
 ) -> Callable[[int], None]:
-    """What to do after each update: report it, and append the density to ``stages`` if it is one of ``recorded``."""
+    """Return a callback that reports each update and appends the density to ``stages`` at the ``recorded`` steps."""
 
     def after_step(step: int) -> None:
         progress()
@@ -223,7 +222,7 @@ def recorder(
 
 
 def interval_data(settings: ToySettings, seed: int) -> tuple[Tensor, Tensor]:
-    """Training and held-out points of the mixture of two Gaussians; the few outside of [0, 1] are drawn again."""
+    """Draw training and held-out points of the mixture of two Gaussians, without the few outside [0, 1]."""
     torch.manual_seed(seed)
     count = settings.train_points + settings.test_points
     points = two_gaussians().sample((count + 100,))
@@ -232,7 +231,7 @@ def interval_data(settings: ToySettings, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def interval_run(settings: ToySettings, objective: Objective) -> Run:
-    """How Figures 2 and 3 train."""
+    """Return the training settings of Figures 2 and 3."""
     return Run(
         objective=objective,
         smoothing=settings.smoothing,
@@ -244,20 +243,20 @@ def interval_run(settings: ToySettings, objective: Objective) -> Run:
 
 
 def target_negative_log_likelihood(points: Tensor) -> float:
-    """The least that a model can expect on these points."""
+    """Return the negative log-likelihood of the true density, the lower bound for a model up to sampling error."""
     return -float(two_gaussians().log_prob(points).double().mean())
 
 
 @torch.no_grad()
 def curve(model: nn.Module) -> dict[str, list[float]]:
-    """The edges and the densities of a model of one coordinate."""
+    """Return the edges and the densities of a one-dimensional model."""
     density = model(torch.zeros(()))
     return {"edges": density.edges.tolist(), "density": density.log_density.exp().tolist()}
 
 
 @torch.no_grad()
 def collapsed_bins(model: nn.Module) -> int:
-    """How many of the bins are narrower than the limit."""
+    """Count the bins narrower than ``COLLAPSED_WIDTH``."""
     return int((model(torch.zeros(())).widths < COLLAPSED_WIDTH).sum())
 
 
@@ -265,7 +264,7 @@ EXPERIMENTS: Mapping[int, str] = {1: "two spirals", 2: "adaptive bins", 3: "bin 
 
 
 def total_steps(settings: ToySettings, figures: Sequence[int]) -> int:
-    """The number of updates that these figures take."""
+    """Return the total number of updates for these figures."""
     by_figure = {
         1: (1 + len(settings.uniform_bins)) * settings.spiral_steps,
         2: 2 * settings.interval_steps,

@@ -1,4 +1,4 @@
-"""The paper's Figures 1 to 3, drawn from the files that the experiments left."""
+"""Draw the paper's Figures 1 to 3 from the result files of the experiments."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ TITLES = {
 
 
 def draw(figure: int, folder: Path) -> Path:
-    """Draw one figure from its files in ``folder``, into the PNG beside them."""
+    """Draw one figure from its files in ``folder``, write it there as PNG, and return the path."""
     results = json.loads((folder / f"figure{figure}.json").read_text())["results"]
     if figure == 1:
         with np.load(folder / "figure1.npz") as images:
@@ -35,14 +35,14 @@ def draw(figure: int, folder: Path) -> Path:
 
 
 def with_error(summary: dict[str, Any]) -> str:
-    """A mean with its standard error, as text."""
+    """Format a mean with its standard error."""
     if summary["standard_error"] is None:
         return f"{summary['mean']:.3f}"
     return f"{summary['mean']:.3f} ± {summary['standard_error']:.3f}"
 
 
 def draw_spirals(results: dict[str, Any], images: dict[str, np.ndarray]) -> Figure:
-    """Figure 1: the data, the densities with the same number of bins, and the likelihood by number of bins."""
+    """Draw Figure 1: the data, two densities with the same number of bins, and the likelihood by number of bins."""
     likelihoods = results["negative_log_likelihood"]
     adaptive = next(name for name in likelihoods if name.startswith("adacat"))
     uniform = {int(name.rpartition("_")[2]): name for name in likelihoods if name.startswith("uniform")}
@@ -73,13 +73,13 @@ def draw_spirals(results: dict[str, Any], images: dict[str, np.ndarray]) -> Figu
 
 
 def draw_target(axis: Axes) -> None:
-    """The mixture of two Gaussians, as an area."""
+    """Fill the area under the mixture of two Gaussians."""
     points = torch.linspace(0, 1, 2001)
     axis.fill_between(points.numpy(), two_gaussians().log_prob(points).exp().numpy(), color="0.85", label="target")
 
 
 def draw_mixture(results: dict[str, Any]) -> Figure:
-    """Figure 2: the densities with equal and with adaptive widths, over the target."""
+    """Draw Figure 2: the densities with equal and with adaptive widths, over the target."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     for axis, (name, curve) in zip(figure.subplots(1, 2, sharey=True), results["curves"].items(), strict=True):
         draw_target(axis)
@@ -92,17 +92,17 @@ def draw_mixture(results: dict[str, Any]) -> Figure:
 
 
 def draw_collapse(results: dict[str, Any]) -> Figure:
-    """Figure 3: the density at several stages of the training for each objective, over the target."""
+    """Draw Figure 3: the density at several stages of the training for each objective, over the target."""
     figure = Figure(figsize=(15, 4), layout="constrained")
     for axis, (name, stages) in zip(figure.subplots(1, 3, sharey=True), results["stages"].items(), strict=True):
         draw_target(axis)
         for place, stage in enumerate(stages, start=1):
-            # A collapsed bin has next to no width: its density is drawn as far as the axis reaches.
+            # The density of a collapsed bin is huge: the axis limits cut it off.
             axis.stairs(
                 stage["density"],
                 stage["edges"],
                 color="C0" if name == "analytic" else "C3",
-                alpha=place / len(stages),  # the earlier, the more transparent
+                alpha=place / len(stages),  # earlier stages are more transparent
                 label=f"step {stage['step']}",
             )
         nll = with_error(results["negative_log_likelihood"][name])

@@ -1,4 +1,4 @@
-"""Density models in one and two dimensions, and their training, for the paper's Figures 1 to 3."""
+"""One- and two-dimensional density models and their training, for the paper's Figures 1 to 3."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,22 +13,22 @@ OBJECTIVES: tuple[Objective, ...] = ("plain", "single", "analytic")
 
 
 def bin_density(params: Tensor, adaptive: bool) -> AdaCat:
-    """AdaCat of ``params`` ``[..., 2k]``, or of ``[..., k]`` with equal widths."""
+    """Return AdaCat of ``params`` ``[..., 2k]`` if adaptive, else of ``[..., k]`` with equal widths."""
     if adaptive:
         return AdaCat.from_params(params, validate_args=False)
     return AdaCat(torch.zeros_like(params), params, validate_args=False)
 
 
 def training_loss(density: AdaCat, targets: Tensor, objective: Objective, smoothing: float) -> Tensor:
-    """The mean negative log-likelihood to be minimized.
+    """Return the mean negative log-likelihood.
 
-    ``plain`` is that of the targets themselves (Equation 3), ``single`` that of one sample from the smoothing kernel in
-    place of the integral (Section 3.2), ``analytic`` the smoothed one (Equation 8).
+    ``plain`` evaluates it at the targets (Equation 3), ``single`` at one sample from each target's smoothing kernel
+    (Section 3.2), ``analytic`` smooths it in closed form (Equation 8).
 
     Args:
-        density: batch shape ``[b, ...]`` or one that broadcasts.
+        density: batch shape ``[b, ...]`` or a shape that broadcasts to it.
         targets: in [0, 1], ``[b, ...]``.
-        objective: one of the three.
+        objective: one of the above.
         smoothing: full width of the uniform kernel.
     """
     if objective == "plain":
@@ -40,10 +40,10 @@ def training_loss(density: AdaCat, targets: Tensor, objective: Objective, smooth
 
 
 class MarginalModel(nn.Module):
-    """A density on [0, 1] whose parameters are free: ``k`` equal bins at first.
+    """A density on [0, 1] with free parameters, initialized to ``k`` equal bins.
 
     Args:
-        bins: ``k``.
+        bins: number of bins ``k``.
         adaptive: whether the widths are learned.
     """
 
@@ -53,19 +53,20 @@ class MarginalModel(nn.Module):
         self._params = nn.Parameter(torch.zeros(2 * bins if adaptive else bins))
 
     def forward(self, points: Tensor) -> AdaCat:
-        """The same density for every point; its batch shape is empty."""
+        """Return the density, which does not depend on the points; its batch shape is empty."""
         return bin_density(self._params, self._adaptive)
 
 
 class AutoregressiveModel(nn.Module):
-    """``p(x_1) p(x_2 | x_1)`` on the unit square: free parameters, and a network of the first coordinate.
+    """``p(x_1) p(x_2 | x_1)`` on the unit square: free parameters for ``x_1``, a network of ``x_1`` for ``x_2``.
 
-    The network sees Fourier features of it, ``sin(2^j x)`` and ``cos(2^j x)``, as in Section 4.1.
+    The inputs of the network are ``x_1`` and its Fourier features ``sin(2^j x_1)`` and ``cos(2^j x_1)``, as in
+    Section 4.1.
 
     Args:
-        bins: ``k`` of both conditionals.
+        bins: number of bins ``k`` of both densities.
         adaptive: whether the widths are predicted.
-        hidden: units of each of the two hidden layers.
+        hidden: units in each of the two hidden layers.
         frequencies: number of pairs of Fourier features.
     """
 
@@ -85,7 +86,7 @@ class AutoregressiveModel(nn.Module):
         self._scales: Tensor
 
     def forward(self, points: Tensor) -> AdaCat:
-        """The densities of both coordinates of ``points`` ``[n, 2]``, the second given the first: batch ``[n, 2]``."""
+        """Return the densities of ``x_1`` and ``x_2 | x_1`` at ``points`` ``[n, 2]``; batch shape ``[n, 2]``."""
         first = points[:, :1]
         features = torch.cat((first, (first * self._scales).sin(), (first * self._scales).cos()), dim=-1)
         second = self._second(features)
@@ -103,18 +104,18 @@ def fit(
     after_step: Callable[[int], object],
     decay: bool = False,
 ) -> None:
-    """Minimize the training loss with Adam on random batches of ``data`` ``[n, ...]``.
+    """Minimize :func:`training_loss` with Adam on random batches of ``data`` ``[n, ...]``.
 
     Args:
-        model: from a batch of points to their density.
+        model: maps a batch of points to their density.
         data: the training set.
         objective: see :func:`training_loss`.
         smoothing: full width of the uniform kernel.
         steps: number of updates.
-        batch_size: points in each.
-        learning_rate: of Adam.
-        after_step: called after each update with their number so far.
-        decay: whether the learning rate falls to 0 along a cosine.
+        batch_size: points per update.
+        learning_rate: Adam's initial learning rate.
+        after_step: called after each update with the number of updates so far.
+        decay: whether the learning rate decays to 0 along a cosine.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps if decay else 2**62)
@@ -129,6 +130,6 @@ def fit(
 
 @torch.no_grad()
 def mean_negative_log_likelihood(model: nn.Module, data: Tensor) -> float:
-    """Exact and unsmoothed, in nats for each point of ``data`` ``[n]`` or ``[n, d]``."""
+    """Return the exact, unsmoothed value in nats per point of ``data`` ``[n]`` or ``[n, d]``."""
     log_prob = model(data).log_prob(data).double()
     return -float(log_prob.flatten(start_dim=1).sum(dim=-1).mean() if log_prob.dim() > 1 else log_prob.mean())

@@ -1,4 +1,4 @@
-"""AdaCat: bins whose widths are predicted as well as their masses (Sections 2.1 and 2.3)."""
+"""AdaCat: bins with learned widths and masses (Sections 2.1 and 2.3)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -9,17 +9,16 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import lazy_property
 
 from trajectory_adacat.distributions.piecewise import PiecewiseConstant, cumulative
-from trajectory_adacat.distributions.precision import working
+from trajectory_adacat.distributions.precision import to_compute_dtype
 from trajectory_adacat.distributions.smoothed_likelihood import smoothed_log_likelihood
 from trajectory_adacat.distributions.smoothing import SmoothingKernel
 
 
 class AdaCat(PiecewiseConstant):
-    """Adaptive categorical distribution on [0, 1]: ``k`` adjoining bins, each with a width and a mass.
+    """Adaptive categorical distribution on [0, 1]: ``k`` adjacent bins, each with a width and a mass.
 
-    The widths are ``softmax(width_logits)``, the masses ``softmax(mass_logits)`` (Equation 2). With width
-    logits of zero it is a categorical over uniform bins, with mass logits of zero one over adaptive quantiles
-    (Section 2.2).
+    The widths are ``softmax(width_logits)``, the masses ``softmax(mass_logits)`` (Equation 2). Zero width logits give
+    uniform bins, zero mass logits adaptive quantiles (Section 2.2).
 
     Args:
         width_logits: the paper's psi, ``[..., k]``.
@@ -37,7 +36,7 @@ class AdaCat(PiecewiseConstant):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
-        # Not real_vector, whose check fails on a batch of no rows.
+        # Not real_vector: its check fails on an empty batch.
         "width_logits": constraints.real,
         "mass_logits": constraints.real,
     }
@@ -55,7 +54,7 @@ class AdaCat(PiecewiseConstant):
 
     @classmethod
     def from_params(cls, params: Tensor, validate_args: bool | None = None) -> Self:
-        """From ``params`` ``[..., 2k]``: width logits first, then mass logits.
+        """Split ``params`` ``[..., 2k]`` into width logits and mass logits.
 
         Raises:
             ValueError: if the last dimension is odd or empty.
@@ -75,26 +74,26 @@ class AdaCat(PiecewiseConstant):
 
     @lazy_property
     def _widths(self) -> Tensor:
-        return working(self.width_logits).softmax(dim=-1)  # [..., k]
+        return to_compute_dtype(self.width_logits).softmax(dim=-1)  # [..., k]
 
     @lazy_property
     def _log_widths(self) -> Tensor:
-        return working(self.width_logits).log_softmax(dim=-1)  # [..., k]
+        return to_compute_dtype(self.width_logits).log_softmax(dim=-1)  # [..., k]
 
     @lazy_property
     def _edges(self) -> Tensor:
         return cumulative(self._widths)  # [..., k + 1]
 
     def smoothed_log_prob(self, kernel: Distribution) -> Tensor:
-        """The expected log-density under ``kernel``, in closed form (Equation 8).
+        """Return the expected log-density under ``kernel``, in closed form (Equation 8).
 
-        For a kernel of this package, a constant to the gradient, only the bins that meet the kernel are evaluated.
+        For a smoothing kernel of this package that needs no gradient, only the bins that overlap it are evaluated.
 
         Args:
             kernel: any distribution with a ``cdf``; its batch shape broadcasts against this one's.
 
         Returns:
-            The joint batch shape, in the precision of the parameters.
+            The broadcast batch shape, in the dtype of the parameters and at least float32.
         """
         if not isinstance(kernel, SmoothingKernel) or kernel.requires_grad or not kernel.lies_within(0.0, 1.0):
             return super().smoothed_log_prob(kernel)
@@ -103,7 +102,7 @@ class AdaCat(PiecewiseConstant):
         return smoothed_log_likelihood(new._params, kernel.expand(shape)).to(self._dtype)
 
     def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> Any:
-        """The same distribution with its parameters expanded to ``batch_shape``."""
+        """Return the distribution with its parameters expanded to ``batch_shape``."""
         new = self._get_checked_instance(AdaCat, _instance)
         shape = (*batch_shape, self.bins)
         AdaCat.__init__(new, self.width_logits.expand(shape), self.mass_logits.expand(shape), validate_args=False)

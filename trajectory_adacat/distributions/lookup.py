@@ -1,15 +1,14 @@
-"""Finding the bin that holds a value, for batches of rows of boundaries."""
+"""Find the bin that contains a value, for batches of rows of boundaries."""
 
 import torch
 from torch import Tensor
 
 
-class Lookup:
-    """The bin of each value among ``boundaries``: ``boundaries[i] <= value < boundaries[i + 1]``, never an empty one.
+class BinLookup:
+    """The index ``i`` of each value with ``boundaries[i] <= value < boundaries[i + 1]``; never an empty bin.
 
-    The upper end belongs to the last bin that is not empty. NaN and values outside the boundaries get some valid bin.
-
-    Rows of boundaries, or of numbers for each bin, are shared, not copied, by the values that they have in common.
+    The last boundary belongs to the last non-empty bin. NaN and values outside the boundaries get some valid bin.
+    Values that share a row of boundaries do not copy it.
 
     Args:
         boundaries: non-decreasing, ``[..., k + 1]``; all dimensions but the last broadcast to those of ``value``.
@@ -19,38 +18,39 @@ class Lookup:
     def __init__(self, boundaries: Tensor, value: Tensor) -> None:
         self._value = value.to(boundaries.dtype)
         self._boundaries = boundaries
-        rows = self._rows(boundaries).detach()
-        below_the_end = torch.nextafter(rows[:, -1:], rows[:, :1])
-        sought = self._by_row(self._value.detach(), len(rows)).minimum(below_the_end)
-        index = torch.searchsorted(rows, sought, right=True) - 1
-        self._index = self._as_value(index.clamp(0, boundaries.shape[-1] - 2))
+        rows = self._flatten_rows(boundaries).detach()
+        largest_inside = torch.nextafter(rows[:, -1:], rows[:, :1])  # puts the last boundary into the last bin
+        queries = self._group_by_row(self._value.detach(), len(rows)).minimum(largest_inside)
+        index = torch.searchsorted(rows, queries, right=True) - 1
+        self._index = self._ungroup(index.clamp(0, boundaries.shape[-1] - 2))
 
-    def at(self, per_bin: Tensor) -> Tensor:
-        """``per_bin`` ``[..., k]`` at the bins found, in the shape of the values."""
+    def gather(self, per_bin: Tensor) -> Tensor:
+        """Return ``per_bin`` ``[..., k]`` at each value's bin, in the shape of the values."""
         return self._gather(per_bin, self._index)
 
     def offset(self) -> Tensor:
-        """How far each value lies above the lower boundary of its bin."""
+        """Return the distance of each value from the lower boundary of its bin."""
         return self._value - self._gather(self._boundaries, self._index)
 
-    def edges(self, edges: Tensor) -> tuple[Tensor, Tensor]:
-        """The lower and the upper one of ``edges`` ``[..., k + 1]`` at the bins found."""
+    def gather_edges(self, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the lower and the upper of ``edges`` ``[..., k + 1]`` of each value's bin."""
         return self._gather(edges, self._index), self._gather(edges, self._index + 1)
 
     def _gather(self, per_bin: Tensor, index: Tensor) -> Tensor:
-        rows = self._rows(per_bin)
-        return self._as_value(rows.gather(-1, self._by_row(index, len(rows))))
+        rows = self._flatten_rows(per_bin)
+        return self._ungroup(rows.gather(-1, self._group_by_row(index, len(rows))))
 
-    def _rows(self, per_bin: Tensor) -> Tensor:
-        """``[rows, k]``: as they are if theirs are the last dimensions of the values, else one for each value."""
+    def _flatten_rows(self, per_bin: Tensor) -> Tensor:
+        """Return ``[rows, k]``, with one row per value unless the batch shape ends the shape of the values."""
         shape, batch = self._value.shape, per_bin.shape[:-1]
         if shape[len(shape) - len(batch) :] != batch:
             per_bin = per_bin.expand(*shape, -1)
         return per_bin.reshape(-1, per_bin.shape[-1]).contiguous()
 
-    def _by_row(self, values: Tensor, rows: int) -> Tensor:
-        """From the shape of the values to ``[rows, samples]``."""
+    def _group_by_row(self, values: Tensor, rows: int) -> Tensor:
+        """Reshape from the shape of the values to ``[rows, samples]``."""
         return values.reshape(values.numel() // max(rows, 1), rows).T.contiguous()
 
-    def _as_value(self, by_row: Tensor) -> Tensor:
+    def _ungroup(self, by_row: Tensor) -> Tensor:
+        """Reshape from ``[rows, samples]`` to the shape of the values."""
         return by_row.T.reshape(self._value.shape)

@@ -1,0 +1,38 @@
+"""Optional packages and the extras of ``setup.py`` that install them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trajectory_adacat.errors import InputError
+
+# module: (package, extra). What several extras install is named with the extra "all".
+OPTIONAL = {
+    "tap": ("typed-argument-parser", "all"),
+    "tqdm": ("tqdm", "all"),
+    "scipy": ("scipy", "all"),
+    "safetensors": ("safetensors", "training"),
+    "h5py": ("h5py", "training"),
+    "gymnasium": ("gymnasium", "environments"),
+    "mujoco": ("mujoco", "environments"),
+    "matplotlib": ("matplotlib", "plots"),
+    "rliable": ("rliable", "plots"),
+    "pandas": ("pandas", "plots"),
+    "minari": ("minari", "minari"),
+}
+
+
+@contextmanager
+def name_missing_extra() -> Iterator[None]:
+    """Turn the failed import of an optional package into an error that names its extra.
+
+    Raises:
+        InputError: if an optional package is missing. A failed import of any other module is raised unchanged.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in OPTIONAL:
+            raise
+        package, extra = OPTIONAL[module]
+        raise InputError(f"{package} is not installed: pip install 'trajectory-adacat[{extra}]'") from error
