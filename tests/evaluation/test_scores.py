@@ -1,4 +1,4 @@
-"""Normalized scores: D4RL's references, and none where none are known."""
+"""Normalized scores: D4RL's reference returns, and no score without them."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_reference_returns_score_0_and_100(environment: str, ending: str) -> Non
     assert normalized_score(f"{environment}-{ending}", high) == pytest.approx(100.0)
 
 
-def test_hopper_score_is_the_hundredfold_of_d4rls_fraction() -> None:
+def test_a_hopper_score_is_100_times_d4rls_fraction() -> None:
     assert normalized_score("hopper-medium-v2", 1601.0) == pytest.approx(
         100 * (1601.0 + 20.272305) / (3234.3 + 20.272305)
     )

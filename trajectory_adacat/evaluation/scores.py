@@ -1,4 +1,4 @@
-"""D4RL's normalized scores of the locomotion tasks."""
+"""Compute D4RL's normalized scores of the locomotion tasks."""
 
 import re
 
@@ -17,18 +17,19 @@ _NAMES = re.compile(
 
 
 def reference_returns(dataset: str) -> tuple[float, float] | None:
-    """The returns that score 0 and 100 on the environment of a named dataset, None where none are known.
+    """Return the returns with scores 0 and 100 in a dataset's environment; None if they are not known.
 
-    They are known for the D4RL v2 names and for their ``-collected`` kin, rolled out in the same environments.
+    They are known for D4RL's v2 datasets and for the ``-collected`` datasets, which use the same environments.
     """
     match = _NAMES.fullmatch(dataset)
     return REFERENCE_RETURNS[match["environment"]] if match else None
 
 
 def normalized_score(dataset: str, undiscounted_return: float) -> float | None:
-    """The normalized score of a return, 0 to 100 between random policy and expert, None without reference returns.
+    """Return the normalized score of a return: 0 for D4RL's random policy, 100 for its expert.
 
-    D4RL's ``get_normalized_score`` and Trajectory Transformer's ``score`` are the same number as a fraction.
+    It is None without reference returns. D4RL's ``get_normalized_score`` and Trajectory Transformer's ``score`` are the
+    same number as a fraction.
     """
     references = reference_returns(dataset)
     if references is None:
