@@ -1,15 +1,14 @@
-"""What a second thread is worth, beside a second process.
+"""Compare a second thread with a second process.
 
-Run ``python -m benchmarks.threads`` from the clone, with nothing else running: planned actions and training steps each
-second, by one process with one thread, one with two, and two with one each. Rollouts and trainings of several seeds can
-share a machine in the last way (``--processes`` of ``plan.py``; one ``train.py`` for each seed).
+Run ``python -m benchmarks.threads`` in the clone on an idle machine. It prints planned actions and training steps per
+second for one process with one thread, one process with two threads, and two processes with one thread each. Rollouts
+and trainings of several seeds can use the last layout (``--processes`` of ``plan.py``; one ``train.py`` for each seed).
 """
 
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 
 import numpy as np
@@ -28,9 +27,11 @@ from trajectory_adacat.settings import build
 LAYOUTS = [(1, 1), (1, 2), (2, 1)]  # processes and threads of each
 Step = Callable[[], object]
 
+_barrier: Barrier  # set in workers
+
 
 def planning(config: GPTConfig, search: BeamSearchConfig, window: WindowConfig) -> Step:
-    """Planning an action of one environment, under random weights and with a full context."""
+    """Return a function that plans an action for one environment, with random weights and a full context."""
     spec, n_transitions = config.spec, config.n_transitions
     normalizer = MinMaxNormalizer(torch.zeros(spec.dimension), torch.ones(spec.dimension))
     planner = Planner(GPT(config), normalizer, PlannerConfig(search, window))
@@ -47,7 +48,7 @@ def planning(config: GPTConfig, search: BeamSearchConfig, window: WindowConfig) 
 
 
 def training(case: str) -> Step:
-    """A training step on random tokens."""
+    """Return a function that takes a training step on random tokens."""
     return Steps(CASES[case], PLAIN, CASES[case].batch_size).step
 
 
@@ -66,57 +67,43 @@ TASKS: dict[str, Callable[[], Step]] = {
 
 
 class ThreadsArguments(CommandParser):
-    """Measure what threads and processes are worth."""
+    """Measure the throughput of threads and processes."""
 
-    tasks: list[str] = list(TASKS)  # which of the table's rows
-    seconds: float = 15.0  # of each measurement
+    tasks: list[str] = list(TASKS)  # rows of the table
+    seconds: float = 15.0  # duration of each measurement
 
 
-def work(task: str, threads: int, seconds: float, barrier: Barrier, sender: Connection) -> None:
-    """What a process does: sends the steps that it takes in a second, while the others run as well."""
+def throughput(task: str, n_processes: int, threads: int, seconds: float) -> float:
+    """Return the steps per second of all processes together.
+
+    Raises:
+        BrokenProcessPool: if a process dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_processes, context, _keep_barrier, (context.Barrier(n_processes),)) as pool:
+        rates = [pool.submit(_measure, task, threads, seconds) for _ in range(n_processes)]
+        return sum(rate.result() for rate in rates)
+
+
+def _keep_barrier(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _measure(task: str, threads: int, seconds: float) -> float:
+    """Return the steps per second of this process while the others run as well."""
     torch.set_num_threads(threads)
     step = TASKS[task]()
-    barrier.wait()
+    _barrier.wait()
     n, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds or n == 0:
         step()
         n += 1
-    sender.send(n / elapsed)
-
-
-def throughput(task: str, n_processes: int, threads: int, seconds: float) -> float:
-    """Steps in a second of all processes together.
-
-    Raises:
-        RuntimeError: if a process died; the others, which may wait for it, are ended.
-    """
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(n_processes)
-    processes: dict[Connection, BaseProcess] = {}
-    rates: list[float] = []
-    try:
-        for _ in range(n_processes):
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=work, args=(task, threads, seconds, barrier, sender), daemon=True)
-            process.start()
-            processes[receiver] = process
-            sender.close()  # the process's own copy stays, and its death closes that
-        while len(rates) < n_processes:
-            for ready in wait([*processes]):
-                assert isinstance(ready, Connection)
-                rates.append(ready.recv())
-                processes.pop(ready).join()
-    except EOFError:
-        raise RuntimeError(f"A process that measured {task!r} died.") from None
-    finally:
-        for left in processes.values():
-            left.terminate()
-            left.join()
-    return sum(rates)
+    return n / elapsed
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, a line when it is measured."""
+    """Print the table, each line as soon as it is measured."""
     arguments = ThreadsArguments().parse(argv)
     unknown = {*arguments.tasks} - {*TASKS}
     if unknown or arguments.seconds <= 0:

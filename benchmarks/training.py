@@ -17,8 +17,8 @@ from torch import Tensor
 from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts, Product, time_product
 from trajectory_adacat.checks import check_positive
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.config.offline import SCALAR_INPUTS, SMALL_MODEL
-from trajectory_adacat.configuration import CommandParser, run_command
 from trajectory_adacat.datasets.sequences import Batch
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig

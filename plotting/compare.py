@@ -1,16 +1,16 @@
-"""Whether two sets of rollouts differ in return, from their JSON files alone.
+"""Test whether two sets of rollouts differ in return.
 
 Run ``trajectory-adacat compare first/ second/``, or this file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import RolloutResult, load_results
+from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results
 from trajectory_adacat.evaluation.statistics import difference, standard_error
 from trajectory_adacat.plotting.summary import gather
 
@@ -18,8 +18,8 @@ from trajectory_adacat.plotting.summary import gather
 class CompareParser(CommandParser):
     """Compare the mean returns of two sets of rollouts, by Welch's t-test."""
 
-    first: Positional[Path]  # rollout JSON file, or folder that holds them
-    second: Positional[Path]  # the same, to compare with
+    first: Positional[Path]  # results file, or folder of such files
+    second: Positional[Path]  # results to compare with
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,16 +29,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def comparison(first: Path, second: Path) -> str:
-    """Both means with their standard errors, the difference with its 95 % interval, and whether it is clear.
+    """Return both means with their standard errors, their difference with its 95 % interval, and the verdict.
 
     Raises:
-        InputError: if either place holds fewer than two rollouts or some that are not pooled, if both hold the same
-            file, or if the environments or the lengths of the episodes differ.
+        InputError: if a side has fewer than two rollouts or some that are not pooled, if both sides share a rollout,
+            or if the environments or the maximum episode lengths differ.
     """
     sides = [load_results([path]) for path in (first, second)]
     for path, side in zip((first, second), sides, strict=True):
         _check_pooled(path, side)
-    shared = {path.resolve() for path in sides[0]} & {path.resolve() for path in sides[1]}
+    shared = _resolved(sides[0]) & _resolved(sides[1])
     if shared:
         raise InputError(f"{min(shared)} is on both sides: name two folders that share no rollouts.")
     _check_alike(*(next(iter(side.values())) for side in sides))
@@ -54,9 +54,13 @@ def comparison(first: Path, second: Path) -> str:
     return "\n".join([*lines, f"first - second: {last}"])
 
 
-def _check_pooled(path: Path, results: dict[Path, RolloutResult]) -> None:
+def _resolved(locations: Iterable[Location]) -> set[Location]:
+    return {location._replace(path=location.path.resolve()) for location in locations}
+
+
+def _check_pooled(path: Path, results: Mapping[Location, RolloutResult]) -> None:
     if len(results) < 2:
-        raise InputError(f"{path} holds {len(results)} rollout: a comparison needs two or more on either side.")
+        raise InputError(f"{path} holds {len(results)} rollout: a comparison needs at least two on each side.")
     methods = [f"{row.label}: {column}" for row in gather(results) for column in row.values]
     if len(methods) > 1:
         raise InputError(
@@ -70,7 +74,9 @@ def _check_alike(first: RolloutResult, second: RolloutResult) -> None:
     for name in sorted(settings[0].keys() | settings[1].keys()):
         one, other = (setting.get(name) for setting in settings)
         if one != other:
-            raise InputError(f"Returns of different environments do not compare: their {name} is {one} and {other}.")
+            raise InputError(
+                f"Returns in different environments cannot be compared: their {name} is {one} and {other}."
+            )
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""One table of text cells as terminal text, Markdown or LaTeX."""
+"""Format a table of text cells for a terminal, in Markdown or in LaTeX."""
 
 import textwrap
 from collections.abc import Sequence
@@ -26,13 +26,15 @@ class TextTable:
 
 
 def text(table: TextTable) -> str:
-    """The table for a terminal: aligned columns, a bar between groups."""
+    """Format for a terminal: aligned columns, with a bar between groups."""
     lines = [table.columns, *table.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     spans, start = [], 0
     for title, columns in table.groups:
         span = slice(start, start + len(columns))
-        widths[span.stop - 1] += max(0, len(title) - _width(widths[span]))  # a long title widens its last column
+        widths[span.stop - 1] += max(
+            0, len(title) - _width(widths[span])
+        )  # a long title widens the group's last column
         spans.append(span)
         start = span.stop
 
@@ -48,7 +50,7 @@ def text(table: TextTable) -> str:
 
 
 def markdown(table: TextTable) -> str:
-    """The table in Markdown: a group's title stands before its column names."""
+    """Format in Markdown, with the group's title before each column name."""
     header = [f"{title}: {column}" if title else column for title, columns in table.groups for column in columns]
     lines = [header, ["---"] * len(header), *table.rows]
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
@@ -56,7 +58,7 @@ def markdown(table: TextTable) -> str:
 
 
 def latex(table: TextTable) -> str:
-    """The table in LaTeX, for the booktabs package."""
+    """Format in LaTeX for the booktabs package."""
     titles = [rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escape(title)}}}" for title, columns in table.groups]
     lines = [
         r"\begin{tabular}{" + "l" * len(table.columns) + "}",
@@ -86,4 +88,4 @@ LATEX_SPECIAL = {
 
 def _escape(cell: str) -> str:
     escaped = "".join(LATEX_SPECIAL.get(character, character) for character in cell)
-    return f"{{}}{escaped}" if escaped.startswith("[") else escaped  # after \\ a bracket would be an argument
+    return f"{{}}{escaped}" if escaped.startswith("[") else escaped  # after \\ LaTeX reads a bracket as an argument

@@ -1,4 +1,4 @@
-"""A bar figure of the scores with their intervals, from the rollouts' JSON files alone.
+"""Draw the scores with their intervals as a bar chart.
 
 Run ``trajectory-adacat plot logs/ --out scores.png``, or this file.
 """
@@ -14,7 +14,8 @@ from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import Summary
-from trajectory_adacat.plotting.summary import Row, columns_of, gather, load_published, names_of
+from trajectory_adacat.plotting.published import load_published
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, names_of
 from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ INTERVAL_LABELS = {"iqm": "interquartile mean, 95% bootstrap interval", "mean": 
 class PlotParser(CommandParser):
     """Draw the rollouts' normalized scores (or returns, where no reference returns are known) as bars."""
 
-    paths: Positional[list[Path]] = [Path("logs")]  # rollout JSON files, or folders that hold them
-    out: Path = Path("scores.png")  # figure to write: .png, .pdf or .svg
+    paths: Positional[list[Path]] = [Path("logs")]  # results files, or folders of such files
+    out: Path = Path("scores.png")  # file to write: .png, .pdf or .svg
     statistic: Statistic = "iqm"  # iqm with its bootstrap interval, or mean with its standard error
-    published: Published = "paper"  # published scores of the same dataset, as marks: the paper's table, all, or none
+    published: Published = "paper"  # published scores on the same dataset, as marks: the paper's table, all, or none
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":
-    """Bars with intervals, a group of them for each dataset; scores and returns on axes of their own."""
-    from matplotlib.figure import Figure  # not for --help
+    """Draw a group of bars with intervals for each dataset, scores and returns on separate axes."""
+    from matplotlib.figure import Figure  # slow to import
 
     panels = [(measure, found) for measure in AXIS_LABELS if (found := [row for row in rows if row.measure == measure])]
     figure = Figure(figsize=(2.0 * len(rows) + 2.5 * len(panels), 4.0), layout="constrained")
@@ -80,7 +81,7 @@ def _draw_bars(axis: "Axes", rows: Sequence[Row], statistic: Statistic, width: f
 
 
 def _draw_references(axis: "Axes", rows: Sequence[Row], width: float) -> None:
-    """Recorded references as lines across a dataset's bars, published scores as black marks to their right."""
+    """Draw recorded references as lines across a dataset's bars, and published scores as black marks to their right."""
     for name, style in zip(names_of(row.recorded for row in rows), cycle(LINE_STYLES), strict=False):
         found = [(x, value) for x, row in enumerate(rows) for value in row.recorded.get(name, ())]
         xs, values = zip(*found, strict=True)
@@ -100,7 +101,7 @@ def _place(x: int, row: Row, slot: int, width: float) -> float:
 
 
 def _bar(summary: Summary, statistic: Statistic) -> tuple[float, float, float]:
-    """Height of a bar and how far its interval reaches below and above; nowhere for a single run."""
+    """Return the height of a bar and the lengths of its interval below and above, which are 0 for a single run."""
     if statistic == "mean":
         error = summary.standard_error or 0.0
         return summary.mean, error, error

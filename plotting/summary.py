@@ -1,46 +1,31 @@
-"""Rollout results gathered into rows (datasets) and columns (methods); what differs is never pooled.
+"""Group rollout results into rows (datasets) and columns (methods); results that differ are never pooled.
 
-A row is a dataset together with the environment and the standing of its data; a column is a parameterization, split
-where its planner's or its training's settings differ.
+A row is a dataset, its environment and the status of its data. A column is a parameterization, split where the settings
+of the planner or of the training differ.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import Summary, interquartile_mean, summarize
+from trajectory_adacat.plotting.published import PublishedScore
 
-PUBLISHED = Path(__file__).with_name("published_scores.json")
-UNVERIFIED_DYNAMICS = "unverified dynamics"
 FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others follow by name
-UNSET = "unset"
-# Flags of the training that are younger than some results, with the values by which these were trained.
-YOUNGER = {"precision": "float32"}
-TRAINING = "training "  # training and planner have flags of the same names
-
-Results = Mapping[Path, RolloutResult]
-Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class PublishedScore:
-    """A normalized score (0 to 100) that others published for the official dataset of this name."""
-
-    group: str
-    method: str
-    dataset: str
-    mean: float
-    standard_error: float | None
-    source: str
+SEEDS = ["train_seed", "rollout_seed"]
+# Prefixes of the frame's columns of settings. Planner and training have settings of the same names.
+ENVIRONMENT, METHOD, TRAINING = "environment.", "method.", "method.training "
+UNSET = "unset"  # no JSON text
+DEFAULTS_OF_OLD_RESULTS = {f"{TRAINING}precision": '"float32"'}  # settings that older results do not record
 
 
 @dataclass(frozen=True)
@@ -49,11 +34,11 @@ class Row:
 
     Attributes:
         dataset: its name.
-        qualifiers: what sets it apart from the official data in D4RL's environment, such as ``native dynamics``.
-        measure: ``score`` (normalized, 0 to 100) where every result has one, else ``return``.
+        qualifiers: differences from the official data in D4RL's environment, such as ``native dynamics``.
+        measure: ``score`` (normalized, 0 to 100) if every result has one, else ``return``.
         values: the measure of each pooled run, by column.
-        recorded: the references that the rollouts carry, in the row's measure, by name.
-        published: the published scores of exactly this dataset; none where there is a qualifier.
+        recorded: references recorded with the rollouts, in the row's measure, by name.
+        published: published scores on this dataset; none if there is a qualifier.
     """
 
     dataset: str
@@ -74,42 +59,58 @@ class Row:
         return {column: summarize(values) for column, values in self.values.items()}
 
 
-def load_published(groups: Iterable[str]) -> list[PublishedScore]:
-    """The published scores of some groups (``paper``: this method's Table 4, ``peers``), each with its source."""
-    data = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    scores = [PublishedScore(**{**entry, "source": data["sources"][entry["source"]]}) for entry in data["scores"]]
-    return [score for score in scores if score.group in set(groups)]
+def gather(results: Mapping[Any, RolloutResult], published: Sequence[PublishedScore] = ()) -> list[Row]:
+    """Group results into rows, sorted by dataset, those without qualifiers first.
 
-
-def gather(results: Results, published: Sequence[PublishedScore] = ()) -> list[Row]:
-    """Gather results into rows, sorted by dataset, those without qualifiers first.
+    Args:
+        results: by location, whose text names a result in an error.
+        published: published scores, of which each row gets those of its dataset.
 
     Raises:
-        InputError: if two files hold the same run.
+        InputError: if two results are of the same run.
     """
+    frame = to_frame(results)
     rows = []
-    for (dataset, status, dynamics, unverified), members in sorted(_group(results, _standing).items()):
-        environments = _split(members, lambda result: result.environment)
-        for differing, same_environment in environments:
-            qualifiers = (*_qualifiers(status, dynamics, unverified), *_settings(differing))
+    for (dataset, status, dynamics), same_status in frame.groupby(["dataset", "data_status", "dynamics"]):
+        for differing, runs in _split(same_status, ENVIRONMENT):
+            qualifiers = (*_qualifiers(status, dynamics), *differing)
             references = [score for score in published if score.dataset == dataset and not qualifiers]
-            rows.append(_row(dataset, qualifiers, same_environment, references))
+            rows.append(_row(dataset, qualifiers, runs, references))
     return sorted(rows, key=lambda row: (row.dataset, bool(row.qualifiers)))
 
 
-def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
-    """Statistics over several datasets of one kind (``-v2``, ``-collected``), by kind and column.
+def to_frame(results: Mapping[Any, RolloutResult]) -> pd.DataFrame:
+    """Return a frame with one row for each result, its attributes and its settings as columns.
 
-    The mean of the datasets' means, and the IQM with its interval stratified by dataset. Only rows without qualifiers
-    and with normalized scores take part, and only columns with the same number of runs on every dataset, which is
-    what a stratified resampling takes.
+    The settings are ``environment.*``, ``method.*`` (of the planner) and ``method.training *``, nested names joined by
+    dots. They are JSON texts, so that 1, 1.0 and true differ; a setting that a result does not have is "unset".
+    """
+    frame = pd.DataFrame({"location": str(location), **vars(result)} for location, result in results.items())
+    frame["dynamics"] = [result.environment["dynamics"] for result in results.values()]
+    settings = pd.DataFrame(
+        {
+            **_flatten(result.environment, ENVIRONMENT),
+            **_flatten(result.planner, METHOD),
+            **_flatten(result.checkpoint.get("training", {}), TRAINING),
+        }
+        for result in results.values()
+    )
+    return frame.join(settings.fillna({**dict.fromkeys(settings, UNSET), **DEFAULTS_OF_OLD_RESULTS}))
+
+
+def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
+    """Summarize several datasets of one kind (``-v2``, ``-collected``), by kind and column.
+
+    The mean is that of the datasets' means; the IQM and its interval are stratified by dataset. Only rows without
+    qualifiers and with normalized scores count, and only columns with the same number of runs on every dataset, as
+    stratified resampling requires.
     """
     kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.measure == "score" and not row.qualifiers:
             kinds[row.dataset.rpartition("-")[2]].append(row)
-    together = {f"all -{kind} datasets": _over_datasets(alike) for kind, alike in kinds.items() if len(alike) > 1}
-    return {label: summaries for label, summaries in together.items() if summaries}
+    summaries = {f"all -{kind} datasets": _over_datasets(alike) for kind, alike in kinds.items() if len(alike) > 1}
+    return {label: by_column for label, by_column in summaries.items() if by_column}
 
 
 def _over_datasets(rows: Sequence[Row]) -> dict[str, Summary]:
@@ -124,12 +125,12 @@ def _over_datasets(rows: Sequence[Row]) -> dict[str, Summary]:
 
 
 def names_of(dictionaries: Iterable[Iterable[str]]) -> list[str]:
-    """The keys of several dictionaries, in the order of their first appearance."""
+    """Return the keys of several dictionaries, in the order of their first appearance."""
     return list(dict.fromkeys(name for dictionary in dictionaries for name in dictionary))
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
-    """The columns that hold values in any row, the paper's three parameterizations first."""
+    """Return the columns that hold values in any row, the paper's three parameterizations first."""
 
     def order(column: str) -> tuple[int, str]:
         base = column.split(" ")[0]
@@ -138,100 +139,78 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return sorted({column for row in rows for column in row.values}, key=order)
 
 
-def _row(
-    dataset: str,
-    qualifiers: tuple[str, ...],
-    results: Results,
-    published: Sequence[PublishedScore],
-) -> Row:
-    scored = all(result.normalized_score is not None for result in results.values())
+def _flatten(settings: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": json.dumps(value)}
+    return flat
+
+
+def _split(frame: pd.DataFrame, prefix: str) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Split results by the settings with a prefix; return the settings in which the parts differ with each part."""
+    differing = [column for column in sorted(frame) if column.startswith(prefix) and frame[column].nunique() > 1]
+    if not differing:
+        return [((), frame)]
+    parts = list(frame.groupby(differing))
+    labels = [tuple(map(_label, differing, texts)) for texts, _ in parts]
+    if len(set(labels)) < len(labels):  # the values 15 and "15" are printed alike, their JSON texts are not
+        labels = [
+            tuple(f"{_name(column)}={text}" for column, text in zip(differing, texts, strict=True))
+            for texts, _ in parts
+        ]
+    return [(label, part) for label, (_, part) in zip(labels, parts, strict=True)]
+
+
+def _label(column: str, text: str) -> str:
+    return f"{_name(column)}={text if text == UNSET else json.loads(text)}"
+
+
+def _name(column: str) -> str:
+    """Return the last part of a setting's name, and whether it is one of the training."""
+    if column.startswith(TRAINING):
+        return f"training {column.removeprefix(TRAINING).rpartition('.')[2]}"
+    return column.rpartition(".")[2]
+
+
+def _row(dataset: str, qualifiers: tuple[str, ...], frame: pd.DataFrame, published: Sequence[PublishedScore]) -> Row:
+    scored = bool(frame["normalized_score"].notna().all())
     values = {}
-    for parameterization, members in _group(results, lambda result: result.parameterization).items():
-        methods = _split(members, _method)
-        for differing, runs in methods:
+    for parameterization, alike in frame.groupby("parameterization", sort=False):
+        for differing, runs in _split(alike, METHOD):
             _refuse_duplicates(runs)
-            column = f"{parameterization} ({', '.join(_settings(differing))})" if differing else parameterization
-            ordered = sorted(runs.values(), key=lambda result: (result.train_seed, result.rollout_seed))
-            values[column] = [_measure(result, scored) for result in ordered]
+            column = f"{parameterization} ({', '.join(differing)})" if differing else str(parameterization)
+            values[column] = runs.sort_values(SEEDS)["normalized_score" if scored else "return_"].tolist()
     return Row(
         dataset=dataset,
         qualifiers=qualifiers,
         measure="score" if scored else "return",
         values=values,
-        recorded=_recorded(dataset, results.values(), scored),
+        recorded=_recorded(dataset, frame["references"], scored),
         published={score.method: score for score in published} if scored else {},
     )
 
 
-def _method(result: RolloutResult) -> Settings:
-    training = {**YOUNGER, **result.checkpoint.get("training", {})}
-    return {**{f"{TRAINING}{key}": value for key, value in training.items()}, **result.planner}
-
-
-def _measure(result: RolloutResult, scored: bool) -> float:
-    if scored:
-        assert result.normalized_score is not None  # that is what scored means
-        return result.normalized_score
-    return result.return_
-
-
-def _recorded(dataset: str, results: Iterable[RolloutResult], scored: bool) -> dict[str, list[float]]:
-    found: dict[str, set[float]] = defaultdict(set)
-    for result in results:
-        for name, reference in result.references.items():
-            score = normalized_score(dataset, reference) if scored else None
-            found[name].add(reference if score is None else score)
-    return {name: sorted(values) for name, values in found.items()}
-
-
-def _standing(result: RolloutResult) -> tuple[str, str, str, bool]:
-    unverified = result.environment.get("dynamics_verified") is False
-    return result.dataset, result.data_status, result.environment["dynamics"], unverified
-
-
-def _qualifiers(status: str, dynamics: str, unverified_dynamics: bool) -> Iterator[str]:
+def _qualifiers(status: str, dynamics: str) -> Iterator[str]:
     if dynamics != "v2":
         yield f"{dynamics} dynamics"
-    if unverified_dynamics:
-        yield UNVERIFIED_DYNAMICS
     if status != "verified":
         yield status
 
 
-def _group(results: Results, key: Callable[[RolloutResult], Any]) -> dict[Any, Results]:
-    groups: dict[Any, dict[Path, RolloutResult]] = defaultdict(dict)
-    for path, result in results.items():
-        groups[key(result)][path] = result
-    return dict(groups)
+def _recorded(dataset: str, references: Iterable[Mapping[str, float]], scored: bool) -> dict[str, list[float]]:
+    found: dict[str, set[float]] = defaultdict(set)
+    for name, value in (item for recorded in references for item in recorded.items()):
+        score = normalized_score(dataset, value) if scored else None
+        found[name].add(value if score is None else score)
+    return {name: sorted(values) for name, values in found.items()}
 
 
-def _split(results: Results, settings: Callable[[RolloutResult], Settings]) -> list[tuple[Settings, Results]]:
-    """Split results by a dictionary of settings, each part with those of its settings that the others do not share."""
-    parts = _group(results, lambda result: json.dumps(_flat(settings(result)), sort_keys=True))
-    found = {text: json.loads(text) for text in sorted(parts)}
-    keys = sorted({key for values in found.values() for key in values})
-    differing = [key for key in keys if len({json.dumps(values.get(key, UNSET)) for values in found.values()}) > 1]
-    return [({key: values.get(key, UNSET) for key in differing}, parts[text]) for text, values in found.items()]
-
-
-def _flat(settings: Settings, prefix: str = "") -> Settings:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _settings(values: Settings) -> list[str]:
-    return [f"{key.rpartition('.')[2]}={value}" for key, value in values.items()]
-
-
-def _refuse_duplicates(runs: Results) -> None:
-    seen: dict[tuple[int, int], Path] = {}
-    for path, result in runs.items():
-        seeds = (result.train_seed, result.rollout_seed)
-        if seeds in seen:
+def _refuse_duplicates(runs: pd.DataFrame) -> None:
+    for (train_seed, rollout_seed), same in runs.groupby(SEEDS):
+        if len(same) > 1:
+            first, second, *_ = same.itertuples()
             raise InputError(
-                f"{seen[seeds]} and {path} hold the same run, {result.parameterization} on {result.dataset} with "
-                f"train_seed {seeds[0]} and rollout_seed {seeds[1]} and equal settings: give only the folders of one."
+                f"{first.location} and {second.location} hold the same run, {first.parameterization} on "
+                f"{first.dataset} with train_seed {train_seed} and rollout_seed {rollout_seed} and equal settings: "
+                "give only the folders of one."
             )
-        seen[seeds] = path

@@ -1,4 +1,4 @@
-"""The score table, from the rollouts' JSON files alone.
+"""Tabulate the scores of rollouts.
 
 Run ``trajectory-adacat table logs/``, or this file.
 """
@@ -16,16 +16,8 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import RESAMPLES, Summary
 from trajectory_adacat.plotting.formats import TextTable, latex, markdown, text
-from trajectory_adacat.plotting.summary import (
-    UNVERIFIED_DYNAMICS,
-    PublishedScore,
-    Row,
-    columns_of,
-    gather,
-    load_published,
-    names_of,
-    overall,
-)
+from trajectory_adacat.plotting.published import PublishedScore, load_published
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, names_of, overall
 
 Published = Literal["paper", "all", "none"]
 CSV_HEADER = (
@@ -35,7 +27,6 @@ CSV_HEADER = (
 QUALIFIER_NOTES = {
     "unverified": "the data was identified neither as the official file of its name nor as collected by this package.",
     "native dynamics": "the simulator's own, not those of D4RL's data and published scores.",
-    UNVERIFIED_DYNAMICS: "those of D4RL's data, but not checked against recordings of them.",
 }
 PUBLISHED_GROUPS: dict[Published, tuple[str, ...]] = {"paper": ("paper",), "all": ("paper", "peers"), "none": ()}
 
@@ -43,10 +34,10 @@ PUBLISHED_GROUPS: dict[Published, tuple[str, ...]] = {"paper": ("paper",), "all"
 class TableParser(CommandParser):
     """Tabulate the rollouts' normalized scores (0 to 100), or returns where no reference returns are known."""
 
-    paths: Positional[list[Path]] = [Path("logs")]  # rollout JSON files, or folders that hold them
-    format: Literal["text", "markdown", "latex", "csv"] | None = None  # by default that of --out's ending, else text
-    out: Path | None = None  # file to write to, in place of the terminal
-    published: Published = "paper"  # published scores of the same dataset: the paper's table, all, or none
+    paths: Positional[list[Path]] = [Path("logs")]  # results files, or folders of such files
+    format: Literal["text", "markdown", "latex", "csv"] | None = None  # by default from --out's ending, else text
+    out: Path | None = None  # file to write instead of printing
+    published: Published = "paper"  # published scores on the same dataset: the paper's table, all, or none
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def tabulate(paths: Iterable[Path], form: str = "text", published: Published = "paper") -> str:
-    """The table of all results below ``paths`` as ``text``, ``markdown``, ``latex`` or ``csv``.
+    """Return the table of all results in ``paths`` as ``text``, ``markdown``, ``latex`` or ``csv``.
 
     Raises:
-        InputError: if there are no results, one cannot be read, or a run is there twice.
+        InputError: if there are no results, one cannot be read, or two are of the same run.
     """
     rows = gather(load_results(paths), load_published(PUBLISHED_GROUPS[published]))
     forms: dict[str, Callable[[TextTable], str]] = {"text": text, "markdown": markdown, "latex": latex}
@@ -78,7 +69,7 @@ def tabulate(paths: Iterable[Path], form: str = "text", published: Published = "
 
 
 def text_table(rows: Sequence[Row]) -> TextTable:
-    """Two lines for each dataset, mean with standard error and IQM with interval; published scores set apart."""
+    """Return two lines for each dataset, mean with standard error and IQM with interval; references stand apart."""
     ours, recorded = columns_of(rows), names_of(row.recorded for row in rows)
     published = names_of(row.published for row in rows)
     lines = []
@@ -93,7 +84,7 @@ def text_table(rows: Sequence[Row]) -> TextTable:
 
 
 def csv_lines(rows: Sequence[Row]) -> str:
-    """One line for each number, unrounded, for other programs to read."""
+    """Return CSV with one line for each column of a row, its numbers unrounded."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV_HEADER)

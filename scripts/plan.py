@@ -1,7 +1,7 @@
 """Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,9 @@ from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
-from trajectory_adacat.evaluation.results import FILE_PATTERN, RolloutResult
-from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep
+from trajectory_adacat.evaluation.processes import run_in_processes
+from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
+from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
@@ -102,29 +102,10 @@ def planner_settings(arguments: PlanArguments, config: PlannerConfig) -> dict[st
     return {**to_nested(config), "max_episode_length": arguments.max_episode_length}
 
 
-def other_results(folder: Path, settings: dict[str, Any], checkpoint: Source, overwrite: bool) -> list[Path]:
-    """The results in ``folder`` that are of other settings or of another checkpoint.
-
-    Raises:
-        InputError: if there are any and they are not to be overwritten.
-    """
-    found = []
-    for path in sorted(folder.glob(FILE_PATTERN)):
-        result = RolloutResult.load(path)
-        if result.planner != settings or result.checkpoint["hash"] != checkpoint.hash:
-            found.append(path)
-    if found and not overwrite:
-        raise InputError(
-            f"{found[0]} is of other settings or of another checkpoint: choose another --exp_name or --suffix, or "
-            "replace such results with --overwrite."
-        )
-    return found
-
-
 def to_result(
     episode: EpisodeResult, arguments: PlanArguments, checkpoint: Source, config: PlannerConfig, where: dict
 ) -> RolloutResult:
-    """A rollout's result with all that it depends on."""
+    """Return an episode's result with all that it depends on."""
     description = checkpoint.description
     dataset = description["dataset"]
     return RolloutResult(
@@ -148,35 +129,28 @@ def to_result(
     )
 
 
-def keeper(
-    arguments: PlanArguments, checkpoint: Source, config: PlannerConfig, name: str, others: list[Path]
-) -> OnStep:
-    """What writes the result of each episode as soon as it has ended, so that an interruption loses no more."""
-    where = environment_info(name, arguments.dynamics)
-    kept: set[int] = set()
-
-    def keep(results: Sequence[EpisodeResult]) -> None:
-        for episode in results:
-            if not episode.ended or episode.seed in kept:
-                continue
-            while others:
-                others.pop().unlink()
-            kept.add(episode.seed)
-            result = to_result(episode, arguments, checkpoint, config, where)
-            path = result.save(arguments.savepath)
-            if arguments.verbose:
+def write_ended(
+    episodes: Sequence[EpisodeResult],
+    writer: ResultsWriter,
+    make_result: Callable[[EpisodeResult], RolloutResult],
+    verbose: bool,
+) -> None:
+    """Write the result of each episode that has ended since the last call, so that an interruption loses no other."""
+    for episode in episodes:
+        if episode.ended and episode.seed not in writer.seeds:
+            result = make_result(episode)
+            path = writer.write(result)
+            if verbose:
                 score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
                 tqdm.write(
                     f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}"
                 )
 
-    return keep
-
 
 def run_watched(
-    rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments, keep: OnStep
+    rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments, on_step: OnStep
 ) -> tuple[list[EpisodeResult], int]:
-    """Runs the episodes under a bar that shows how far the slowest live one is; see `run_in_processes`."""
+    """Run the episodes as `run_in_processes` does, with a bar that shows the length of the shortest live one."""
     with tqdm(total=arguments.max_episode_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
 
         def show(results: Sequence[EpisodeResult]) -> None:
@@ -186,7 +160,7 @@ def run_watched(
                 mean = np.mean([result.return_ for result in results])
                 bar.set_postfix_str(f"{len(live)} live, mean return {mean:.0f}")
             bar.update(step - bar.n)
-            keep(results)
+            on_step(results)
 
         return run_in_processes(rollouts, seeds, arguments.processes, show)
 
@@ -203,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = use_device(arguments.device)
     config = planner_config(arguments, checkpoint.description["discount"])
     settings = planner_settings(arguments, config)
-    others = other_results(arguments.savepath, settings, checkpoint, arguments.overwrite)
+    writer = ResultsWriter(arguments.savepath, settings, checkpoint.hash, delete_others=arguments.overwrite)
     name = arguments.environment or checkpoint.description["dataset"]["environment"]
     if name is None:
         raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
@@ -213,10 +187,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         max_length=arguments.max_episode_length,
         threads=arguments.threads,
         profile=arguments.savepath / "profile" if arguments.profile else None,
+        profiled_step=2 * config.plan_freq,  # the third plan
     )
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
-    keep = keeper(arguments, checkpoint, config, name, others)
-    _, n_clamped = run_watched(rollouts, seeds, arguments, keep)
+    where = environment_info(name, arguments.dynamics)
+    make_result = partial(to_result, arguments=arguments, checkpoint=checkpoint, config=config, where=where)
+    on_step = partial(write_ended, writer=writer, make_result=make_result, verbose=arguments.verbose)
+    _, n_clamped = run_watched(rollouts, seeds, arguments, on_step)
     if arguments.verbose and n_clamped:
         print(f"clamped {n_clamped} values outside the training data's bounds")
     if arguments.verbose and rollouts.profile is not None and table_path(rollouts.profile).exists():

@@ -1,4 +1,4 @@
-"""What a profile of some steps holds, and when it is written."""
+"""Profiles: their content, and when they are written."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,20 @@ from trajectory_adacat.profiling import StepProfile
 
 
 def n_products(folder: Path) -> int:
-    """How many matrix products the trace holds."""
+    """Return the number of matrix products in the trace."""
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
     return sum(event["name"] == "aten::mm" for event in events)
 
 
 def run(profile: StepProfile, n_steps: int) -> None:
-    """Steps of one matrix product each."""
+    """Take steps of one matrix product each."""
     for _ in range(n_steps):
         torch.ones(4, 4) @ torch.ones(4, 4)
         profile.step()
 
 
 @pytest.mark.parametrize(("n_warmup", "n_steps", "n_run", "n_profiled"), [(2, 3, 5, 3), (2, 3, 9, 3), (0, 2, 4, 2)])
-def test_holds_the_steps_after_the_warm_up(
+def test_a_profile_holds_the_steps_after_the_warm_up(
     tmp_path: Path, n_warmup: int, n_steps: int, n_run: int, n_profiled: int
 ) -> None:
     with StepProfile(tmp_path / "profile", n_warmup, n_steps) as profile:
@@ -37,7 +37,7 @@ def test_holds_the_steps_after_the_warm_up(
     assert "Self CPU" in table
 
 
-def test_writes_what_there_is_when_the_loop_ends_early(tmp_path: Path) -> None:
+def test_a_loop_that_ends_early_is_profiled_up_to_its_end(tmp_path: Path) -> None:
     with StepProfile(tmp_path, 1, 5) as profile:
         run(profile, 3)
         assert not any(tmp_path.iterdir())
@@ -45,14 +45,16 @@ def test_writes_what_there_is_when_the_loop_ends_early(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
-def test_writes_nothing_when_the_loop_fails(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_loop_that_fails_writes_no_profile(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), StepProfile(tmp_path, 1, 5) as profile:
         run(profile, 3)
         raise error
     assert not any(tmp_path.iterdir())
 
 
-def test_a_trace_of_too_many_events_is_left_out_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_of_too_many_events_is_not_written_and_the_table_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(profiling, "MAX_TRACE_EVENTS", 10)
     with StepProfile(tmp_path, 0, 50) as profile:
         run(profile, 50)
@@ -60,7 +62,7 @@ def test_a_trace_of_too_many_events_is_left_out_and_said_to_be(tmp_path: Path, m
     assert "no trace.json" in (tmp_path / "profile.txt").read_text()
 
 
-def test_an_earlier_profile_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+def test_an_earlier_profile_is_deleted(tmp_path: Path) -> None:
     with StepProfile(tmp_path, 0, 1) as profile:
         run(profile, 1)
     with StepProfile(tmp_path, 2, 1) as profile:
@@ -68,7 +70,9 @@ def test_an_earlier_profile_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_operators_stand_by_their_time_where_the_steps_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operators_are_sorted_by_their_time_on_the_device_of_the_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a GPU that the steps do not use
     x = torch.ones(200, 200)
     with StepProfile(tmp_path, 0, 1) as profile:
@@ -84,7 +88,7 @@ def test_operators_stand_by_their_time_where_the_steps_compute(tmp_path: Path, m
     assert shares == sorted(shares, reverse=True)
 
 
-def test_writes_nothing_without_a_step_and_only_once_with_many(tmp_path: Path) -> None:
+def test_a_profile_is_written_once_and_only_if_a_step_was_profiled(tmp_path: Path) -> None:
     with StepProfile(tmp_path / "none", 2) as profile:
         run(profile, 2)
     assert not (tmp_path / "none").exists()
@@ -96,6 +100,6 @@ def test_writes_nothing_without_a_step_and_only_once_with_many(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("numbers", [(-1, 1), (0, 0)])
-def test_senseless_numbers_are_refused(tmp_path: Path, numbers: tuple[int, int]) -> None:
+def test_invalid_numbers_of_steps_are_refused(tmp_path: Path, numbers: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="n_warmup"):
         StepProfile(tmp_path, *numbers)

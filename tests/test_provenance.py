@@ -20,7 +20,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def copy_into(folder: Path) -> ModuleType:
-    """The module as a file of another folder."""
+    """Return the module, copied to another folder."""
     path = folder / "package" / "provenance.py"
     path.parent.mkdir()
     shutil.copy(provenance.__file__, path)
@@ -50,7 +50,7 @@ def test_the_revision_is_the_clones_commit(repository: Path) -> None:
     assert module.git_revision() == git(repository, "rev-parse", "HEAD")
 
 
-def test_changed_files_mark_the_revision_and_new_ones_do_not(repository: Path) -> None:
+def test_changed_files_mark_the_revision_and_untracked_ones_do_not(repository: Path) -> None:
     module = copy_into(repository)
     git(repository, "add", ".")
     git(repository, "commit", "--quiet", "-m", "second")
@@ -61,8 +61,8 @@ def test_changed_files_mark_the_revision_and_new_ones_do_not(repository: Path) -
     assert module.git_revision() == commit + "+"
 
 
-def test_another_projects_commit_is_not_taken_for_ours(repository: Path) -> None:
-    """A package installed below somebody's clone, in its virtual environment, is no part of it."""
+def test_the_commit_of_another_project_is_not_reported(repository: Path) -> None:
+    """A package that is installed in a clone, such as in its virtual environment, is not tracked by it."""
     assert copy_into(repository).git_revision() is None
 
 
@@ -77,7 +77,7 @@ def test_there_is_no_revision_without_git(repository: Path, monkeypatch: pytest.
     assert module.git_revision() is None
 
 
-def test_the_installed_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_installed_versions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = library_versions()
     assert {"trajectory_adacat", "torch", "numpy", "gymnasium", "mujoco"} <= versions.keys()
     assert versions["numpy"] == version("numpy")

@@ -1,4 +1,4 @@
-"""Where the time of some steps goes, operator by operator."""
+"""Profile some steps of a loop by operator."""
 
 from pathlib import Path
 from types import TracebackType
@@ -8,23 +8,25 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 N_ROWS = 60
-MAX_TRACE_EVENTS = 100_000  # some 25 MB, about what the viewers bear
+MAX_TRACE_EVENTS = 100_000  # about 25 MB; viewers become slow beyond it
 
 
 class StepProfile:
-    """Profiles a few steps of a loop and writes what it found, once.
+    """Profile a few steps of a loop and write the result once.
 
-    The first steps are left out, since they allocate memory and fill caches that later ones only use. `step` is
-    called after each step; when enough are profiled, or when the context ends earlier without an error, the folder
-    gets ``profile.txt``, the operators by their own time, and ``trace.json``, a Chrome trace (chrome://tracing,
-    Perfetto), unless it held more than ``MAX_TRACE_EVENTS``. From then on it costs nothing. What an earlier profile
-    left in the folder goes when the context begins.
+    Use it as a context and call `step` after each step. After the profiled steps, or if the context ends earlier
+    without an error, it writes ``profile.txt``, the operators sorted by their own time, and ``trace.json``, a Chrome
+    trace (chrome://tracing, Perfetto), unless that would exceed ``MAX_TRACE_EVENTS``. Later steps have no overhead.
+    Entering the context deletes an earlier profile in the folder.
 
     Args:
-        folder: made when there is something to write.
-        n_warmup: steps that are left out.
-        n_steps: steps that are profiled.
-        device: where the steps compute; the operators stand by their time there.
+        folder: output folder, created on writing.
+        n_warmup: steps before the profiled ones, since the first steps allocate memory and fill caches.
+        n_steps: steps to profile.
+        device: device of the computation, whose time sorts the operators.
+
+    Raises:
+        ValueError: if ``n_warmup`` is negative or ``n_steps`` is not positive.
     """
 
     def __init__(self, folder: Path, n_warmup: int = 2, n_steps: int = 5, device: torch.device | str = "cpu") -> None:
@@ -51,7 +53,7 @@ class StepProfile:
             self._write(profiler, n_profiled)
 
     def step(self) -> None:
-        """Says that a step has ended."""
+        """Call after each step."""
         self._n_seen += 1
         if self._n_seen == self._n_warmup:
             self._start()
@@ -80,16 +82,16 @@ class StepProfile:
         table = profiler.key_averages().table(sort_by=by, row_limit=N_ROWS)
         events = profiler.events()
         n_events = 0 if events is None else len(events)
-        steps = f"{n_profiled} step{'s' if n_profiled > 1 else ''} after {self._n_warmup} that are left out"
-        heading = [f"{steps}; the operators by their own time"]
+        steps = f"{n_profiled} step{'s' if n_profiled > 1 else ''} after {self._n_warmup} of warm-up"
+        heading = [f"{steps}; operators sorted by their own time"]
         self.folder.mkdir(parents=True, exist_ok=True)
         if n_events <= MAX_TRACE_EVENTS:
             profiler.export_chrome_trace(str(self._trace))
         else:
-            heading.append(f"no trace.json: {n_events:,} events are more than the {MAX_TRACE_EVENTS:,} of a usable one")
+            heading.append(f"no trace.json: its {n_events:,} events exceed the limit of {MAX_TRACE_EVENTS:,}")
         table_path(self.folder).write_text("\n".join([*heading, table]), encoding="utf-8")
 
 
 def table_path(folder: Path) -> Path:
-    """The table that a `StepProfile` writes to its folder; it is there if and only if the profile was written."""
+    """Return the path of the table of a `StepProfile`; the file exists if and only if a profile was written."""
     return folder / "profile.txt"

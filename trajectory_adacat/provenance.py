@@ -1,4 +1,4 @@
-"""Where a result came from: library versions and the code's revision."""
+"""Record where a result came from: library versions and the revision of the code."""
 
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -8,7 +8,7 @@ LIBRARIES = ("trajectory_adacat", "torch", "numpy", "gymnasium", "mujoco")
 
 
 def library_versions() -> dict[str, str]:
-    """The installed versions of the libraries that decide a result."""
+    """Return the installed versions of the libraries that determine a result."""
     versions = {}
     for library in LIBRARIES:
         try:
@@ -19,12 +19,11 @@ def library_versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """The commit of the clone that this code stands in, with "+" where files differ from it; None outside a clone."""
+    """Return the commit of this clone, with "+" if tracked files differ from it; None outside a clone."""
     folder = Path(__file__).parent
     try:
-        _git(
-            folder, "ls-files", "--error-unmatch", Path(__file__).name
-        )  # it may be installed below another project's clone
+        # Fails where the package is installed in the clone of another project.
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Episodes shared among processes: the same ones as in one process, and what happens when a process fails."""
+"""Episodes in several processes: the results of one process, and no process left behind on errors."""
 
 import multiprocessing
 import os
@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,8 @@ from trajectory_adacat.checkpoint import save_checkpoint
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation import processes
-from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
-from trajectory_adacat.evaluation.rollout import EpisodeResult
+from trajectory_adacat.evaluation.processes import run_in_processes
+from trajectory_adacat.evaluation.rollout import EpisodeResult, Rollouts
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.adacat import AdaCatConfig
 from trajectory_adacat.planning.beam_search import BeamSearchConfig
@@ -34,7 +34,7 @@ SEEDS = range(4, 7)
 
 @pytest.fixture
 def rollouts(tmp_path: Path) -> Rollouts:
-    """Hopper, cut after a few steps, under a tiny random model."""
+    """Return short Hopper rollouts with a tiny random model."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(11, 3, n_transitions=2, n_layer=1, n_head=1, n_embd=4, head=AdaCatConfig(n_bins=4)))
     normalizer = MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.0))
@@ -45,14 +45,14 @@ def rollouts(tmp_path: Path) -> Rollouts:
 
 
 def ignore(results: Sequence[EpisodeResult]) -> None:
-    """What some tests watch with."""
+    """Do nothing after a step."""
 
 
 def outcomes(results: Sequence[EpisodeResult]) -> list[tuple[int, float, int, bool]]:
     return [(result.seed, result.return_, result.length, result.terminated) for result in results]
 
 
-def test_episodes_are_the_same_in_one_process_and_in_two(rollouts: Rollouts) -> None:
+def test_one_process_and_two_give_the_same_results(rollouts: Rollouts) -> None:
     alone, n_clamped = run_in_processes(rollouts, SEEDS, 1, ignore)
     seen: list[list[int]] = []
     shared, n_clamped_shared = run_in_processes(
@@ -68,20 +68,20 @@ def test_episodes_are_the_same_in_one_process_and_in_two(rollouts: Rollouts) -> 
     assert not multiprocessing.active_children()
 
 
-def test_what_is_wrong_in_a_process_is_raised_here(rollouts: Rollouts, tmp_path: Path) -> None:
+def test_an_input_error_of_a_worker_is_raised(rollouts: Rollouts, tmp_path: Path) -> None:
     missing = replace(rollouts, make_planner=partial(Planner.from_checkpoint, tmp_path / "nowhere", CONFIG))
     with pytest.raises(InputError, match="nowhere"):
         run_in_processes(missing, SEEDS, 2, ignore)
     assert not multiprocessing.active_children()
 
 
-def test_a_process_that_dies_is_not_waited_for(rollouts: Rollouts) -> None:
+def test_a_worker_that_dies_is_reported_with_its_exit_code(rollouts: Rollouts) -> None:
     with pytest.raises(InputError, match=r"exit code 3.*--processes"):
         run_in_processes(replace(rollouts, make_planner=partial(os._exit, 3)), SEEDS, 2, ignore)
     assert not multiprocessing.active_children()
 
 
-def test_an_interruption_ends_all_processes(rollouts: Rollouts) -> None:
+def test_an_interruption_ends_all_workers(rollouts: Rollouts) -> None:
     def interrupt(results: Sequence[EpisodeResult]) -> None:
         raise KeyboardInterrupt
 
@@ -91,7 +91,7 @@ def test_an_interruption_ends_all_processes(rollouts: Rollouts) -> None:
 
 
 class TwoPartsError(Exception):
-    """Can be pickled, but not read back."""
+    """Can be pickled but not unpickled."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
@@ -109,21 +109,20 @@ def raise_unpicklable() -> Planner:
     ("make_planner", "named"),
     [(raise_two_parts, r"in raise_two_parts\n(.*\n)*.*one and another"), (raise_unpicklable, r"ValueError: <function")],
 )
-def test_an_error_in_a_process_is_told_whatever_it_is(
+def test_any_other_error_of_a_worker_is_raised_with_its_traceback(
     rollouts: Rollouts, make_planner: Callable[[], Planner], named: str
 ) -> None:
     with pytest.raises(RuntimeError, match=named):
         run_in_processes(replace(rollouts, make_planner=make_planner), SEEDS, 2, ignore)
 
 
-def refuse_to_end(planner: Callable[[], Planner]) -> Planner:
+def ignore_sigterm(planner: Callable[[], Planner]) -> Planner:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return planner()
 
 
-def test_a_process_that_does_not_end_when_told_is_killed(rollouts: Rollouts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "SECONDS_TO_TIDY_UP", 0.1)
-    stubborn = replace(rollouts, make_planner=partial(refuse_to_end, rollouts.make_planner), max_length=10**6)
+def test_workers_that_ignore_sigterm_are_killed(rollouts: Rollouts) -> None:
+    stubborn = replace(rollouts, make_planner=partial(ignore_sigterm, rollouts.make_planner), max_length=10**6)
 
     def fail(results: Sequence[EpisodeResult]) -> None:
         raise KeyError
@@ -136,45 +135,65 @@ def test_a_process_that_does_not_end_when_told_is_killed(rollouts: Rollouts, mon
 SLOW = """
 import multiprocessing, os, pathlib, time
 
-if multiprocessing.current_process().name != "MainProcess":
-    pathlib.Path(f"importing_{os.getpid()}").touch()
+def wait():
+    pathlib.Path(f"waiting_{os.getpid()}").touch()
     time.sleep(60)
 
-def make():
-    pass
+if multiprocessing.current_process().name != "MainProcess" and pathlib.Path("slow_import").exists():
+    wait()
 """
 COMMAND = """
 import signal
 import slow
 from trajectory_adacat.command_line import run_command
-from trajectory_adacat.evaluation.processes import Rollouts, run_in_processes
+from trajectory_adacat.evaluation.processes import run_in_processes
+from trajectory_adacat.evaluation.rollout import Rollouts
 
 def main(argv):
-    run_in_processes(Rollouts(slow.make, slow.make), range(2), 2, print)
+    run_in_processes(Rollouts(slow.wait, slow.wait), range(2), 2, print)
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if tests run in the background
     run_command(main)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no process groups of this kind")
-def test_an_interruption_while_processes_still_import_is_silent(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    (tmp_path / "command.py").write_text(COMMAND)
+@contextmanager
+def slow_command(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a command of two workers, each of which waits for a minute when this yields."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "command.py").write_text(COMMAND)
     with subprocess.Popen(
-        [sys.executable, "command.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "command.py"], cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as command:
-        while len(list(tmp_path.glob("importing_*"))) < 2 and command.poll() is None:
+        while len(list(folder.glob("waiting_*"))) < 2 and command.poll() is None:
             time.sleep(0.05)
+        yield command
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX process groups")
+@pytest.mark.parametrize("imports", [False, True])
+def test_an_interruption_of_the_process_group_is_silent(tmp_path: Path, imports: bool) -> None:
+    if imports:  # the workers still import modules
+        (tmp_path / "slow_import").touch()
+    with slow_command(tmp_path) as command:
         os.killpg(command.pid, signal.SIGINT)
-        _, said = command.communicate()
-    assert said == "interrupted\n"
+        _, printed = command.communicate(timeout=30)  # returns when the workers, which share stderr, have ended too
+    assert printed == "interrupted\n"
     assert command.returncode == 130
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("sent", ["SIGTERM", "SIGKILL"])
+def test_workers_end_with_their_parent(tmp_path: Path, sent: str) -> None:
+    with slow_command(tmp_path) as command:
+        command.send_signal(signal.Signals[sent])
+        command.communicate(timeout=30)
+    assert command.returncode == -signal.Signals[sent]
+
+
 class Watched(gymnasium.Wrapper):
-    """Leaves a file behind when it is closed."""
+    """Leave a file behind on closing."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(make_environment("hopper-medium-v2"))
@@ -199,7 +218,7 @@ def test_environments_are_closed(rollouts: Rollouts, tmp_path: Path, fails: bool
     assert len(list(tmp_path.glob("closed_*"))) == len(SEEDS)
 
 
-def test_another_robot_is_refused_before_it_moves(rollouts: Rollouts) -> None:
+def test_an_environment_of_other_sizes_is_refused(rollouts: Rollouts) -> None:
     other = replace(rollouts, make_environment=partial(make_environment, "walker2d-medium-v2"))
     with pytest.raises(InputError, match=r"11 dimensions.*--environment"):
         run_in_processes(other, SEEDS, 2, ignore)
@@ -209,7 +228,8 @@ def test_another_robot_is_refused_before_it_moves(rollouts: Rollouts) -> None:
 def test_a_profile_holds_one_plan(rollouts: Rollouts, tmp_path: Path, plan_freq: int) -> None:
     config = replace(CONFIG, plan_freq=plan_freq)
     make_planner = partial(Planner.from_checkpoint, tmp_path, config)
-    run_in_processes(replace(rollouts, make_planner=make_planner, profile=tmp_path / "profile"), SEEDS, 1, ignore)
+    profiled = replace(rollouts, make_planner=make_planner, profile=tmp_path / "profile", profiled_step=2 * plan_freq)
+    run_in_processes(profiled, SEEDS, 1, ignore)
     table = (tmp_path / "profile" / "profile.txt").read_text()
     assert f"1 step after {2 * plan_freq}" in table
     assert "aten::addmm" in table

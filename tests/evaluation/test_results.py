@@ -1,4 +1,4 @@
-"""Rollout results as JSON: what is written is read, and nothing else is."""
+"""Rollout results as JSON: what is written is read back, and anything else is refused."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import RolloutResult, load_results
+from trajectory_adacat.evaluation.results import Location, ResultsWriter, RolloutResult, load_results
 
 RESULT = RolloutResult(
     dataset="hopper-medium-v2",
@@ -30,21 +30,30 @@ RESULT = RolloutResult(
 )
 
 
-def written(folder: Path, **changes: Any) -> Path:
-    path = RESULT.save(folder)
-    values = {key: value for key, value in {**json.loads(path.read_text()), **changes}.items() if value is not ...}
-    path.write_text(json.dumps(values))
+def of_seed(seed: int, **changes: Any) -> RolloutResult:
+    return dataclasses.replace(RESULT, rollout_seed=seed, **changes)
+
+
+def write_json(path: Path, **changes: Any) -> Path:
+    """Write a result with changed keys as the single line of ``path``; ``...`` removes a key."""
+    values = {**json.loads(RESULT.to_json(path)), **changes}
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not ...}) + "\n")
     return path
+
+
+def seeds_in(folder: Path) -> list[int]:
+    return [result.rollout_seed for result in load_results([folder]).values()]
 
 
 def test_round_trip(tmp_path: Path) -> None:
     path = RESULT.save(tmp_path / "new" / "folder")
-    assert path == tmp_path / "new" / "folder" / "rollout_3.json"
-    assert RolloutResult.load(path) == RESULT
+    assert path == tmp_path / "new" / "folder" / "rollouts.jsonl"
+    assert load_results([path]) == {Location(path, 1): RESULT}
 
 
-def test_the_files_keys(tmp_path: Path) -> None:
-    values = json.loads(RESULT.save(tmp_path).read_text())
+def test_the_keys_of_a_line(tmp_path: Path) -> None:
+    (line,) = RESULT.save(tmp_path).read_text().splitlines()
+    values = json.loads(line)
     assert set(values) == {
         *("dataset", "parameterization", "train_seed", "rollout_seed", "return", "normalized_score", "length"),
         *("terminated", "truncated", "planner", "checkpoint", "environment", "versions", "git_revision"),
@@ -53,26 +62,87 @@ def test_the_files_keys(tmp_path: Path) -> None:
     assert values["return"] == 1234.5
 
 
+def test_each_result_is_a_line_of_one_file(tmp_path: Path) -> None:
+    for seed in (3, 1, 2):
+        of_seed(seed).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts.jsonl"]
+    assert {str(location): result.rollout_seed for location, result in load_results([tmp_path]).items()} == {
+        f"{tmp_path / 'rollouts.jsonl'}:{line}": seed for line, seed in enumerate((3, 1, 2), 1)
+    }
+
+
 def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     RESULT.save(tmp_path)
     for changes in ({"return_": float("nan")}, {"versions": {"torch": 2}}, {"planner": {"a": float("inf")}}):
         with pytest.raises(ValueError, match=r"return|versions|JSON"):
             dataclasses.replace(RESULT, **changes).save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["rollout_3.json"]
-    assert RolloutResult.load(tmp_path / "rollout_3.json") == RESULT
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts.jsonl"]
+    assert list(load_results([tmp_path]).values()) == [RESULT]
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "rollout_3.json").mkdir()
-    with pytest.raises(OSError, match="directory"):
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_seed(1).save(tmp_path)
+    path = RESULT.save(tmp_path)
+    before = path.read_text()
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        dataclasses.replace(RESULT, length=7).save(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"rollouts.jsonl": before}
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"rollouts\.jsonl cannot be read: .*directory"):
         RESULT.save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["rollout_3.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts.jsonl"]
 
 
-def test_saving_again_replaces(tmp_path: Path) -> None:
-    RESULT.save(tmp_path)
-    dataclasses.replace(RESULT, length=7).save(tmp_path)
-    assert [result.length for result in load_results([tmp_path]).values()] == [7]
+def test_saving_a_seed_again_replaces_its_line(tmp_path: Path) -> None:
+    for result in (of_seed(1), RESULT, of_seed(2), dataclasses.replace(RESULT, length=7)):
+        result.save(tmp_path)
+    lengths = {result.rollout_seed: result.length for result in load_results([tmp_path]).values()}
+    assert lengths == {1: 412, 2: 412, 3: 7}
+    assert seeds_in(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kept_bytes", [1, 100, -2])
+def test_an_incomplete_last_line_is_ignored_and_removed_by_the_next_write(tmp_path: Path, kept_bytes: int) -> None:
+    path = of_seed(1).save(tmp_path)
+    first = path.read_bytes()
+    path.write_bytes(first + first[:kept_bytes])
+    assert seeds_in(tmp_path) == [1]
+    of_seed(2).save(tmp_path)
+    assert seeds_in(tmp_path) == [1, 2]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_complete_last_line_without_a_line_break_is_kept(tmp_path: Path) -> None:
+    path = of_seed(1).save(tmp_path)
+    path.write_text(path.read_text().rstrip("\n"))
+    assert seeds_in(tmp_path) == [1]
+    of_seed(2).save(tmp_path)
+    assert seeds_in(tmp_path) == [1, 2]
+
+
+def test_a_new_seed_is_appended_so_that_processes_can_share_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_seed(1).save(tmp_path)
+    read_text = Path.read_text
+
+    def read_while_another_process_appends(path: Path, encoding: str | None = None) -> str:
+        text = read_text(path, encoding)
+        monkeypatch.setattr(Path, "read_text", read_text)
+        of_seed(2).save(tmp_path)
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read_while_another_process_appends)
+    of_seed(4).save(tmp_path)
+    assert seeds_in(tmp_path) == [1, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -92,39 +162,130 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
         ({"environment": {"environment": "Hopper-v4"}}, "'dynamics' in 'environment'"),
     ],
 )
-def test_a_wrong_key_is_named_with_its_file(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    path = written(tmp_path, **changes)
+def test_a_wrong_key_is_named_with_its_line(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    path = write_json(tmp_path / "rollouts.jsonl", **changes)
     with pytest.raises(InputError, match=named) as raised:
-        RolloutResult.load(path)
-    assert str(path) in str(raised.value)
+        load_results([path])
+    assert f"{path}:1" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_results_without_references_or_score_are_read(tmp_path: Path) -> None:
-    result = RolloutResult.load(written(tmp_path, references=..., normalized_score=None))
+    (result,) = load_results([write_json(tmp_path / "a.jsonl", references=..., normalized_score=None)]).values()
     assert result.references == {}
     assert result.normalized_score is None
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[1]", "a list"), ("\0", "not JSON")])
-def test_a_damaged_file_is_named(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "rollout_0.json"
-    path.write_text(text)
+@pytest.mark.parametrize("name", ["rollout_0.json", "rollouts.jsonl"])
+def test_a_damaged_result_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"{text}\n")
     with pytest.raises(InputError, match=message) as raised:
         load_results([path])
     assert str(path) in str(raised.value)
 
 
-def test_folders_are_searched_for_rollouts_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.jsonl").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match=r"rollouts\.jsonl are not JSON"):
+        load_results([tmp_path])
+
+
+def test_folders_are_searched_for_results_alone(tmp_path: Path) -> None:
     RESULT.save(tmp_path / "a" / "b")
-    dataclasses.replace(RESULT, rollout_seed=1).save(tmp_path / "c")
+    of_seed(1).save(tmp_path / "c")
     (tmp_path / "c" / "args.json").write_text("{}")
-    results = load_results([tmp_path, tmp_path / "c"])
-    assert sorted(result.rollout_seed for result in results.values()) == [1, 3]
+    (tmp_path / "c" / "metrics.jsonl").write_text("{}\n")
+    assert sorted(result.rollout_seed for result in load_results([tmp_path, tmp_path / "c"]).values()) == [1, 3]
 
 
 def test_missing_and_empty_paths_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file or folder .*nowhere"):
         load_results([tmp_path / "nowhere"])
-    with pytest.raises(InputError, match="holds no rollout_"):
+    with pytest.raises(InputError, match=r"holds no rollout results \(rollouts\.jsonl\)"):
         load_results([tmp_path])
+    (tmp_path / "rollouts.jsonl").touch()
+    with pytest.raises(InputError, match="holds no rollout results"):
+        load_results([tmp_path])
+
+
+# -- results of earlier versions -----------------------------------------------------------------------------
+
+
+def test_files_of_single_results_are_read_beside_lines(tmp_path: Path) -> None:
+    old = write_json(tmp_path / "rollout_3.json")
+    new = of_seed(4).save(tmp_path)
+    assert load_results([tmp_path]) == {Location(old): RESULT, Location(new, 1): of_seed(4)}
+    assert str(Location(old)) == str(old)
+
+
+def test_writing_a_seed_again_removes_its_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "rollout_3.json")
+    other = write_json(tmp_path / "rollout_4.json", rollout_seed=4)
+    path = dataclasses.replace(RESULT, length=7).save(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([other, path])
+    assert sorted((r.rollout_seed, r.length) for r in load_results([tmp_path]).values()) == [(3, 7), (4, 412)]
+
+
+@pytest.mark.parametrize("value", [True, None])
+def test_the_key_dynamics_verified_is_dropped(tmp_path: Path, value: bool | None) -> None:
+    path = write_json(tmp_path / "a.jsonl", environment={**RESULT.environment, "dynamics_verified": value})
+    assert list(load_results([path]).values()) == [RESULT]
+
+
+# -- the writer of an experiment -----------------------------------------------------------------------------
+
+OTHERS: list[dict[str, Any]] = [{"planner": {"horizon": 3}}, {"checkpoint": {"hash": "cd34"}}]
+
+
+def new_writer(folder: Path, delete_others: bool = False) -> ResultsWriter:
+    return ResultsWriter(folder, RESULT.planner, "ab12", delete_others)
+
+
+def test_the_writer_keeps_results_of_the_same_settings(tmp_path: Path) -> None:
+    of_seed(1).save(tmp_path)
+    writer = new_writer(tmp_path)
+    assert writer.write(of_seed(2)) == tmp_path / "rollouts.jsonl"
+    assert writer.write(of_seed(1, length=7)) == tmp_path / "rollouts.jsonl"
+    assert writer.seeds == {1, 2}
+    assert sorted((r.rollout_seed, r.length) for r in load_results([tmp_path]).values()) == [(1, 7), (2, 412)]
+
+
+@pytest.mark.parametrize("changes", OTHERS, ids=str)
+@pytest.mark.parametrize("old_file", [False, True])
+def test_the_writer_refuses_a_folder_with_other_results(
+    tmp_path: Path, changes: dict[str, Any], old_file: bool
+) -> None:
+    if old_file:
+        write_json(tmp_path / "rollout_5.json", **changes)
+    else:
+        of_seed(1).save(tmp_path)
+        of_seed(5, **changes).save(tmp_path)
+    named = r"rollout_5\.json is" if old_file else r"rollouts\.jsonl:2 is"
+    with pytest.raises(InputError, match=f"{named} of other settings.*--overwrite"):
+        new_writer(tmp_path)
+
+
+@pytest.mark.parametrize("changes", OTHERS, ids=str)
+def test_the_first_write_deletes_other_results_if_asked(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_json(tmp_path / "rollout_7.json", rollout_seed=7, **changes)
+    for result in (of_seed(1), of_seed(5, **changes), of_seed(6, **changes)):
+        result.save(tmp_path)
+    writer = new_writer(tmp_path, delete_others=True)
+    assert sorted(seeds_in(tmp_path)) == [1, 5, 6, 7]
+    writer.write(of_seed(2))
+    assert seeds_in(tmp_path) == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["rollouts.jsonl"]
+
+
+def test_the_writer_leaves_experiments_below_its_folder_alone(tmp_path: Path) -> None:
+    dataclasses.replace(RESULT, planner={}).save(tmp_path / "inner")
+    new_writer(tmp_path, delete_others=True).write(RESULT)
+    assert len(load_results([tmp_path])) == 2
+
+
+def test_the_writer_refuses_a_damaged_file_before_any_episode(tmp_path: Path) -> None:
+    (tmp_path / "rollouts.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="lacks the key"):
+        new_writer(tmp_path, delete_others=True)

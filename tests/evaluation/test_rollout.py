@@ -1,4 +1,4 @@
-"""Episodes side by side, driven by a stand-in for the planner."""
+"""Episodes side by side, with a stub in place of the planner."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from trajectory_adacat.planning.planner import Planner
 
 
 class Countdown(gymnasium.Env[np.ndarray, np.ndarray]):
-    """Observes its seed and step, rewards with 10 times its seed plus the step, and ends after some steps."""
+    """Observe the seed and the step, reward 10 times the seed plus the step, and end after some steps."""
 
     def __init__(self, length: int, ends: str = "terminated") -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
@@ -27,7 +27,7 @@ class Countdown(gymnasium.Env[np.ndarray, np.ndarray]):
         return np.array([self._seed, 0]), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        assert self._step < self._length, "an ended episode goes on"
+        assert self._step < self._length, "step after the end of the episode"
         self.actions.append(action)
         self._step += 1
         ended = self._step == self._length
@@ -37,7 +37,7 @@ class Countdown(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 class Recorder:
-    """Acts with the observed seed and step, and remembers what it was told."""
+    """Act by the observed seed and step, and record all calls."""
 
     spec = SimpleNamespace(observation_size=2, action_size=1)
 
@@ -63,7 +63,7 @@ def run(
     return run_episodes(cast(Planner, recorder), environments, seeds, **options)
 
 
-def test_each_episode_has_its_own_return_and_length() -> None:
+def test_each_episode_has_a_separate_return_and_length() -> None:
     results = run(Recorder(), [Countdown(2), Countdown(4), Countdown(1)], [3, 5, 7])
     assert [(r.seed, r.return_, r.length) for r in results] == [(3, 63.0, 2), (5, 210.0, 4), (7, 71.0, 1)]
     assert all(result.terminated and not result.truncated for result in results)
@@ -82,18 +82,18 @@ def test_ended_episodes_are_left_out_of_planning() -> None:
     ("ends", "terminated", "truncated"),
     [("terminated", True, False), ("truncated", False, True), ("terminated, truncated", True, False)],
 )
-def test_a_real_end_takes_precedence_over_a_cut(ends: str, terminated: bool, truncated: bool) -> None:
+def test_termination_takes_precedence_over_truncation(ends: str, terminated: bool, truncated: bool) -> None:
     (result,) = run(Recorder(), [Countdown(3, ends)], [1])
     assert (result.length, result.terminated, result.truncated) == (3, terminated, truncated)
 
 
 @pytest.mark.parametrize(("max_length", "length", "truncated"), [(2, 2, True), (3, 3, False), (4, 3, False)])
-def test_episodes_are_cut_at_the_length_given(max_length: int, length: int, truncated: bool) -> None:
+def test_episodes_are_cut_at_the_maximum_length(max_length: int, length: int, truncated: bool) -> None:
     (result,) = run(Recorder(), [Countdown(3)], [1], max_length=max_length)
     assert (result.length, result.truncated, result.terminated) == (length, truncated, not truncated)
 
 
-def test_actions_reach_their_own_environment_within_its_bounds_and_in_its_type() -> None:
+def test_actions_are_clipped_and_cast_to_the_action_space() -> None:
     environments = [Countdown(2), Countdown(2)]
     run(Recorder(), environments, [0, -3])
     np.testing.assert_allclose(np.ravel(environments[0].actions), [0.0, 0.1], rtol=1e-6)
@@ -101,7 +101,7 @@ def test_actions_reach_their_own_environment_within_its_bounds_and_in_its_type()
     assert {action.dtype for env in environments for action in env.actions} == {np.dtype(np.float32)}
 
 
-def test_each_step_can_be_watched() -> None:
+def test_the_callback_is_called_after_each_step() -> None:
     lengths: list[list[int]] = []
     run(Recorder(), [Countdown(1), Countdown(3)], [0, 0], on_step=lambda rs: lengths.append([r.length for r in rs]))
     assert lengths == [[1, 1], [1, 2], [1, 3]]
@@ -112,7 +112,7 @@ def test_planning_time_is_counted_for_each_action() -> None:
         assert result.seconds_per_action == result.seconds / result.length > 0
 
 
-def test_sizes_that_fit_are_accepted_and_others_are_named() -> None:
+def test_equal_sizes_are_accepted_and_others_are_refused() -> None:
     planner = cast(Planner, Recorder())
     check_fit(planner, Countdown(1))
     other = Countdown(1)

@@ -1,4 +1,4 @@
-"""Mean, standard error, interquartile mean and bootstrap interval."""
+"""Means, standard errors, interquartile means, bootstrap intervals and differences."""
 
 import math
 
@@ -19,7 +19,7 @@ def test_standard_error_is_scipys(scores: list[float]) -> None:
     assert standard_error(scores) == pytest.approx(scipy.stats.sem(scores), abs=1e-9)
 
 
-def test_a_single_run_has_no_spread() -> None:
+def test_a_single_run_has_no_standard_error_and_no_interval() -> None:
     summary = summarize([50.0])
     assert (summary.mean, summary.iqm, summary.n) == (50.0, 50.0, 1)
     assert summary.standard_error is None
@@ -51,14 +51,14 @@ def test_the_interval_covers_about_95_percent() -> None:
 
 
 def test_the_interval_depends_on_the_scores_alone() -> None:
-    np.random.seed(1)  # noqa: NPY002 - the generator that the bootstrap library draws from
+    np.random.seed(1)  # noqa: NPY002 - the generator that rliable uses
     first = summarize(SCORES)
     np.random.seed(2)  # noqa: NPY002
     assert summarize(SCORES) == first
     assert summarize(SCORES, seed=5).interval != first.interval
 
 
-def test_the_global_generator_is_left_as_it_was() -> None:
+def test_the_global_generator_is_restored() -> None:
     np.random.seed(3)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(3)  # noqa: NPY002
@@ -67,7 +67,7 @@ def test_the_global_generator_is_left_as_it_was() -> None:
 
 
 def test_resampling_is_stratified_by_task() -> None:
-    # Two tasks without any spread of their own: resampling within each changes nothing.
+    # Two tasks, each with constant scores: resampling within a task changes nothing.
     iqm, interval = interquartile_mean(np.array([[10.0, 90.0]] * 6))
     assert iqm == 50.0
     assert interval is not None
@@ -79,7 +79,7 @@ def test_resampling_is_stratified_by_task() -> None:
     st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True),
     st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True),
 )
-def test_a_difference_turns_with_its_sides_and_is_clear_when_its_p_value_is_small(
+def test_swapping_the_sides_changes_the_sign_and_a_small_p_value_is_clear(
     first: list[float], second: list[float]
 ) -> None:
     there, back = difference(first, second), difference(second, first)
@@ -98,11 +98,11 @@ def test_a_difference_of_known_runs() -> None:
     assert found.interval == pytest.approx((-4.0 - half, -4.0 + half))
 
 
-def test_runs_without_spread_differ_if_they_are_not_equal() -> None:
+def test_constant_runs_differ_if_they_are_not_equal() -> None:
     assert not difference([1.0, 1.0], [1.0, 1.0]).is_clear
     assert difference([1.0, 1.0], [2.0, 2.0]).is_clear
 
 
-def test_a_difference_needs_two_runs_on_either_side() -> None:
+def test_a_difference_needs_two_runs_on_each_side() -> None:
     with pytest.raises(ValueError, match="two runs"):
         difference([1.0], [1.0, 2.0])

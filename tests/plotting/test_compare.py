@@ -35,7 +35,7 @@ def save(folder: Path, returns: list[float], dynamics: str = "v2", first_seed: i
     return folder
 
 
-def test_a_clear_difference_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clear_difference_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     low, high = save(tmp_path / "low", [10.0, 11.0, 12.0]), save(tmp_path / "high", [20.0, 21.0, 22.0])
     main([str(high), str(low)])
     printed = capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_a_clear_difference_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "the means differ at 95%" in printed
 
 
-def test_no_difference_is_named(tmp_path: Path) -> None:
+def test_no_clear_difference_is_reported(tmp_path: Path) -> None:
     one, other = save(tmp_path / "one", [10.0, 30.0, 20.0]), save(tmp_path / "other", [12.0, 31.0, 19.0])
     assert "no clear difference at 95%" in comparison(one, other)
 
@@ -73,7 +73,9 @@ def test_other_environments_are_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_is_never_pooled_is_refused_within_a_side(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+def test_a_side_with_results_that_are_not_pooled_is_refused(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
     mixed, other = save(tmp_path / "mixed", [10.0, 12.0]), save(tmp_path / "other", [12.0, 31.0])
     save(mixed / "more", [10.0], first_seed=5, **changes)
     for sides in ((mixed, other), (other, mixed)):
@@ -87,14 +89,14 @@ def test_episodes_of_other_lengths_are_refused(tmp_path: Path) -> None:
         comparison(*sides)
 
 
-def test_other_settings_of_the_planner_compare(tmp_path: Path) -> None:
+def test_other_planner_settings_can_be_compared(tmp_path: Path) -> None:
     sides = [save(tmp_path / str(n), [10.0, 12.0], planner={"horizon": n}) for n in (2, 3)]
     assert "no clear difference" in comparison(*sides)
 
 
-def test_a_file_on_both_sides_is_refused(tmp_path: Path) -> None:
+def test_a_result_on_both_sides_is_refused(tmp_path: Path) -> None:
     folder = save(tmp_path / "one", [10.0, 12.0])
-    with pytest.raises(InputError, match=r"rollout_0\.json is on both sides"):
+    with pytest.raises(InputError, match=r"rollouts\.jsonl:1 is on both sides"):
         comparison(folder, folder / ".." / "one")
 
 

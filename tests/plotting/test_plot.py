@@ -1,4 +1,4 @@
-"""The bar figure: one bar for each column, its height and interval the table's."""
+"""The bar chart: one bar for each column, with the height and the interval of the table."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import summarize
 from trajectory_adacat.plotting.plot import Statistic, bar_figure, main
-from trajectory_adacat.plotting.summary import Row, load_published
+from trajectory_adacat.plotting.published import load_published
+from trajectory_adacat.plotting.summary import Row
 
 PUBLISHED = {score.method: score for score in load_published(["paper"]) if score.dataset == "hopper-medium-v2"}
 HOPPER = Row(
@@ -31,13 +32,13 @@ def bars(row: Row, statistic: Statistic) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("statistic", ["iqm", "mean"])
-def test_heights_are_the_tables(statistic: Statistic) -> None:
+def test_heights_are_those_of_the_table(statistic: Statistic) -> None:
     summary = summarize(HOPPER.values["adacat"])
     assert bars(HOPPER, statistic) == {"uniform": 40.0, "adacat": pytest.approx(getattr(summary, statistic))}
 
 
 @pytest.mark.parametrize("statistic", ["iqm", "mean"])
-def test_intervals_are_the_tables(statistic: Statistic) -> None:
+def test_intervals_are_those_of_the_table(statistic: Statistic) -> None:
     (axis,) = bar_figure([HOPPER], statistic).axes
     (container,) = (c for c in axis.containers if isinstance(c, BarContainer) and c.get_label() == "adacat")
     assert container.errorbar is not None
@@ -59,7 +60,7 @@ def test_published_and_recorded_references_are_in_the_legend() -> None:
     }
 
 
-def test_scores_and_returns_have_axes_of_their_own() -> None:
+def test_scores_and_returns_have_separate_axes() -> None:
     scores, returns = bar_figure([HOPPER, OWN]).axes
     assert "score" in scores.get_ylabel()
     assert "return" in returns.get_ylabel()

@@ -1,4 +1,4 @@
-"""Gathering results: what belongs together is pooled, and nothing else."""
+"""Gathering results: equal settings are pooled, and nothing else is."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,7 +10,8 @@ import pytest
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
-from trajectory_adacat.plotting.summary import PUBLISHED, Row, columns_of, gather, load_published, overall
+from trajectory_adacat.plotting.published import load_published
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, overall
 
 BASE = RolloutResult(
     dataset="hopper-medium-v2",
@@ -64,17 +65,16 @@ def test_parameterizations_are_columns_in_the_papers_order() -> None:
     [
         ({"data_status": "unverified"}, "hopper-medium-v2 (unverified)"),
         ({"environment": NATIVE}, "hopper-medium-v2 (native dynamics)"),
-        ({"environment": {**BASE.environment, "dynamics_verified": False}}, "hopper-medium-v2 (unverified dynamics)"),
         ({"environment": {**BASE.environment, "mujoco": "3.5.0"}}, "hopper-medium-v2 (mujoco=3.5.0)"),
     ],
 )
-def test_another_environment_or_standing_is_a_row_of_its_own(changes: dict[str, Any], label: str) -> None:
+def test_another_environment_or_data_status_is_a_separate_row(changes: dict[str, Any], label: str) -> None:
     rows = rows_of([result(), result(**changes, return_=2000.0)])
     assert label in [row.label for row in rows]
     assert [row.summaries["adacat"].n for row in rows] == [1, 1]
 
 
-def test_published_scores_stand_by_the_plain_official_dataset_alone() -> None:
+def test_only_the_official_dataset_has_published_scores() -> None:
     runs = [result(), result(data_status="unverified"), result(environment=NATIVE)]
     rows = {row.label: row for row in rows_of([*runs, result(dataset="hopper-medium-collected")])}
     assert len(rows) == 4
@@ -82,15 +82,29 @@ def test_published_scores_stand_by_the_plain_official_dataset_alone() -> None:
     assert all(not row.published for row in rows.values())
 
 
-@pytest.mark.parametrize("changes", [{"planner": {"horizon": 3}}, {"checkpoint": {"hash": "b", "training": {"k": 1}}}])
-def test_other_settings_are_a_column_of_their_own(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"planner": {"horizon": 3}},
+        {"planner": {"horizon": 15.0}},
+        {"planner": {"horizon": "15"}},
+        {"planner": {"horizon": [15]}},
+        {"planner": {"horizon": None}},
+        {"planner": {}},
+        {"planner": {"horizon": 15, "plan_freq": None}},
+        {"checkpoint": {"hash": "b", "training": {"k": 1}}},
+        {"checkpoint": {"hash": "b", "training": {"model": {"k": 1}}}},
+    ],
+    ids=str,
+)
+def test_other_settings_are_a_separate_column(changes: dict[str, Any]) -> None:
     (row,) = rows_of([result(), result(rollout_seed=1, **changes)])
     assert len(row.values) == 2
     assert all(len(values) == 1 for values in row.values.values())
     assert all(column.startswith("adacat (") for column in row.values)
 
 
-def test_a_columns_name_has_the_differing_settings_only() -> None:
+def test_a_column_is_named_by_the_settings_that_differ() -> None:
     (row,) = rows_of([result(planner={"search": {"horizon": h, "beam_width": 8}}, rollout_seed=h) for h in (3, 5)])
     assert set(row.values) == {"adacat (horizon=3)", "adacat (horizon=5)"}
 
@@ -105,6 +119,25 @@ def test_a_setting_of_the_training_is_not_hidden_by_the_planners_of_the_same_nam
     assert columns_of(rows_of(runs)) == ["adacat (training precision=bfloat16)", "adacat (training precision=float32)"]
 
 
+def test_nested_settings_of_the_training_are_named_by_their_last_part() -> None:
+    runs = [trained(seed, {}, model={"n_layer": 4, "n_head": n}) for seed, n in enumerate((2, 4))]
+    assert columns_of(rows_of(runs)) == ["adacat (training n_head=2)", "adacat (training n_head=4)"]
+
+
+def test_settings_that_are_equal_but_for_their_type_are_not_pooled() -> None:
+    runs = [trained(seed, {}, k=value) for seed, value in enumerate((1, 1.0, True))]
+    assert len(columns_of(rows_of(runs))) == 3
+
+
+def test_values_that_are_printed_alike_are_distinguished_by_their_json_texts() -> None:
+    runs = [result(planner={"percentile": value}, rollout_seed=seed) for seed, value in enumerate((90, "90", "unset"))]
+    assert columns_of(rows_of([*runs, result(planner={}, rollout_seed=3)])) == [
+        'adacat (percentile="90")',
+        'adacat (percentile="unset")',
+        *("adacat (percentile=90)", "adacat (percentile=unset)"),
+    ]
+
+
 def test_results_older_than_the_trainings_precision_are_pooled_with_those_in_float32() -> None:
     (row,) = rows_of([trained(0, {}, n_layer=3), trained(1, {}, n_layer=3, precision="float32")])
     assert {column: len(values) for column, values in row.values.items()} == {"adacat": 2}
@@ -115,7 +148,7 @@ def test_settings_may_differ_between_parameterizations() -> None:
     assert columns_of(rows_of(runs)) == ["uniform", "adacat"]
 
 
-def test_the_same_run_twice_is_refused_naming_both_files() -> None:
+def test_the_same_run_twice_is_refused_with_both_locations() -> None:
     with pytest.raises(InputError, match=r"rollout_0\.json and rollout_1\.json .*train_seed 0 and rollout_seed 0"):
         rows_of([result(), result(return_=3.0)])
 
@@ -145,14 +178,3 @@ def test_overall_pools_datasets_of_one_kind_with_equal_numbers_of_runs() -> None
     assert summary.mean == pytest.approx(sum(means) / 2)
     assert summary.n == 6
     assert summary.interval is not None
-
-
-def test_every_published_score_has_a_source_and_the_papers_table_is_whole() -> None:
-    scores = load_published(["paper", "peers"])
-    assert all(len(score.source) > 20 for score in scores)
-    paper = {(score.method, score.dataset): (score.mean, score.standard_error) for score in load_published(["paper"])}
-    assert len(paper) == 9
-    assert paper["AdaCat", "hopper-medium-v2"] == (69.2, 4.5)
-    assert paper["quantile", "halfcheetah-medium-v2"] == (46.9, 0.4)
-    assert len(scores) == len({(score.group, score.method, score.dataset) for score in scores}) == 9 + 11 * 3
-    assert PUBLISHED.is_file()

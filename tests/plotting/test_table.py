@@ -1,4 +1,4 @@
-"""The table command, from JSON files to text, Markdown, LaTeX and CSV."""
+"""The table command, from results files to text, Markdown, LaTeX and CSV."""
 
 import csv
 import io
@@ -96,16 +96,16 @@ def test_published_scores_are_not_shown_for_collected_data(tmp_path: Path) -> No
     assert f"{normalized_score('hopper-medium-collected', 1259.0):.1f}" in table
 
 
-def test_unverified_data_and_native_dynamics_are_called_so(logs: Path) -> None:
+def test_unverified_data_and_native_dynamics_are_labelled(logs: Path) -> None:
     save(logs, "hopper-medium-v2", "adacat", 0, 1.0, data_status="unverified")
     save(logs / "other", "hopper-medium-v2", "adacat", 0, 1.0, environment={"environment": "x", "dynamics": "native"})
     table = tabulate([logs])
     assert "hopper-medium-v2 (unverified)" in table
     assert "hopper-medium-v2 (native dynamics)" in table
-    assert f"{expected('adacat')[0]:.1f}" in table  # the verified runs are still their own
+    assert f"{expected('adacat')[0]:.1f}" in table  # the verified runs are still a separate row
 
 
-def test_returns_stand_where_no_score_is_known(tmp_path: Path) -> None:
+def test_returns_are_shown_where_no_score_is_known(tmp_path: Path) -> None:
     save(tmp_path, "minari:hopper", "adacat", 0, 912.34)
     table = tabulate([tmp_path])
     assert "return, mean" in table

@@ -12,7 +12,7 @@ import pytest
 
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.scripts import plan
 
@@ -69,7 +69,8 @@ def flags(**changes: Any) -> list[str]:
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("rollout_*.json"))]
+    found = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    return sorted(found, key=lambda result: result["rollout_seed"])
 
 
 @pytest.fixture
@@ -115,8 +116,8 @@ def test_each_rollout_leaves_a_result_that_says_what_it_depends_on(trained: Path
 
 def test_results_can_be_read_back(trained: Path, run_plan: Plan, home: Path) -> None:
     run_plan()
-    for path in (home / "logs" / "own" / "plans").glob("*.json"):
-        assert RolloutResult.load(path).checkpoint["step"] == 6
+    found = load_results([home / "logs" / "own" / "plans"]).values()
+    assert [result.checkpoint["step"] for result in found] == [6, 6]
 
 
 def test_returns_are_those_of_the_environment_and_depend_on_the_seed(trained: Path, run_plan: Plan) -> None:

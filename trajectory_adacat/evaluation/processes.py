@@ -1,177 +1,109 @@
-"""Episodes dealt to several processes, each with its own planner, environments and threads.
-
-An episode draws from its own random numbers, so that it goes the same way whichever process runs it.
-"""
+"""Divide episodes among processes. A result does not depend on the process, since each episode has its own seed."""
 
 import multiprocessing
+import os
 import signal
-import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.queues import SimpleQueue
 
-import gymnasium
-
-from trajectory_adacat.computing import use_threads
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, check_fit, run_episodes
-from trajectory_adacat.planning.planner import Planner
-from trajectory_adacat.profiling import StepProfile
+from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
 
-SECONDS_TO_TIDY_UP = 5.0
+POLL_SECONDS = 0.05
+Steps = SimpleQueue[tuple[int, list[EpisodeResult]]]  # a worker's number and its results so far, after each step
 
-
-@dataclass(frozen=True)
-class Rollouts:
-    """What any process needs in order to run episodes.
-
-    Attributes:
-        make_planner: can be pickled.
-        make_environment: can be pickled; called once for each episode, which closes what it made.
-        max_length: steps after which an episode is cut.
-        threads: of each process.
-        profile: where a profile of the first process's third plan goes, None for none.
-    """
-
-    make_planner: Callable[[], Planner]
-    make_environment: Callable[[], gymnasium.Env]
-    max_length: int = 1000
-    threads: int = 1
-    profile: Path | None = None
-
-    def run(self, seeds: Sequence[int], on_step: OnStep) -> tuple[list[EpisodeResult], int]:
-        """Runs an episode for each seed in this process; the results, and how many inputs were clamped.
-
-        Raises:
-            InputError: if the model does not fit the environment, or what making either raises.
-        """
-        use_threads(self.threads)
-        planner = self.make_planner()
-        with ExitStack() as stack:
-            environments = [stack.enter_context(self.make_environment()) for _ in seeds]
-            for environment in environments[:1]:  # all are alike
-                check_fit(planner, environment)
-            if self.profile is not None:
-                # The first plans have shorter contexts and fill caches; one plan alone has some 300,000 operators
-                # where 15 transitions are imagined.
-                n_warmup = 2 * planner.config.plan_freq
-                profile = stack.enter_context(StepProfile(self.profile, n_warmup, 1, planner.model.device))
-                on_step = _also(profile.step, on_step)
-            return run_episodes(planner, environments, seeds, self.max_length, on_step), planner.n_clamped
-
-
-def _also(first: Callable[[], None], then: OnStep) -> OnStep:
-    def both(results: Sequence[EpisodeResult]) -> None:
-        first()
-        then(results)
-
-    return both
+_steps: Steps  # set in workers
 
 
 def run_in_processes(
     rollouts: Rollouts, seeds: Sequence[int], n_processes: int, on_step: OnStep
 ) -> tuple[list[EpisodeResult], int]:
-    """Runs an episode for each seed, shared evenly by processes; in this one, if one is enough.
+    """Run an episode for each seed, divided evenly among worker processes; without any if ``n_processes`` is 1.
 
-    An interruption by the user (SIGINT) reaches this process alone, which ends the others. The main thread calls it.
+    Workers ignore SIGINT. They end when this function raises and when this process ends. Call it in the main thread.
 
     Args:
-        rollouts: how to run them.
-        seeds: of the episodes.
-        n_processes: how many processes share them.
-        on_step: called after each step of each process with all results so far, in the order of the seeds.
+        rollouts: how to run the episodes; only the first worker writes a profile.
+        seeds: seeds of the episodes.
+        n_processes: number of workers.
+        on_step: called after each step of each worker with all results so far, in the order of the seeds.
 
     Returns:
-        The results in the order of the seeds, and how many inputs were clamped.
+        The results in the order of the seeds, and the number of clamped inputs.
 
     Raises:
-        InputError: what a process raised, or if one died.
-        RuntimeError: the traceback of any other error in a process.
+        InputError: from a worker, or if a worker died.
+        RuntimeError: for any other error in a worker, with its traceback.
     """
     n_processes = min(n_processes, len(seeds))
     if n_processes == 1:
         return rollouts.run(seeds, on_step)
+    shares = [replace(rollouts, profile=None if i else rollouts.profile) for i in range(n_processes)]
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of this process's threads
-    processes: dict[Connection, BaseProcess] = {}
+    steps, others, workers = context.SimpleQueue(), multiprocessing.active_children(), []
+    with ProcessPoolExecutor(n_processes, context, _prepare_worker, (steps,)) as pool:
+        try:
+            with _sigint_ignored():  # workers inherit it
+                futures = [pool.submit(_work, share, seeds[i::n_processes], i) for i, share in enumerate(shares)]
+                workers = [child for child in multiprocessing.active_children() if child not in others]
+            return _collect(futures, steps, seeds, on_step)
+        except BrokenProcessPool:
+            pool.shutdown()  # sends SIGTERM to the other workers
+            code = next((worker.exitcode for worker in workers if worker.exitcode != -signal.SIGTERM), "unknown")
+            message = f"A worker process died (exit code {code}); if memory is short, use fewer --processes."
+            raise InputError(message) from None
+        except BaseException:
+            for worker in workers:  # the pool would wait for their episodes
+                worker.kill()
+            raise
+
+
+def _collect(
+    futures: Sequence[Future[int]], steps: Steps, seeds: Sequence[int], on_step: OnStep
+) -> tuple[list[EpisodeResult], int]:
+    results, pending = [EpisodeResult(seed) for seed in seeds], set(futures)
+    while pending:
+        done, pending = wait(pending, POLL_SECONDS, FIRST_EXCEPTION)
+        while not steps.empty():
+            worker, results[worker :: len(futures)] = steps.get()
+            on_step(results)
+        for future in done:
+            future.result()  # raises the worker's error
+    return results, sum(future.result() for future in futures)
+
+
+def _work(rollouts: Rollouts, seeds: Sequence[int], worker: int) -> int:
     try:
-        for i in range(n_processes):
-            own = rollouts if i == 0 else replace(rollouts, profile=None)
-            receiver, sender = context.Pipe(duplex=False)
-            processes[receiver] = context.Process(target=_work, args=(own, seeds[i::n_processes], sender), daemon=True)
-            with _interruptions_ignored():  # by the new process too, from its first moment on
-                processes[receiver].start()
-            sender.close()  # the process's own copy stays, and its death closes that
-        return _collect(processes, seeds, on_step)
-    finally:
-        _end([process for process in processes.values() if process.pid is not None])
+        return rollouts.run(seeds, lambda results: _steps.put((worker, list(results))))[1]
+    except InputError:
+        raise
+    except Exception as error:  # pickling may fail or lose the traceback
+        raise RuntimeError(f"In a worker process:\n{''.join(traceback.format_exception(error))}") from None
+
+
+def _prepare_worker(steps: Steps) -> None:
+    global _steps
+    _steps = steps
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager
-def _interruptions_ignored() -> Iterator[None]:
+def _sigint_ignored() -> Iterator[None]:
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _end(processes: Sequence[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(SECONDS_TO_TIDY_UP)
-        process.kill()  # nothing happens to one that has ended
-        process.join()
-
-
-def _collect(
-    processes: dict[Connection, BaseProcess], seeds: Sequence[int], on_step: OnStep
-) -> tuple[list[EpisodeResult], int]:
-    results = [EpisodeResult(seed) for seed in seeds]
-    running, n_clamped = list(processes), 0
-    while running:
-        for receiver in wait(running):
-            assert isinstance(receiver, Connection)
-            message = _receive(receiver, processes[receiver])
-            if isinstance(message, int):
-                n_clamped += message
-                running.remove(receiver)
-            else:
-                results[list(processes).index(receiver) :: len(processes)] = message
-                on_step(results)
-    for process in processes.values():  # so that none is ended while it tidies up
-        process.join(SECONDS_TO_TIDY_UP)
-    return results, n_clamped
-
-
-def _receive(receiver: Connection, process: BaseProcess) -> list[EpisodeResult] | int:
-    try:
-        message = receiver.recv()
-    except EOFError:
-        process.join()
-        raise InputError(
-            f"A process that ran episodes died (exit code {process.exitcode}); where memory is short, use fewer "
-            "--processes."
-        ) from None
-    if isinstance(message, Exception):
-        raise message
-    return message
-
-
-def _work(rollouts: Rollouts, seeds: Sequence[int], sender: Connection) -> None:
-    """What a process does: sends its results after each step, and at the end how many inputs were clamped."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the first process ends this one, which tidies up
-    with suppress(BrokenPipeError):  # the first process is gone
-        try:
-            sender.send(rollouts.run(seeds, sender.send)[1])
-        except BrokenPipeError:
-            raise
-        except InputError as error:
-            sender.send(InputError(str(error)))
-        except Exception as error:  # it need not survive pickling, its text does
-            text = "".join(traceback.format_exception(error))
-            sender.send(RuntimeError(f"In a process that ran episodes:\n{text}"))

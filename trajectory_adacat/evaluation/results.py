@@ -1,18 +1,30 @@
-"""One rollout's result as a JSON file: everything that a table or a figure needs, and where it came from."""
+"""Rollout results as lines of JSON: all that a table or a figure needs, and where it came from."""
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_type_hints
+from typing import Any, Literal, NamedTuple, Self, get_type_hints
 
 from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.legacy import is_flat, nested_planner, nested_training
 
-FILE_PATTERN = "rollout_*.json"
+RESULTS_FILE = "rollouts.jsonl"
+OLD_PATTERN = "rollout_*.json"  # earlier versions wrote one file for each rollout
+OLD_ENVIRONMENT_KEY = "dynamics_verified"  # earlier versions recorded it, and it was never False
+
+
+class Location(NamedTuple):
+    """The place of a result: a line of a JSON-lines file, or a whole JSON file (``line`` 0)."""
+
+    path: Path
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.line else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -20,28 +32,27 @@ class RolloutResult:
     """The result of one episode driven by a planner.
 
     Attributes:
-        dataset: the name under which the training data was loaded.
-        parameterization: ``adacat``, ``uniform``, ``quantile``, or another name for what drove the episode.
+        dataset: name under which the training data was loaded.
+        parameterization: ``adacat``, ``uniform``, ``quantile``, or another name of the policy.
         train_seed: seed of the training run.
         rollout_seed: seed of the episode.
         return_: undiscounted return; ``return`` in the file.
-        normalized_score: 0 to 100 (D4RL's and Trajectory Transformer's own is the fraction); None without references.
+        normalized_score: 0 to 100 (D4RL and Trajectory Transformer use the fraction); None without reference returns.
         length: environment steps.
-        terminated: whether the episode came to a real end.
-        truncated: whether it was cut.
-        planner: the settings that define the method. Only rollouts with equal settings are pooled, so no seed and no
-            path belongs here.
-        checkpoint: at least its ``hash``, None where nothing was trained. Where it says the settings of its
-            ``training`` (again no seed and no path), only equal ones are pooled.
-        environment: at least its id as ``environment`` and its ``dynamics``, such as ``v2`` or ``native``;
-            ``dynamics_verified`` is False where these were not checked against the original. Only equal environments
-            are pooled.
-        versions: of the libraries, by name.
-        git_revision: of the code, None outside a clone.
+        terminated: whether the environment reached a terminal state.
+        truncated: whether the episode was cut.
+        planner: settings of the method. Only rollouts with equal settings are pooled, so seeds and paths do not
+            belong here.
+        checkpoint: holds at least ``hash``, which is None where nothing was trained. Rollouts are pooled only if the
+            settings under ``training`` (again without seeds and paths) are equal too.
+        environment: holds at least the id as ``environment`` and the ``dynamics``, such as ``v2`` or ``native``. Only
+            rollouts in equal environments are pooled.
+        versions: version of each library, by name.
+        git_revision: revision of the code; None outside a clone.
         seconds_per_action: wall-clock seconds for each planned action.
-        data_status: ``verified`` when the data was identified as the official file of its name, or as collected by
+        data_status: ``verified`` if the data was identified as the official file of its name, or as collected by
             this package.
-        references: returns to set the result beside, by name, such as the mean return of the dataset's episodes.
+        references: returns for comparison, by name, such as the mean return of the dataset's episodes.
     """
 
     dataset: str
@@ -63,69 +74,187 @@ class RolloutResult:
     references: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write ``rollout_<rollout_seed>.json`` in ``folder`` in one step, and return its path.
+        """Write the result to ``rollouts.jsonl`` in ``folder`` and return that path; replace one of the same seed.
+
+        A process that dies while writing leaves every other result readable.
 
         Raises:
-            InputError: if a value is of the wrong type, NaN or infinite; nothing is written.
+            InputError: if a value has the wrong type or an existing result cannot be read; nothing is written.
+            ValueError: if a setting is NaN or infinite; nothing is written.
         """
-        path = folder / FILE_PATTERN.replace("*", str(self.rollout_seed))
+        return _write(self, folder, lambda old: old.rollout_seed == self.rollout_seed)
+
+    def to_json(self, path: Path) -> str:
+        """Return one line of JSON, to be written to ``path``.
+
+        Raises:
+            InputError: if a value has the wrong type; the message names ``path``.
+            ValueError: if a setting is NaN or infinite.
+        """
         values = {_key(name): value for name, value in dataclasses.asdict(self).items()}
-        self._check(values, path)
-        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{path.name}.{os.getpid()}"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return path
+        self._check(values, Location(path))
+        return json.dumps(values, allow_nan=False)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a result, every key of it checked.
+    def from_json(cls, text: str, location: Location) -> Self:
+        """Read a result and check every key.
 
         Raises:
-            InputError: if the file is missing or no JSON, or a key is missing, unknown or of the wrong type.
+            InputError: if the text is not a JSON object, or a key is missing, unknown or of the wrong type; the
+                message names ``location``.
         """
-        values = _read_object(path)
-        cls._check(values, path)
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"The rollout result {location} is not JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise InputError(f"The rollout result {location} is a {type(values).__name__}, not a JSON object.")
+        cls._check(values, location)
+        values["environment"].pop(OLD_ENVIRONMENT_KEY, None)
         values = _upgraded(values)
         return cls(**{"return_" if key == "return" else key: value for key, value in values.items()})
 
     @classmethod
-    def _check(cls, values: dict[str, Any], path: Path) -> None:
+    def _check(cls, values: dict[str, Any], location: Location) -> None:
         types = {_key(name): annotation for name, annotation in get_type_hints(cls).items()}
         optional = {_key(f.name) for f in dataclasses.fields(cls) if f.default_factory is not dataclasses.MISSING}
         for key in types:
             if key not in values and key not in optional:
-                raise InputError(f"The rollout result {path} lacks the key {key!r}: write it again with a plan run.")
+                raise InputError(f"The rollout result {location} lacks the key {key!r}: plan again to write it anew.")
         for key, value in values.items():
             if key not in types:
-                raise InputError(f"The rollout result {path} has an unknown key {key!r}: {suggest(key, types)}")
+                raise InputError(f"The rollout result {location} has an unknown key {key!r}: {suggest(key, types)}")
             if not fits(value, types[key]):
-                wanted = type_name(types[key])
-                raise InputError(f"The rollout result {path} has {key!r}: {value!r}, which is not of type {wanted}.")
+                expected = type_name(types[key])
+                raise InputError(f"The rollout result {location} has {key!r}: {value!r}, not of type {expected}.")
         for key, inner in (("checkpoint", "hash"), ("environment", "environment"), ("environment", "dynamics")):
             if inner not in values[key]:
-                raise InputError(f"The rollout result {path} lacks {inner!r} in {key!r}.")
+                raise InputError(f"The rollout result {location} lacks {inner!r} in {key!r}.")
 
 
-def load_results(paths: Iterable[Path]) -> dict[Path, RolloutResult]:
-    """Read results from files, and from folders with all below them (their ``rollout_*.json``), in sorted order.
+class ResultsWriter:
+    """Write the results of one experiment, each as soon as its episode has ended.
+
+    Args:
+        folder: folder of the experiment; the first write creates it.
+        planner: planner settings of all results in the folder.
+        checkpoint_hash: hash of the checkpoint of all results in the folder.
+        delete_others: whether the first write deletes results of other settings or of another checkpoint.
+
+    Attributes:
+        seeds: rollout seeds of the results written so far.
 
     Raises:
-        InputError: if a path does not exist, holds no results, or a file cannot be read as one.
+        InputError: if the folder holds such results and ``delete_others`` is False, or if one cannot be read.
     """
-    files: set[Path] = set()
+
+    def __init__(
+        self, folder: Path, planner: dict[str, Any], checkpoint_hash: str | None, delete_others: bool = False
+    ) -> None:
+        self.seeds: set[int] = set()
+        self._folder, self._planner, self._hash, self._delete_others = folder, planner, checkpoint_hash, delete_others
+        others = [location for location, result in _read(_files(folder)).items() if self._is_other(result)]
+        if others and not delete_others:
+            raise InputError(
+                f"{others[0]} is of other settings or of another checkpoint: choose another --exp_name or --suffix, "
+                "or replace such results with --overwrite."
+            )
+
+    def write(self, result: RolloutResult) -> Path:
+        """Write a result as :meth:`RolloutResult.save` does, and return the path of the file."""
+        path = _write(
+            result,
+            self._folder,
+            lambda old: old.rollout_seed == result.rollout_seed or (self._delete_others and self._is_other(old)),
+        )
+        self.seeds.add(result.rollout_seed)
+        return path
+
+    def _is_other(self, result: RolloutResult) -> bool:
+        return result.planner != self._planner or result.checkpoint["hash"] != self._hash
+
+
+def load_results(paths: Iterable[Path]) -> dict[Location, RolloutResult]:
+    """Read the results of files, and of folders with all folders below them, sorted by location.
+
+    Folders are searched for ``rollouts.jsonl`` and for the ``rollout_*.json`` of earlier versions. An incomplete last
+    line, left by a process that died while writing it, is ignored.
+
+    Raises:
+        InputError: if a path does not exist or holds no results, or a result cannot be read.
+    """
+    results: dict[Location, RolloutResult] = {}
     for path in paths:
         if not path.exists():
             raise InputError(f"There is no file or folder {path} to read rollout results from.")
-        found = {path} if path.is_file() else set(path.rglob(FILE_PATTERN))
+        found = _read([path] if path.is_file() else _files(path, "**/"))
         if not found:
-            raise InputError(f"The folder {path} holds no {FILE_PATTERN}: run trajectory-adacat plan first.")
-        files |= found
-    return {path: RolloutResult.load(path) for path in sorted(files)}
+            raise InputError(f"{path} holds no rollout results ({RESULTS_FILE}): run trajectory-adacat plan first.")
+        results |= found
+    return dict(sorted(results.items()))
+
+
+def _files(folder: Path, below: str = "") -> list[Path]:
+    return [path for pattern in (RESULTS_FILE, OLD_PATTERN) for path in sorted(folder.glob(below + pattern))]
+
+
+def _read(paths: Iterable[Path]) -> dict[Location, RolloutResult]:
+    texts = {location: text for path in paths for location, text in _split(path, _read_text(path)).items()}
+    return {location: RolloutResult.from_json(text, location) for location, text in texts.items()}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The rollout results {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"The rollout results {path} are not JSON: {error}.") from error
+
+
+def _split(path: Path, text: str) -> dict[Location, str]:
+    """Split the text of a file into the JSON texts of its results; leave out an incomplete last line."""
+    if path.suffix != ".jsonl":
+        return {Location(path): text}
+    *lines, last = text.split("\n")
+    lines += [last] if _is_json(last) else []
+    return {Location(path, number): line for number, line in enumerate(lines, 1) if line.strip()}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _write(result: RolloutResult, folder: Path, is_replaced: Callable[[RolloutResult], bool]) -> Path:
+    """Add a result to the file in ``folder``; remove what it replaces from that file and from those of old versions."""
+    path = folder / RESULTS_FILE
+    new = result.to_json(path) + "\n"
+    old = _read_text(path) if path.exists() else ""
+    lines = _split(path, old).items()
+    kept = "".join(f"{text}\n" for location, text in lines if not is_replaced(RolloutResult.from_json(text, location)))
+    folder.mkdir(parents=True, exist_ok=True)
+    if kept == old:
+        with path.open("a", encoding="utf-8", newline="\n") as file:  # keeps what another process appends meanwhile
+            file.write(new)
+    else:
+        _write_atomically(path, kept + new)
+    for location, other in _read(folder.glob(OLD_PATTERN)).items():
+        if is_replaced(other):
+            location.path.unlink()
+    return path
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
@@ -137,16 +266,4 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    return name.removesuffix("_")  # "return" is no name for an attribute
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"The rollout result {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise InputError(f"The rollout result {path} is not JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"The rollout result {path} holds a {type(values).__name__} in place of an object of keys.")
-    return values
+    return name.removesuffix("_")  # "return" cannot name an attribute

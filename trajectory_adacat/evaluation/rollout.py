@@ -1,27 +1,31 @@
-"""Episodes driven by a planner, several side by side."""
+"""Run episodes with a planner, several side by side."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 
+from trajectory_adacat.computing import use_threads
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.planning.planner import Planner
+from trajectory_adacat.profiling import StepProfile
 
 
 @dataclass
 class EpisodeResult:
-    """What came of an episode.
+    """The state of an episode so far, or its result once it has ended.
 
     Attributes:
-        seed: of the environment's reset and of the planner's random numbers.
+        seed: seed of the environment's reset and of the planner's random numbers.
         return_: undiscounted sum of the rewards.
         length: environment steps.
-        terminated: whether the environment came to a real end.
-        truncated: whether it was cut.
-        seconds: wall-clock time spent planning, shared evenly among episodes that were planned together.
+        terminated: whether the environment reached a terminal state.
+        truncated: whether the episode was cut.
+        seconds: wall-clock time of planning, divided evenly among episodes that are planned together.
     """
 
     seed: int
@@ -29,7 +33,7 @@ class EpisodeResult:
     length: int = 0
     terminated: bool = False
     truncated: bool = False
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -45,11 +49,59 @@ class EpisodeResult:
 OnStep = Callable[[Sequence[EpisodeResult]], None]
 
 
+@dataclass(frozen=True)
+class Rollouts:
+    """How to run episodes in any process.
+
+    Attributes:
+        make_planner: creates the planner; can be pickled.
+        make_environment: creates the environment of an episode, which is closed afterwards; can be pickled.
+        max_length: steps after which an episode is cut.
+        threads: number of threads.
+        profile: folder for a profile of one step; None for no profile.
+        profiled_step: that step, counted from 0; one that plans, and not one of the first plans, which have shorter
+            contexts and fill caches.
+    """
+
+    make_planner: Callable[[], Planner]
+    make_environment: Callable[[], gymnasium.Env]
+    max_length: int = 1000
+    threads: int = 1
+    profile: Path | None = None
+    profiled_step: int = 2
+
+    def run(self, seeds: Sequence[int], on_step: OnStep) -> tuple[list[EpisodeResult], int]:
+        """Run an episode for each seed in this process; return the results and the number of clamped inputs.
+
+        Raises:
+            InputError: if the model does not fit the environment, or from creating either.
+        """
+        use_threads(self.threads)
+        planner = self.make_planner()
+        with ExitStack() as stack:
+            environments = [stack.enter_context(self.make_environment()) for _ in seeds]
+            for environment in environments[:1]:  # all have the same sizes
+                check_fit(planner, environment)
+            if self.profile is not None:
+                # One plan alone has some 300,000 operators if it imagines 15 transitions.
+                profile = StepProfile(self.profile, self.profiled_step, 1, planner.model.device)
+                on_step = _both(stack.enter_context(profile).step, on_step)
+            return run_episodes(planner, environments, seeds, self.max_length, on_step), planner.n_clamped
+
+
+def _both(first: Callable[[], None], then: OnStep) -> OnStep:
+    def both(results: Sequence[EpisodeResult]) -> None:
+        first()
+        then(results)
+
+    return both
+
+
 def check_fit(planner: Planner, environment: gymnasium.Env) -> None:
-    """Checks that the model's observations and actions are the environment's.
+    """Check that the model and the environment have observations and actions of the same sizes.
 
     Raises:
-        InputError: if their sizes differ.
+        InputError: if they do not.
     """
     for name, space, expected in (
         ("observations", environment.observation_space, planner.spec.observation_size),
@@ -69,14 +121,14 @@ def run_episodes(
     max_length: int = 1000,
     on_step: OnStep | None = None,
 ) -> list[EpisodeResult]:
-    """Runs one episode in each environment; those that have ended cost nothing more.
+    """Run one episode in each environment. Episodes that have ended are left out of planning.
 
     Args:
-        planner: acts in all of them at once.
+        planner: plans for all environments together.
         environments: one for each seed.
-        seeds: of each episode.
+        seeds: seed of each episode.
         max_length: steps after which an episode is cut.
-        on_step: called after each step with the results so far.
+        on_step: called after each step with all results so far.
     """
     results = [EpisodeResult(seed) for seed in seeds]
     observations = [env.reset(seed=seed)[0] for env, seed in zip(environments, seeds, strict=True)]

@@ -1,4 +1,4 @@
-"""Mean, standard error and interquartile mean of scores over runs, with bootstrap intervals; differences of means."""
+"""Summarize scores over runs: means, standard errors, interquartile means, bootstrap intervals, differences."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores over runs in a few numbers.
+    """Statistics of scores over runs.
 
     Attributes:
         mean: arithmetic mean.
@@ -32,9 +32,9 @@ class Summary:
 
 
 def standard_error(scores: Sequence[float]) -> float | None:
-    """Sample standard deviation (divisor n - 1) over the pooled runs / sqrt(n), as in the paper's Table 4.
+    """Return the sample standard deviation (divisor n - 1) over the pooled runs / sqrt(n), as in the paper's Table 4.
 
-    None for fewer than two runs, which say nothing about their spread.
+    It is None for fewer than two runs.
     """
     if len(scores) < 2:
         return None
@@ -45,8 +45,8 @@ def summarize(scores: Sequence[float], seed: int = 0) -> Summary:
     """Summarize the scores of all runs on one task.
 
     Args:
-        scores: one for each run, training seeds and rollouts pooled.
-        seed: of the bootstrap, so that the same scores give the same interval.
+        scores: one for each run; training seeds and rollouts are pooled.
+        seed: seed of the bootstrap; the same scores and seed give the same interval.
 
     Raises:
         ValueError: if there are no scores.
@@ -58,16 +58,16 @@ def summarize(scores: Sequence[float], seed: int = 0) -> Summary:
 
 
 def interquartile_mean(scores: NDArray[np.float64], seed: int = 0) -> tuple[float, tuple[float, float] | None]:
-    """The interquartile mean and its 95 % interval from a bootstrap over runs, stratified by task (rliable).
+    """Compute the interquartile mean and its 95 % interval from a bootstrap over runs, stratified by task (rliable).
 
     Args:
-        scores: with shape ``[runs, tasks]``.
-        seed: of the bootstrap.
+        scores: shape ``[runs, tasks]``.
+        seed: seed of the bootstrap.
 
     Returns:
-        The mean of the middle half of all scores, and the interval's ends; None for them with a single run.
+        The mean of the middle half of all scores, and the ends of the interval, None for a single run.
     """
-    from rliable import library, metrics  # it takes seconds to import
+    from rliable import library, metrics  # takes seconds to import
 
     if len(scores) == 1:
         return float(metrics.aggregate_iqm(scores)), None
@@ -85,12 +85,12 @@ def interquartile_mean(scores: NDArray[np.float64], seed: int = 0) -> tuple[floa
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the mean of one set of runs lies above that of another.
+    """The difference between the means of two sets of runs.
 
     Attributes:
-        mean: of the first less that of the second.
-        interval: its 95 % interval, by Welch's t-test.
-        p_value: of equal means.
+        mean: mean of the first set minus mean of the second.
+        interval: its 95 % interval by Welch's t-test.
+        p_value: p-value of the hypothesis of equal means.
     """
 
     mean: float
@@ -99,22 +99,22 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return not self.interval[0] <= 0.0 <= self.interval[1]
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Compares the means of two independent sets of runs, whose spreads may differ (Welch).
+    """Compare the means of two independent sets of runs with unequal variances (Welch).
 
     Raises:
         ValueError: if either has fewer than two runs.
     """
     if min(len(first), len(second)) < 2:
-        raise ValueError("a difference needs two runs or more on either side.")
-    from scipy import stats  # it takes a second to import
+        raise ValueError("a difference needs at least two runs on each side.")
+    from scipy import stats  # takes a second to import
 
     mean = float(np.mean(first) - np.mean(second))
-    if np.ptp(first) == 0.0 and np.ptp(second) == 0.0:  # without any spread, there is nothing to test against
+    if np.ptp(first) == 0.0 and np.ptp(second) == 0.0:  # the t statistic would be 0 / 0
         return Difference(mean, (mean, mean), float(mean == 0.0))
     test = stats.ttest_ind(first, second, equal_var=False)
     low, high = test.confidence_interval(CONFIDENCE)
@@ -123,7 +123,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    # rliable's bootstrap draws from numpy's global generator, whatever random state it is given.
+    # rliable's bootstrap uses numpy's global generator even if it is given a random state.
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed)  # noqa: NPY002
     try:
