@@ -16,7 +16,7 @@ class KVCache:
         head_size: width d of a head.
         device: where they are kept.
         dtype: in which precision.
-        keys_across: keep a row's keys across tokens, ``[d, n]`` in memory: faster to read where there are many, slower
+        transposed_keys: keep a row's keys across tokens, ``[d, n]`` in memory: faster to read where there are many, slower
             to write one by one.
     """
 
@@ -30,16 +30,16 @@ class KVCache:
         head_size: int,
         device: torch.device,
         dtype: torch.dtype,
-        keys_across: bool = False,
+        transposed_keys: bool = False,
     ) -> None:
         self.n_rows = n_rows
         self._capacity = capacity
         # Layers stand outermost, so that a layer's rows and heads collapse into one batch of matrices.
         outer = (n_layers, n_environments, n_rows, n_heads)
-        shape = (*outer, head_size, capacity) if keys_across else (*outer, capacity, head_size)
+        shape = (*outer, head_size, capacity) if transposed_keys else (*outer, capacity, head_size)
         self._keys = torch.empty(shape, device=device, dtype=dtype)
         self._values = torch.empty((*outer, capacity, head_size), device=device, dtype=dtype)
-        if keys_across:
+        if transposed_keys:
             self._keys = self._keys.transpose(-1, -2)
         self._first = self._end = 0
 

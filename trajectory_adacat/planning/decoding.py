@@ -91,7 +91,7 @@ class CachedDecoder:
         self._n_expand = 1
         self._pending = False  # whether the model has yet to see the last token
         n = context.shape[0]
-        self._shared = model.new_cache(n, 1, context.shape[1], keys_across=True)  # the real past
+        self._shared = model.new_cache(n, 1, context.shape[1], transposed_keys=True)  # the real past
         self._beams = model.new_cache(n, 0, 0)  # what each beam imagined; empty until the first selection
         self._candidates = model.new_cache(n, 0, 0)  # what each candidate adds to its beam
         self._are_candidates = False  # whether the rows are candidates, and not beams
@@ -146,7 +146,7 @@ class CachedDecoder:
     def _other_beams(self, n_rows: int, parents: Tensor) -> KVCache:
         """A cache for another number of beams, with what their parents hold."""
         capacity = self._window.most(self._model.config.n_transitions) * self._n_stored
-        beams = self._model.new_cache(parents.shape[0], n_rows, capacity, keys_across=True)
+        beams = self._model.new_cache(parents.shape[0], n_rows, capacity, transposed_keys=True)
         if self._beams.n_rows:
             beams.append_rows(self._beams, parents)
         return beams
