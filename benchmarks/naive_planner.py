@@ -31,7 +31,7 @@ class NaiveDecoder:
         n_whole, rest = divmod(self._tokens.shape[2], spec.dimension)
         if rest == 0:
             whole = n_whole - self._first_seen[-1]
-            n_dropped = whole - self._window.kept(whole, config.n_transitions)
+            n_dropped = whole - self._window.num_visible(whole, config.n_transitions)
             if self._slides:
                 self._tokens = self._tokens[..., n_dropped * spec.dimension :]
                 self._first_seen.append(0)

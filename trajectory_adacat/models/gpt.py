@@ -115,7 +115,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """Map ``x [*, E]`` to the same shape. Only ``attend`` mixes tokens; all else treats each token alone."""
-        # `attend` is called here and not in a submodule, so that `GPT.compile_decoding` makes only two graphs around it.
+        # Call `attend` here rather than in a submodule, so that `GPT.compile_decoding` gets two graphs and not four.
         heads = attend(*self.attention.queries_keys_values(self.attention_norm(x)))
         x = x + self.dropout(self.attention.project(heads))
         hidden = F.gelu(self.expand(self.mlp_norm(x).to(self.expand.weight.dtype)))
