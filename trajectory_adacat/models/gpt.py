@@ -160,7 +160,7 @@ class GPT(nn.Module):
             nn.init.normal_(parameter, std=INITIAL_STD)
 
     def fit_statistics(self, tokens: Tensor) -> "GPT":
-        """Fit what embedding and head need of the training ``tokens [n, D]`` before the first step; return the model."""
+        """Fit embedding and head to the training ``tokens [n, D]``, before the first step; return the model."""
         self.config.head.fit(self.embedding, self.head, tokens)
         return self
 

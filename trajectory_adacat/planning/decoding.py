@@ -11,11 +11,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.attention import is_attended
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.kv_cache import KVCache
-<<<<<<< HEAD
-from trajectory_adacat.planning.ancestry import Ancestry
 from trajectory_adacat.settings import check_choices
-=======
->>>>>>> fc0234c (Decode all rows again when the window slides)
 
 Window = Literal["cropped", "full"]
 
@@ -23,13 +19,8 @@ Window = Literal["cropped", "full"]
 class Decoder(Protocol):
     """The interface that beam search needs: rows of tokens, ``[environments G, rows R]``, that grow token by token."""
 
-<<<<<<< HEAD
     def next_distribution(self, dimension: int) -> Any:
-        """The distribution of the next token, of the given dimension of a transition; batch shape ``[G, R]``."""
-=======
-    def next_distribution(self, dimension: int) -> PiecewiseConstant:
         """Return the distribution of the next token, at the given dimension of a transition; batch shape ``[G, R]``."""
->>>>>>> fc0234c (Decode all rows again when the window slides)
 
     def append(self, tokens: Tensor) -> None:
         """Append one token to each row, ``[G, R]``."""
@@ -61,19 +52,13 @@ class WindowConfig:
         if self.max_context_transitions < 1:
             raise InputError(f"max_context_transitions must be at least 1, got {self.max_context_transitions}.")
 
-<<<<<<< HEAD
-    def most(self, n_transitions: int) -> int:
-        """The most transitions in sight, the one that is imagined included, of a model trained on ``n_transitions``."""
-        return self.max_context_transitions if self.window == "cropped" else n_transitions
-=======
     def max_visible(self, n_transitions: int) -> int:
         """Return the maximum number of visible transitions, the imagined one included.
 
         Args:
             n_transitions: transitions in a training sequence of the model.
         """
-        return self.max_context_transitions if self.kind == "cropped" else n_transitions
->>>>>>> fc0234c (Decode all rows again when the window slides)
+        return self.max_context_transitions if self.window == "cropped" else n_transitions
 
     def num_visible(self, n_whole: int, n_transitions: int) -> int:
         """Return how many of ``n_whole`` whole transitions stay visible when the next one begins.

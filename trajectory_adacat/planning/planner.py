@@ -141,11 +141,6 @@ class Planner:
         """Number of environments passed to `reset`."""
         return len(self._episodes)
 
-    @property
-    def steps_per_plan(self) -> int:
-        """Environment steps from one plan to the next."""
-        return self.config.plan_freq
-
     def act(self, observations: ArrayLike, environments: Sequence[int] | None = None) -> np.ndarray:
         """Return the next action of each given environment, ``[M, a]``, in the units of the environment.
 
