@@ -192,11 +192,8 @@ def report_actions(paired: PairedRun, naive: bool) -> None:
     if naive:
         n_differing = paired.n_differing("naive float64", "float64")
         differences = paired.differences("naive float64", "float64")
-        report(
-            "cached and naive, float64",
-            "actions that differ after rounding to float32",
-            f"{n_differing} of {len(differences)}",
-        )
+        share = f"{n_differing} of {len(differences)}"
+        report("cached and naive, float64", "actions that differ after rounding to float32", share)
         report("", "largest difference, of the action's range", f"{differences.max():.1e}")
     for reference, other in (("float64", "float32"), ("float32", "bfloat16")):
         differences = paired.differences(reference, other)

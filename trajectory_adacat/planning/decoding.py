@@ -163,7 +163,8 @@ class CachedDecoder:
     def _copy_beams(self, parents: Tensor) -> KVCache:
         """Return a cache with another number of rows, with the tokens of ``parents [G, S]``."""
         capacity = self._window.max_visible(self._model.config.n_transitions) * self._n_stored
-        beams = self._model.new_cache(*parents.shape, capacity, transposed_keys=True)
+        n_environments, n_rows = parents.shape
+        beams = self._model.new_cache(n_environments, n_rows, capacity, transposed_keys=True)
         if self._beam_cache.n_rows:
             beams.append_rows(self._beam_cache, parents)
         return beams
