@@ -45,7 +45,7 @@ class PlanArguments(OfflineParser):
     seed: int = 0  # seed of the first episode
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
     max_episode_length: int = 1000  # steps after which an episode is cut
-    compile: bool = False  # compile what follows the attention in each block (torch.compile); no gain on a CPU
+    compile: bool = False  # compile the blocks except attention (torch.compile); no gain on a CPU
     overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of each process
