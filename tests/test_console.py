@@ -1,5 +1,6 @@
 """The ``trajectory-adacat`` command: dispatch, help, and lazy imports."""
 
+import os
 import subprocess
 import sys
 import types
@@ -68,11 +69,11 @@ def test_help_starts_without_heavy_imports(argv: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
-@pytest.mark.parametrize("arguments", [["--help"], ["table", "--help"]])
-def test_a_closed_pipe_ends_a_command_silently(arguments: list[str]) -> None:
-    code = "from trajectory_adacat.console import main; main()"
-    command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_ends_a_command_silently(unbuffered: str) -> None:
+    command = [sys.executable, "-c", "from trajectory_adacat.console import main; main()", "--help"]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         printed = process.stderr.read()

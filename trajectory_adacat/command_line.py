@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
@@ -58,11 +59,14 @@ def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[s
 
 
 def _is_closed_pipe(stream: Any) -> bool:
+    if stream is None or not hasattr(select, "poll"):  # Windows has none
+        return False
+    poll = select.poll()
     try:
-        stream.flush()
-    except BrokenPipeError:
-        return True
-    return False
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # a stream without a file
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def read_boolean(text: str) -> bool:

@@ -425,13 +425,21 @@ def test_minaris_own_references_score_its_own_environment_without_the_dataset(
 ) -> None:
     minari = pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    environment = minari.DataCollector(gymnasium.make("Pendulum-v1", max_episode_steps=9))
-    for seed in range(4):
-        environment.reset(seed=seed)
-        while not environment.step(environment.action_space.sample())[3]:
-            pass
-    own = environment.create_dataset(MINARI.removeprefix("minari:"), ref_min_score=-100.0, ref_max_score=-50.0)
-    assert own.spec.env_spec.max_episode_steps == 9
+    generator = np.random.default_rng(0)
+    buffer = minari.data_collector.EpisodeBuffer(
+        observations=list(generator.normal(size=(10, 3)).astype(np.float32)),
+        actions=list(generator.uniform(-1, 1, (9, 1)).astype(np.float32)),
+        rewards=list(generator.normal(size=9)),
+        terminations=[False] * 9,
+        truncations=[False] * 8 + [True],
+    )
+    minari.create_dataset_from_buffers(
+        MINARI.removeprefix("minari:"),
+        [buffer] * 3,
+        gymnasium.make("Pendulum-v1", max_episode_steps=9),
+        ref_min_score=-100.0,
+        ref_max_score=-50.0,
+    )
     train.main(make_flags(Path(), MINARI, dataset_path=None, holdout_fraction=0))
     shutil.rmtree(tmp_path / "minari")
     common = {"dataset": MINARI, "environment": None, "n_rollouts": 1}
@@ -440,6 +448,7 @@ def test_minaris_own_references_score_its_own_environment_without_the_dataset(
     (result,) = [json.loads(line) for line in path.read_text().splitlines()]
     assert result["environment"]["environment"] == "Pendulum-v1"
     assert result["normalized_score"] == (pytest.approx(2 * (result["return"] + 100)) if scored else None)
+    assert result["length"] == (200 if changes.get("environment") == "Pendulum-v1" else 9)
     assert result["environment"].get("reference_returns") == ([-100.0, -50.0] if scored else None)
 
 
