@@ -1,7 +1,10 @@
 """Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
+import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +18,20 @@ from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.datasets.cache import file_sha256
-from trajectory_adacat.environments import Dynamics, environment_info, make_environment
+from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_options, time_limit
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
-from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.evaluation.scores import references_in, score
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.settings import to_nested
 
+FAILURES_FILE = "failures.jsonl"
+LIMIT_OF_UNLIMITED = 1000  # steps, where the environment itself never cuts an episode
 SAID_BY_TRAINING = {"dataset", "parameterization", "discount", "train_seed", "step"}
 
 
@@ -40,11 +45,12 @@ class PlanArguments(OfflineParser):
     exp_name: str = "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} is filled in
     gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
     gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
-    environment: str | None = None  # where to act; by default where the dataset was collected
+    environment: str | None = None  # a dataset's name, a Gymnasium id or module:id; by default the checkpoint's
+    env_kwargs: str | None = None  # JSON object of keyword arguments of the environment; by default the checkpoint's
     dynamics: Dynamics | None = None  # D4RL's old dynamics (v2) or the simulator's own (native); by default the data's
     seed: int = 0  # seed of the first episode
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
-    max_episode_length: int = 1000  # steps after which an episode is cut
+    max_episode_length: int | None = None  # cut episodes earlier than the environment does, or at 1000 if it never does
     compile: bool = False  # compile the blocks except attention (torch.compile); no gain on a CPU
     overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
     vis_freq: int = 50  # environment steps between two updates of the returns shown
@@ -97,16 +103,74 @@ def planner_config(arguments: PlanArguments, trained_discount: float) -> Planner
     return arguments.settings(PlannerConfig, discount=trained_discount if discount is None else discount)
 
 
-def planner_settings(arguments: PlanArguments, config: PlannerConfig) -> dict[str, Any]:
-    """Return what defines the method, as results record it."""
-    return {**to_nested(config), "max_episode_length": arguments.max_episode_length}
+def choose_source(arguments: PlanArguments, dataset: dict[str, Any]) -> EnvironmentSource:
+    """Return the environment to act in: by the flags, else by the checkpoint's description of its dataset.
+
+    Raises:
+        InputError: if neither names one, or ``--env_kwargs`` is not a JSON object.
+    """
+    options = read_options(arguments.env_kwargs)
+    source = EnvironmentSource.from_record(dataset, arguments.environment, arguments.dynamics, options)
+    if source is None:
+        raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
+    return source
 
 
-def to_result(
-    episode: EpisodeResult, arguments: PlanArguments, checkpoint: Source, config: PlannerConfig, where: dict
-) -> RolloutResult:
+def episode_limit(source: EnvironmentSource, asked: int | None) -> int:
+    """Return after how many steps an episode is cut: by the environment, or earlier if ``asked``."""
+    with source.make() as environment:
+        own = time_limit(environment)
+    if asked is None:
+        return LIMIT_OF_UNLIMITED if own is None else own
+    return asked if own is None else min(asked, own)
+
+
+def reference_returns(source: EnvironmentSource, dataset: dict[str, Any]) -> tuple[float, float] | None:
+    """Return the returns that score 0 and 100 in this environment, or None where the dataset's do not apply."""
+    robot = source.robot()
+    own = EnvironmentSource.from_record(dataset)
+    unchanged = own is not None and (source.name, source.options) == (own.name, own.options)
+    recorded = dataset.get("reference_returns") if unchanged else None
+    return references_in(dataset["name"], None if robot is None else robot.id, recorded)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the results of one call have in common.
+
+    Attributes:
+        checkpoint: the model that plans.
+        planner: what defines the method, as results record it.
+        environment: what defines the environment, as results record it.
+        references: the returns that score 0 and 100, or None.
+    """
+
+    checkpoint: Source
+    planner: dict[str, Any]
+    environment: dict[str, Any]
+    references: tuple[float, float] | None
+
+
+def make_setting(
+    source: EnvironmentSource, arguments: PlanArguments, checkpoint: Source, config: PlannerConfig
+) -> Setting:
+    """Return what the results have in common.
+
+    Raises:
+        InputError: if the environment cannot be made.
+    """
+    dataset = checkpoint.description["dataset"]
+    references = reference_returns(source, dataset)
+    where = source.info()
+    if references is not None and source.robot() is None:  # not known by the dataset's name
+        where["reference_returns"] = list(references)
+    limit = episode_limit(source, arguments.max_episode_length)
+    return Setting(checkpoint, {**to_nested(config), "max_episode_length": limit}, where, references)
+
+
+def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
     """Return an episode's result with all that it depends on."""
-    description = checkpoint.description
+    checkpoint, description = setting.checkpoint, setting.checkpoint.description
     dataset = description["dataset"]
     return RolloutResult(
         dataset=dataset["name"],
@@ -114,13 +178,13 @@ def to_result(
         train_seed=description["train_seed"],
         rollout_seed=episode.seed,
         return_=episode.return_,
-        normalized_score=normalized_score(dataset["name"], episode.return_),
+        normalized_score=score(episode.return_, setting.references),
         length=episode.length,
         terminated=episode.terminated,
         truncated=episode.truncated,
-        planner=planner_settings(arguments, config),
+        planner=setting.planner,
         checkpoint={"hash": checkpoint.hash, "step": description["step"], "training": description["training"]},
-        environment=where,
+        environment=setting.environment,
         versions=library_versions(),
         git_revision=git_revision(),
         seconds_per_action=episode.seconds_per_action,
@@ -129,16 +193,65 @@ def to_result(
     )
 
 
+class FailuresWriter:
+    """Write a record of each rollout whose environment failed, apart from the results.
+
+    Args:
+        folder: folder of the experiment; its file ``failures.jsonl`` is created by the first failure.
+        setting: what the rollouts have in common.
+
+    Attributes:
+        path: the file.
+        seeds: rollout seeds of the failures written so far.
+    """
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        self.path = folder / FAILURES_FILE
+        self.seeds: set[int] = set()
+        self._setting = setting
+
+    def write(self, episode: EpisodeResult) -> None:
+        """Add the record of a failed rollout, and print it to stderr."""
+        environment = self._setting.environment["environment"]
+        record = {
+            "environment": self._setting.environment,
+            "rollout_seed": episode.seed,
+            "step": episode.length,
+            "error": episode.error,
+            "checkpoint": self._setting.checkpoint.hash,
+            "planner": self._setting.planner,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        self.seeds.add(episode.seed)
+        where = f"step {episode.length}" if episode.length else "its reset"
+        tqdm.write(f"{environment}, seed {episode.seed}, failed at {where}: {episode.error}", file=sys.stderr)
+
+    def forget(self, seed: int) -> None:
+        """Remove the records of earlier failures of a seed that is planned again."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        kept = [line for line in lines if json.loads(line)["rollout_seed"] != seed]
+        if len(kept) < len(lines):
+            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.replace(self.path)
+            if not kept:
+                self.path.unlink()
+
+
 def write_ended(
-    episodes: Sequence[EpisodeResult],
-    writer: ResultsWriter,
-    make_result: Callable[[EpisodeResult], RolloutResult],
-    verbose: bool,
+    episodes: Sequence[EpisodeResult], writer: ResultsWriter, failures: FailuresWriter, setting: Setting, verbose: bool
 ) -> None:
     """Write the result of each episode that has ended since the last call, so that an interruption loses no other."""
     for episode in episodes:
-        if episode.ended and episode.seed not in writer.seeds:
-            result = make_result(episode)
+        if not episode.ended or episode.seed in writer.seeds | failures.seeds:
+            continue
+        failures.forget(episode.seed)
+        if episode.error is not None:
+            failures.write(episode)
+        else:
+            result = to_result(episode, setting)
             path = writer.write(result)
             if verbose:
                 score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
@@ -151,14 +264,14 @@ def run_watched(
     rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments, on_step: OnStep
 ) -> tuple[list[EpisodeResult], int]:
     """Run the episodes as `run_in_processes` does, with a bar that shows the length of the shortest live one."""
-    with tqdm(total=arguments.max_episode_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
+    with tqdm(total=rollouts.max_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
 
         def show(results: Sequence[EpisodeResult]) -> None:
             live = [result.length for result in results if not result.ended]
             step = min(live) if live else max(result.length for result in results)
             if step // arguments.vis_freq > bar.n // arguments.vis_freq:
-                mean = np.mean([result.return_ for result in results])
-                bar.set_postfix_str(f"{len(live)} live, mean return {mean:.0f}")
+                sound = [result.return_ for result in results if result.error is None]
+                bar.set_postfix_str(f"{len(live)} live, mean return {np.mean(sound):.0f}" if sound else "all failed")
             bar.update(step - bar.n)
             on_step(results)
 
@@ -166,7 +279,11 @@ def run_watched(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
+    """Run the rollouts and write their results to ``<logbase>/<dataset>/<exp_name>``.
+
+    Raises:
+        InputError: for bad input before the first step, and at the end if an environment failed.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("torchrun is for training: here --processes shares the rollouts.")
     arguments, checkpoint = parse(argv)
@@ -178,28 +295,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = planner_config(arguments, checkpoint.description["discount"])
     if config.precision == "bfloat16":
         limit_onednn_cache()  # worker processes inherit it
-    settings = planner_settings(arguments, config)
-    writer = ResultsWriter(arguments.savepath, settings, checkpoint.hash, delete_others=arguments.overwrite)
-    name = arguments.environment or checkpoint.description["dataset"]["environment"]
-    if name is None:
-        raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
+    source = choose_source(arguments, checkpoint.description["dataset"])
+    setting = make_setting(source, arguments, checkpoint, config)
+    writer = ResultsWriter(arguments.savepath, setting.planner, checkpoint.hash, delete_others=arguments.overwrite)
+    failures = FailuresWriter(arguments.savepath, setting)
     rollouts = Rollouts(
         make_planner=partial(Planner.from_checkpoint, checkpoint.folder, config, device, arguments.compile),
-        make_environment=partial(make_environment, name, arguments.dynamics),
-        max_length=arguments.max_episode_length,
+        make_environment=source.make,
+        max_length=setting.planner["max_episode_length"],
         threads=arguments.threads,
         profile=arguments.savepath / "profile" if arguments.profile else None,
         profiled_step=2 * config.plan_freq,  # the third plan
     )
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
-    where = environment_info(name, arguments.dynamics)
-    make_result = partial(to_result, arguments=arguments, checkpoint=checkpoint, config=config, where=where)
-    on_step = partial(write_ended, writer=writer, make_result=make_result, verbose=arguments.verbose)
+    on_step = partial(write_ended, writer=writer, failures=failures, setting=setting, verbose=arguments.verbose)
     _, n_clamped = run_watched(rollouts, seeds, arguments, on_step)
     if arguments.verbose and n_clamped:
         print(f"clamped {n_clamped} values outside the training data's bounds")
     if arguments.verbose and rollouts.profile is not None and table_path(rollouts.profile).exists():
         print(f"profile of the third plan -> {rollouts.profile}")
+    if failures.seeds:
+        raise InputError(
+            f"The environment failed in {len(failures.seeds)} of {arguments.n_rollouts} rollouts (seeds "
+            f"{', '.join(map(str, sorted(failures.seeds)))}), which are left out of the results: see {failures.path}."
+        )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.datasets import Dataset, load_dataset
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories, split_episodes
+from trajectory_adacat.environments import EnvironmentSource, check_sizes, read_options
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
@@ -36,6 +37,8 @@ class TrainArguments(OfflineParser):
     configs: TapIgnore[tuple[type, ...]] = (TrainConfig, RunConfig)
 
     dataset_path: str | None = None  # read the dataset from this file in place of the cache
+    environment: str | None = None  # environment to plan in later: a Gymnasium id or module:id; by default the data's
+    env_kwargs: str | None = None  # JSON object of keyword arguments of that environment
     exp_name: str = "gpt/{parameterization}_{seed}"  # experiment name; {flag} stands for another flag's value
     profile: bool = False  # time the first steps by operator, into <experiment>/profile
     threads: int = 1  # threads of this process
@@ -50,7 +53,29 @@ def make_model(config: TrainConfig, spec: TransitionSpec, tokens: torch.Tensor, 
     return model.fit_statistics(tokens)
 
 
-def describe(config: TrainConfig, run: RunConfig, dataset: Dataset) -> dict[str, Any]:
+def environment_record(arguments: TrainArguments, dataset: Dataset) -> dict[str, Any]:
+    """Return what the checkpoints say of the environment; one that flags describe is made once, to be sure of it.
+
+    Raises:
+        InputError: if such an environment cannot be made, or its sizes are not those of the data.
+    """
+    options = read_options(arguments.env_kwargs)
+    recorded: dict[str, Any] = {"environment": dataset.environment}
+    if arguments.resume:
+        recorded = read_description(find_checkpoint(arguments.savepath))["dataset"]
+    source = EnvironmentSource.from_record(recorded, arguments.environment, None, options)
+    if source is None:
+        if options is not None:
+            raise InputError("--env_kwargs needs an --environment: the dataset does not name one.")
+        return {"environment": None}
+    if arguments.environment is not None or options is not None:
+        with source.make() as environment:
+            first = dataset.episodes[0]
+            check_sizes(environment, first.observations.shape[1], first.actions.shape[1], "dataset")
+    return source.record()
+
+
+def describe(config: TrainConfig, run: RunConfig, dataset: Dataset, environment: dict[str, Any]) -> dict[str, Any]:
     """Return what the checkpoints say of their training."""
     returns = [float(np.sum(episode.rewards, dtype=np.float64)) for episode in dataset.episodes]
     return {
@@ -62,7 +87,7 @@ def describe(config: TrainConfig, run: RunConfig, dataset: Dataset) -> dict[str,
             "label": dataset.label,
             "sha256": dataset.sha256,
             "verified": dataset.verified,
-            "environment": dataset.environment,
+            **environment,
             "mean_return": float(np.mean(returns)),
         },
         "training": {**to_nested(config), "dataset": dataset.name},
@@ -136,7 +161,7 @@ def make_trainer(
         config.trainer,
         run,
         arguments.savepath,
-        describe(config, run, dataset),
+        describe(config, run, dataset, environment_record(arguments, dataset)),
         arguments.verbose,
         world,
     )

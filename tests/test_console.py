@@ -1,5 +1,6 @@
 """The ``trajectory-adacat`` command: dispatch, help, and lazy imports."""
 
+import os
 import subprocess
 import sys
 import types
@@ -9,6 +10,7 @@ from importlib.util import find_spec
 import pytest
 
 from trajectory_adacat import console
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.errors import InputError
 
 
@@ -64,3 +66,23 @@ def test_help_starts_without_heavy_imports(argv: list[str]) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "usage: trajectory-adacat" in run.stdout if len(argv) == 1 else f"trajectory-adacat {argv[0]}" in run.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_ends_a_command_silently(unbuffered: str) -> None:
+    command = [sys.executable, "-c", "from trajectory_adacat.console import main; main()", "--help"]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        printed = process.stderr.read()
+    assert (process.returncode, printed) == (141, "")
+
+
+def test_a_pipe_that_is_not_the_output_is_no_silent_end() -> None:
+    def fail(argv: Sequence[str] | None) -> None:
+        raise BrokenPipeError("of a connection")
+
+    with pytest.raises(BrokenPipeError, match="of a connection"):
+        run_command(fail)

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import re
+import select
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
@@ -21,6 +23,8 @@ from trajectory_adacat.settings import Setting, build, settings_of
 NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse's own takes -1e-3 for a flag
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
+SIGPIPE = 13
+
 UNSET: Any = object()  # the value of a flag that the command line does not give
 
 Config = TypeVar("Config")
@@ -29,17 +33,40 @@ Config = TypeVar("Config")
 def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None) -> None:
     """Call ``main(argv)``; on an `InputError` print its paragraph to stderr and exit with status 2.
 
-    An interruption by the user exits with status 130, as shells do.
+    An interruption by the user exits with status 130, as shells do. Output into a pipe that its reader has closed
+    (``| head``) exits silently with status 141, as other tools do.
     """
     try:
-        with name_missing_extra():
-            main(argv)
+        try:
+            with name_missing_extra():
+                main(argv)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, since Python would report a closed pipe when it exits
     except InputError as error:
         print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
+        if not closed:
+            raise
+        for stream in closed:  # what is still buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(128 + SIGPIPE)
+
+
+def _is_closed_pipe(stream: Any) -> bool:
+    if stream is None or not hasattr(select, "poll"):  # Windows has none
+        return False
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # a stream without a file
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def read_boolean(text: str) -> bool:

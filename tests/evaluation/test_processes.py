@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 
@@ -233,3 +235,40 @@ def test_a_profile_holds_one_plan(rollouts: Rollouts, tmp_path: Path, plan_freq:
     table = (tmp_path / "profile" / "profile.txt").read_text()
     assert f"1 step after {2 * plan_freq}" in table
     assert "aten::addmm" in table
+
+
+class Faulty(gymnasium.Wrapper):
+    """Return NaN in place of the third observation of one seed, and fail to close."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(make_environment("hopper-medium-v2"))
+        self._faulty_seed = seed
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        self._faulty, self._steps = seed == self._faulty_seed, 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        observation, *others = super().step(action)
+        self._steps += 1
+        return (observation * (np.nan if self._faulty and self._steps == 3 else 1), *others)
+
+    def close(self) -> None:
+        super().close()
+        raise OSError("the simulator is gone")
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+@pytest.mark.filterwarnings("ignore:An environment could not be closed")
+def test_a_fault_ends_its_rollout_alone_in_any_process(rollouts: Rollouts, n_processes: int) -> None:
+    sound, _ = run_in_processes(rollouts, SEEDS, 1, ignore)
+    results, _ = run_in_processes(replace(rollouts, make_environment=partial(Faulty, 5)), SEEDS, n_processes, ignore)
+    assert [result.error is None for result in results] == [True, False, True]
+    assert "not finite" in str(results[1].error)
+    assert results[1].length == 3
+    assert outcomes([results[0], results[2]]) == outcomes([sound[0], sound[2]])
+
+
+def test_an_environment_that_cannot_be_closed_is_warned_of(rollouts: Rollouts) -> None:
+    with pytest.warns(UserWarning, match="could not be closed: OSError: the simulator is gone"):
+        run_in_processes(replace(rollouts, make_environment=partial(Faulty, -1)), SEEDS, 1, ignore)

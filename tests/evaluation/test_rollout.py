@@ -1,5 +1,6 @@
 """Episodes side by side, with a stub in place of the planner."""
 
+import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -123,3 +124,109 @@ def test_equal_sizes_are_accepted_and_others_are_refused() -> None:
     other.action_space = cast(gymnasium.spaces.Box, gymnasium.spaces.Discrete(2))
     with pytest.raises(InputError, match=r"actions have 1 dimensions.*\(\)"):
         check_fit(planner, other)
+
+
+class Answering(Countdown):
+    """Replace parts of the answer of one step, or of the reset (step 0)."""
+
+    def __init__(self, step: int, **parts: Any) -> None:
+        super().__init__(4)
+        self._faulty, self._parts = step, parts
+
+    def _replace(self, name: str, value: Any) -> Any:
+        replaced = self._parts.get(name, value) if self._step == self._faulty else value
+        if isinstance(replaced, Exception):
+            raise replaced
+        return replaced
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        observation, info = super().reset(seed=seed)
+        return self._replace("observation", observation), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        names = ("observation", "reward", "terminated", "truncated", "info")
+        answer = zip(names, super().step(action), strict=True)
+        return self._replace("answer", tuple(self._replace(*part) for part in answer))
+
+
+@pytest.mark.parametrize(
+    ("terminated", "truncated", "ends"),
+    [
+        (np.bool_(True), np.bool_(False), True),
+        (1, 0, True),
+        (np.array([True]), False, True),
+        (np.bool_(False), np.bool_(True), False),
+        (0, 1, False),
+    ],
+)
+def test_flags_of_other_types_are_converted(terminated: Any, truncated: Any, ends: bool) -> None:
+    (result,) = run(Recorder(), [Answering(2, terminated=terminated, truncated=truncated)], [3])
+    assert (result.terminated, result.truncated) == (ends, not ends)
+    assert (type(result.terminated), type(result.truncated)) == (bool, bool)
+    assert (result.length, result.error) == (2, None)
+
+
+@pytest.mark.parametrize("reward", [np.array([5.0]), np.array([[5]]), np.float32(5), 5])
+def test_a_reward_may_be_an_array_of_one_number(reward: Any) -> None:
+    recorder = Recorder()
+    (result,) = run(recorder, [Answering(2, reward=reward)], [0])
+    assert result.return_ == 1 + 5 + 3 + 4
+    assert recorder.rewards[1] == ([0], [5.0])
+    assert result.error is None
+
+
+@pytest.mark.parametrize(
+    ("step", "parts", "message"),
+    [
+        (2, {"observation": np.array([3.0, np.nan])}, "the observation's number 1 is not finite"),
+        (2, {"observation": np.zeros(3)}, r"the observation has shape \(3,\) instead of \(2,\)"),
+        (2, {"observation": "north"}, "ValueError"),
+        (2, {"reward": np.nan}, "the reward is nan"),
+        (2, {"reward": np.array([1.0, 2.0])}, r"the reward has shape \(2,\)"),
+        (2, {"reward": None}, "the reward is None"),
+        (2, {"terminated": 2}, "terminated is 2 instead of true or false"),
+        (2, {"truncated": None}, "truncated is None"),
+        (2, {"answer": (np.zeros(2), 1.0, False, {})}, r"step\(\) returned 4 values"),
+        (2, {"info": RuntimeError("the simulator\nhas died")}, "RuntimeError: the simulator has died .*line"),
+        (0, {"observation": np.array([np.inf, 0.0])}, "the observation's number 0 is not finite"),
+        (0, {"observation": OSError("no port")}, "OSError: no port"),
+    ],
+    ids=str,
+)
+def test_a_fault_ends_its_rollout_alone(step: int, parts: dict[str, Any], message: str) -> None:
+    recorder = Recorder()
+    faulty = Answering(step, **parts)
+    results = run(recorder, [Countdown(3), faulty, Countdown(4)], [3, 5, 7])
+    alone = [run(Recorder(), [Countdown(length)], [seed])[0] for length, seed in ((3, 3), (4, 7))]
+    for result, expected in zip((results[0], results[2]), alone, strict=True):
+        assert (result.return_, result.length, result.error) == (expected.return_, expected.length, None)
+    failed = results[1]
+    assert failed.error is not None
+    assert re.search(message, failed.error)
+    assert (failed.seed, failed.length, failed.ended) == (5, step, True)
+    assert not (failed.terminated or failed.truncated)
+    assert all(1 not in environments for environments, _ in recorder.rewards[max(step - 1, 0) :])
+
+
+def test_all_rollouts_may_fail() -> None:
+    calls: list[int] = []
+    fault = {"observation": np.full(2, np.nan)}
+    for step in (0, 1):
+        faulty = [Answering(step, **fault), Answering(step, **fault)]
+        results = run(Recorder(), faulty, [3, 5], on_step=lambda rs: calls.append(len(rs)))
+        assert all(result.error is not None for result in results)
+    assert calls == [2, 2]
+
+
+def test_the_observation_after_the_end_does_not_matter() -> None:
+    (result,) = run(Recorder(), [Answering(4, observation=np.full(2, np.nan))], [3])
+    assert (result.length, result.terminated, result.error) == (4, True, None)
+
+
+def test_an_interruption_is_no_fault() -> None:
+    class Interrupted(Countdown):
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Recorder(), [Interrupted(3)], [3])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trajectory_adacat.evaluation.scores import normalized_score, reference_returns
+from trajectory_adacat.evaluation.scores import normalized_score, reference_returns, references_in, score
 from trajectory_adacat.robots import named_datasets
 
 # Those of D4RL's infos.py, written out again.
@@ -37,3 +37,26 @@ def test_the_score_is_100_times_d4rls() -> None:
 )
 def test_other_names_have_no_score(name: str) -> None:
     assert normalized_score(name, 1000.0) is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "robot", "recorded", "references"),
+    [
+        ("hopper-medium-v2", "hopper", None, RETURNS["hopper"]),
+        ("hopper-medium-collected", "hopper", None, RETURNS["hopper"]),
+        ("hopper-medium-v2", "walker2d", None, None),
+        ("hopper-medium-v2", None, None, None),
+        ("own.hdf5", "hopper", None, None),
+        ("minari:own/v0", None, [-5.0, 20.0], (-5.0, 20.0)),
+        ("minari:own/v0", None, [5.0, 5.0], None),
+    ],
+)
+def test_references_need_the_datasets_robot_or_a_record(
+    dataset: str, robot: str | None, recorded: list[float] | None, references: tuple[float, float] | None
+) -> None:
+    assert references_in(dataset, robot, recorded) == references
+
+
+def test_references_score_0_and_100() -> None:
+    assert [score(value, (-5.0, 20.0)) for value in (-5.0, 7.5, 20.0)] == [0.0, 50.0, 100.0]
+    assert score(7.5, None) is None

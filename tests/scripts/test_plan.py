@@ -14,7 +14,7 @@ from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.scripts import plan
+from trajectory_adacat.scripts import plan, train
 
 Write = Callable[..., Path]
 RunTrain = Callable[..., Path]
@@ -22,18 +22,20 @@ Plan = Callable[..., list[dict[str, Any]]]
 LINE = "TrajectoryAdacatTests/Line-v0"
 STUBBY = "TrajectoryAdacatTests/Stubby-v0"
 FAR = "TrajectoryAdacatTests/Far-v0"
+ENDLESS = "TrajectoryAdacatTests/Endless-v0"
 
 
 class Line(gymnasium.Env[np.ndarray, np.ndarray]):
     """Three numbers pushed by two; ends as soon as the first one is beyond a bound."""
 
-    def __init__(self, bound: float = 1e9, start: float = 0.0) -> None:
+    def __init__(self, bound: float = 1e9, start: float = 0.0, faulty_seed: int | None = None) -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self._bound, self._start = bound, start
+        self._bound, self._start, self._faulty_seed = bound, start, faulty_seed
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
+        self._faulty = seed is not None and seed == self._faulty_seed
         self._place = self._start + self.np_random.normal(size=self.observation_space.shape)
         return self._place, {}
 
@@ -41,16 +43,19 @@ class Line(gymnasium.Env[np.ndarray, np.ndarray]):
         assert self.action_space.contains(action)
         self._place = 0.9 * self._place
         self._place[:2] += action
+        if self._faulty:
+            raise RuntimeError("the line is cut")
         return self._place, float(self._place[0]), bool(abs(self._place[0]) > self._bound), False, {}
 
 
 @pytest.fixture(autouse=True)
 def environments() -> Iterator[None]:
-    gymnasium.register(LINE, entry_point=lambda **_: Line(), max_episode_steps=6)
+    gymnasium.register(LINE, entry_point=lambda **options: Line(**options), max_episode_steps=6)
+    gymnasium.register(ENDLESS, entry_point=lambda **options: Line(**options))
     gymnasium.register(STUBBY, entry_point=lambda **_: Line(bound=0.0), max_episode_steps=6)
     gymnasium.register(FAR, entry_point=lambda **_: Line(start=100.0), max_episode_steps=6)
     yield
-    for name in (LINE, STUBBY, FAR):
+    for name in (LINE, STUBBY, FAR, ENDLESS):
         del gymnasium.registry[name]
 
 
@@ -261,6 +266,190 @@ def test_a_robot_of_an_official_name_has_its_dynamics_and_score(
     assert found["environment"]["dynamics"] == "v2"
     assert found["data_status"] == "unverified"
     assert found["normalized_score"] == pytest.approx(100 * (found["return"] + 20.272305) / (3234.3 + 20.272305))
+
+
+def train_hopper(write_dataset: Write, run_train: RunTrain, dataset: str = "hopper-medium-v2", **changes: Any) -> Path:
+    """Train on a file under a robot's name."""
+    return run_train(write_dataset(9, 8, 7, 6, sizes=(11, 3)), dataset=dataset, preset="demo", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "scored"),
+    [
+        ({"environment": "trajectory_adacat.environments:trajectory_adacat/Hopper-v2"}, True),
+        ({"environment": "Hopper-v4"}, True),
+        ({"environment": "Hopper-v5"}, False),
+        ({"environment": "Hopper-v4", "env_kwargs": '{"forward_reward_weight": 1000}'}, False),
+        ({"env_kwargs": '{"max_episode_steps": 2}'}, False),
+    ],
+    ids=str,
+)
+def test_a_score_needs_the_robot_and_the_rewards_of_the_references(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan, changes: dict[str, Any], scored: bool
+) -> None:
+    train_hopper(write_dataset, run_train)
+    common = {"dataset": "hopper-medium-v2", "environment": None, "max_episode_length": 3, "preset": "demo"}
+    for result in run_plan(**{**common, **changes}):
+        assert (result["normalized_score"] is not None) == scored
+        if "environment" in changes:
+            assert result["environment"]["environment"] == changes["environment"].rpartition(":")[2]
+
+
+def test_another_robot_of_the_same_sizes_has_no_score(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6, sizes=(17, 6)), dataset="halfcheetah-medium-v2", preset="demo")
+    common = {"dataset": "halfcheetah-medium-v2", "max_episode_length": 2, "preset": "demo", "n_rollouts": 1}
+    (result,) = run_plan(**common, environment="walker2d-medium-collected")
+    assert result["normalized_score"] is None
+    assert result["environment"]["environment"] == "trajectory_adacat/Walker2d-v2"
+
+
+def test_an_own_environment_under_a_robots_id_has_no_score(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), dataset="own")
+    path = Path("logs/own/gpt/adacat_0/step_00000006/checkpoint.json")
+    description = json.loads(path.read_text())
+    description["dataset"] |= {"name": "hopper-medium-v2", "environment": "hopper-medium-v2"}
+    path.write_text(json.dumps(description))
+    spec = gymnasium.envs.registration.EnvSpec(
+        "trajectory_adacat/Hopper-v2", lambda **_: Line(), max_episode_steps=1000
+    )
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    common = {"gpt_loadpath": "logs/own/gpt/adacat_0", "preset": "demo", "max_episode_length": 2}
+    for result in run_plan(dataset="hopper-medium-v2", environment=None, **common):
+        assert result["normalized_score"] is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "asked", "limit"),
+    [(LINE, None, 6), (LINE, 4, 4), (LINE, 3000, 6), (ENDLESS, None, 1000), (ENDLESS, 7, 7), (ENDLESS, 1001, 1001)],
+)
+def test_the_environments_own_time_limit_holds(
+    trained: Path, run_plan: Plan, environment: str, asked: int | None, limit: int
+) -> None:
+    for result in run_plan(environment=environment, max_episode_length=asked, horizon=1, beam_width=1, n_expand=1):
+        assert (result["length"], result["truncated"]) == (limit, True)
+        assert result["planner"]["max_episode_length"] == limit
+
+
+def test_a_robot_is_cut_after_1000_steps_by_default(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:
+    train_hopper(write_dataset, run_train)
+    (result,) = run_plan(dataset="hopper-medium-v2", environment=None, preset="demo", n_rollouts=1)
+    assert result["planner"]["max_episode_length"] == 1000
+
+
+def test_a_failed_rollout_is_recorded_apart_and_the_others_go_on(
+    trained: Path, run_plan: Plan, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = home / "logs" / "own" / "plans"
+    expected = {result["rollout_seed"]: result["return"] for result in run_plan(n_rollouts=3, exp_name="sound")}
+    for _ in range(2):  # the second time replaces the record
+        with pytest.raises(InputError, match=r"failed in 1 of 3 rollouts \(seeds 1\).*failures.jsonl"):
+            run_plan(n_rollouts=3, env_kwargs='{"faulty_seed": 1}')
+    assert {result["rollout_seed"]: result["return"] for result in results(folder)} == {
+        seed: expected[seed] for seed in (0, 2)
+    }
+    (failure,) = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    assert failure["environment"]["environment"] == LINE
+    assert (failure["rollout_seed"], failure["step"]) == (1, 1)
+    assert "RuntimeError: the line is cut" in failure["error"]
+    assert f"{LINE}, seed 1, failed at step 1: RuntimeError: the line is cut" in capsys.readouterr().err
+    assert len(load_results([folder])) == 2
+    assert len(run_plan(n_rollouts=3, overwrite=True)) == 3
+    assert not (folder / "failures.jsonl").exists()
+
+
+def test_training_stores_the_environment_and_its_arguments(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), environment=LINE, env_kwargs='{"start": 50.0}', n_saves=1, n_steps=2)
+    stored = run_plan(environment=None)[0]["environment"]
+    assert (stored["environment"], stored["env_kwargs"]) == (LINE, {"start": 50.0})
+    assert run_plan(environment=None, env_kwargs='{"start": 1.0}', exp_name="a")[0]["environment"]["env_kwargs"] == {
+        "start": 1.0
+    }
+    assert "env_kwargs" not in run_plan(environment=ENDLESS, max_episode_length=2, exp_name="b")[0]["environment"]
+
+
+def test_a_resumed_training_keeps_the_environment(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    run_train(path, environment=LINE, env_kwargs='{"start": 50.0}', n_saves=1, n_steps=2)
+    run_train(path, n_saves=1, n_steps=4, resume=True)
+    (first, _) = run_plan(environment=None)
+    assert first["checkpoint"]["step"] == 4
+    assert (first["environment"]["environment"], first["environment"]["env_kwargs"]) == (LINE, {"start": 50.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"environment": "Lane-v0"}, "Unknown environment 'Lane-v0'"),
+        ({"environment": "Pendulum-v1"}, r"dataset's actions have 2 dimensions.*\(1,\)"),
+        ({"environment": LINE, "env_kwargs": '{"wind": 3}'}, 'with --env_kwargs {"wind": 3}: TypeError'),
+        ({"environment": LINE, "env_kwargs": "start=3"}, "--env_kwargs start=3 is not JSON"),
+        ({"env_kwargs": "{}"}, "--env_kwargs needs an --environment"),
+    ],
+    ids=str,
+)
+def test_an_environment_is_checked_before_training(
+    write_dataset: Write, run_train: RunTrain, home: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    with pytest.raises(InputError, match=message):
+        run_train(path, **changes)
+    assert not list(home.iterdir())
+
+
+MINARI = "minari:test/pendulum/line-v0"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:minari")
+@pytest.mark.parametrize(
+    ("changes", "scored"),
+    [
+        ({}, True),
+        ({"environment": MINARI}, True),
+        ({"environment": "Pendulum-v1"}, False),
+        ({"env_kwargs": '{"g": 1.0}'}, False),
+    ],
+    ids=str,
+)
+def test_minaris_own_references_score_its_own_environment_without_the_dataset(
+    make_flags: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    scored: bool,
+) -> None:
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    generator = np.random.default_rng(0)
+    buffer = minari.data_collector.EpisodeBuffer(
+        observations=list(generator.normal(size=(10, 3)).astype(np.float32)),
+        actions=list(generator.uniform(-1, 1, (9, 1)).astype(np.float32)),
+        rewards=list(generator.normal(size=9)),
+        terminations=[False] * 9,
+        truncations=[False] * 8 + [True],
+    )
+    minari.create_dataset_from_buffers(
+        MINARI.removeprefix("minari:"),
+        [buffer] * 3,
+        gymnasium.make("Pendulum-v1", max_episode_steps=9),
+        ref_min_score=-100.0,
+        ref_max_score=-50.0,
+    )
+    train.main(make_flags(Path(), MINARI, dataset_path=None, holdout_fraction=0))
+    shutil.rmtree(tmp_path / "minari")
+    common = {"dataset": MINARI, "environment": None, "n_rollouts": 1}
+    plan.main(flags(exp_name="plans", **{**common, **changes}))
+    (path,) = Path("logs").rglob("rollouts.jsonl")
+    (result,) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert result["environment"]["environment"] == "Pendulum-v1"
+    assert result["normalized_score"] == (pytest.approx(2 * (result["return"] + 100)) if scored else None)
+    assert result["length"] == (200 if changes.get("environment") == "Pendulum-v1" else 9)
+    assert result["environment"].get("reference_returns") == ([-100.0, -50.0] if scored else None)
 
 
 def test_processes_share_the_rollouts_and_change_no_result(

@@ -1,16 +1,18 @@
 """Run episodes with a planner, several side by side."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 
 from trajectory_adacat.computing import use_threads
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.environments import check_sizes, describe_error
 from trajectory_adacat.planning.planner import Planner
 from trajectory_adacat.profiling import StepProfile
 
@@ -25,6 +27,8 @@ class EpisodeResult:
         length: environment steps.
         terminated: whether the environment reached a terminal state.
         truncated: whether the episode was cut.
+        error: what was wrong with the environment's answer at step ``length`` (0: the reset); such an episode is over
+            and its return is not a result. None if nothing was.
         seconds: wall-clock time of planning, divided evenly among episodes that are planned together.
     """
 
@@ -33,12 +37,13 @@ class EpisodeResult:
     length: int = 0
     terminated: bool = False
     truncated: bool = False
+    error: str | None = None
     seconds: float = 0.0
 
     @property
     def ended(self) -> bool:
         """Whether the episode is over."""
-        return self.terminated or self.truncated
+        return self.terminated or self.truncated or self.error is not None
 
     @property
     def seconds_per_action(self) -> float:
@@ -79,7 +84,10 @@ class Rollouts:
         use_threads(self.threads)
         planner = self.make_planner()
         with ExitStack() as stack:
-            environments = [stack.enter_context(self.make_environment()) for _ in seeds]
+            environments = []
+            for _ in seeds:
+                environments.append(self.make_environment())
+                stack.callback(_close, environments[-1])
             for environment in environments[:1]:  # all have the same sizes
                 check_fit(planner, environment)
             if self.profile is not None:
@@ -87,6 +95,13 @@ class Rollouts:
                 profile = StepProfile(self.profile, self.profiled_step, 1, planner.model.device)
                 on_step = _both(stack.enter_context(profile).step, on_step)
             return run_episodes(planner, environments, seeds, self.max_length, on_step), planner.n_clamped
+
+
+def _close(environment: gymnasium.Env) -> None:
+    try:
+        environment.close()
+    except Exception as error:  # the results are not affected
+        warnings.warn(f"An environment could not be closed: {describe_error(error)}", stacklevel=2)
 
 
 def _both(first: Callable[[], None], then: OnStep) -> OnStep:
@@ -103,15 +118,7 @@ def check_fit(planner: Planner, environment: gymnasium.Env) -> None:
     Raises:
         InputError: if they do not.
     """
-    for name, space, expected in (
-        ("observations", environment.observation_space, planner.spec.observation_size),
-        ("actions", environment.action_space, planner.spec.action_size),
-    ):
-        if space.shape != (expected,):
-            raise InputError(
-                f"The checkpoint's {name} have {expected} dimensions, the environment's have shape {space.shape}: "
-                "choose the --environment that the dataset was collected in."
-            )
+    check_sizes(environment, planner.spec.observation_size, planner.spec.action_size, "checkpoint")
 
 
 def run_episodes(
@@ -129,35 +136,98 @@ def run_episodes(
         seeds: seed of each episode.
         max_length: steps after which an episode is cut.
         on_step: called after each step with all results so far.
+
+    An environment that raises an exception, or returns something that is not a finite observation of the right shape, a
+    finite reward and two flags, ends its own episode with an ``error``; the others go on.
     """
     results = [EpisodeResult(seed) for seed in seeds]
-    observations = [env.reset(seed=seed)[0] for env, seed in zip(environments, seeds, strict=True)]
+    size = planner.spec.observation_size
+    observations: dict[int, np.ndarray] = {}
+    for i, environment in enumerate(environments):
+        with _recorded(results[i]):
+            observations[i] = _observation(environment.reset(seed=results[i].seed)[0], size)
     planner.reset(seeds)
-    live = list(range(len(seeds)))
+    live = list(observations)
+    if on_step is not None and len(live) < len(seeds):
+        on_step(results)
     while live:
         started = time.perf_counter()
         actions = planner.act(np.stack([observations[i] for i in live]), live)
         seconds = (time.perf_counter() - started) / len(live)
-        rewards = []
+        rewards = {}
         for i, action in zip(live, actions, strict=True):
-            observations[i], reward = _step(environments[i], action, results[i], max_length)
             results[i].seconds += seconds
-            rewards.append(reward)
-        planner.observe(rewards, environments=live)
+            with _recorded(results[i]):
+                observations[i], rewards[i] = _step(environments[i], action, results[i], max_length, size)
+        if rewards:
+            planner.observe(list(rewards.values()), environments=list(rewards))
         live = [i for i in live if not results[i].ended]
         if on_step is not None:
             on_step(results)
     return results
 
 
+@contextmanager
+def _recorded(result: EpisodeResult) -> Iterator[None]:
+    """Record an exception of the environment in its result instead of raising it."""
+    try:
+        yield
+    except _FaultError as error:
+        result.error = str(error)
+    except Exception as error:
+        result.error = describe_error(error)
+
+
+class _FaultError(Exception):
+    """What is wrong with an environment's answer."""
+
+
 def _step(
-    environment: gymnasium.Env, action: np.ndarray, result: EpisodeResult, max_length: int
+    environment: gymnasium.Env, action: np.ndarray, result: EpisodeResult, max_length: int, size: int
 ) -> tuple[np.ndarray, float]:
     space = environment.action_space
     if isinstance(space, gymnasium.spaces.Box):
         action = np.clip(action, space.low, space.high).astype(space.dtype)
-    observation, reward, result.terminated, truncated, _ = environment.step(action)
-    result.return_ += float(reward)
     result.length += 1
-    result.truncated = not result.terminated and (truncated or result.length >= max_length)
-    return observation, float(reward)
+    answer = environment.step(action)
+    if len(answer) != 5:
+        raise _FaultError(
+            f"step() returned {len(answer)} values instead of observation, reward, terminated, truncated and info"
+        )
+    reward = _reward(answer[1])
+    terminated, truncated = _flag("terminated", answer[2]), _flag("truncated", answer[3])
+    try:
+        observation = _observation(answer[0], size)
+    except _FaultError:
+        if not (terminated or truncated):
+            raise
+        observation = np.full(size, np.nan)  # nothing is planned from the last one
+    result.return_ += reward
+    result.terminated = terminated
+    result.truncated = not terminated and (truncated or result.length >= max_length)
+    return observation, reward
+
+
+def _observation(value: Any, size: int) -> np.ndarray:
+    observation = np.asarray(value, dtype=np.float64)
+    if observation.shape != (size,):
+        raise _FaultError(f"the observation has shape {observation.shape} instead of ({size},)")
+    if not np.isfinite(observation).all():
+        raise _FaultError(f"the observation's number {int(np.argmin(np.isfinite(observation)))} is not finite")
+    return observation
+
+
+def _reward(value: Any) -> float:
+    reward = np.asarray(value, dtype=np.float64)
+    if reward.size != 1:
+        raise _FaultError(f"the reward has shape {reward.shape} instead of being one number")
+    if not np.isfinite(reward).all():
+        raise _FaultError(f"the reward is {value!r}, not a finite number")
+    return float(reward.item())
+
+
+def _flag(name: str, value: Any) -> bool:
+    flag = np.asarray(value)
+    if flag.size != 1 or flag.item() not in (0, 1):
+        raise _FaultError(f"{name} is {value!r} instead of true or false")
+    return bool(flag.item())

@@ -1,5 +1,7 @@
 """D4RL's normalized scores."""
 
+from collections.abc import Sequence
+
 from trajectory_adacat.robots import named_datasets
 
 
@@ -13,14 +15,33 @@ def reference_returns(dataset: str) -> tuple[float, float] | None:
     return named.robot.reference_returns if named else None
 
 
-def normalized_score(dataset: str, undiscounted_return: float) -> float | None:
-    """Compute the normalized score of a return: 0 for the random policy, 100 for the expert.
+def references_in(dataset: str, robot: str | None, recorded: Sequence[float] | None) -> tuple[float, float] | None:
+    """Return the returns that score 0 and 100 on a dataset in the environment that rollouts use, or None.
 
-    This is 100 times D4RL's ``get_normalized_score``, which equals Trajectory Transformer's ``score``. The result is
-    None where no reference returns are known.
+    Args:
+        dataset: the name of the training data.
+        robot: id of the robot whose body and rewards the environment has; None for any other environment.
+        recorded: the returns that a Minari dataset gives for its own environment, if this is that environment.
     """
-    references = reference_returns(dataset)
+    if recorded is not None:
+        low, high = recorded
+        return (low, high) if high > low else None
+    named = named_datasets().get(dataset)
+    return named.robot.reference_returns if named is not None and named.robot.id == robot else None
+
+
+def score(undiscounted_return: float, references: tuple[float, float] | None) -> float | None:
+    """Scale a return so that the references score 0 and 100; None without references."""
     if references is None:
         return None
     low, high = references
     return 100.0 * (undiscounted_return - low) / (high - low)
+
+
+def normalized_score(dataset: str, undiscounted_return: float) -> float | None:
+    """Compute the normalized score of a return in the dataset's own environment.
+
+    The score is 0 for the random policy and 100 for the expert. It is 100 times D4RL's ``get_normalized_score``, which
+    equals Trajectory Transformer's ``score``. The result is None where no reference returns are known.
+    """
+    return score(undiscounted_return, reference_returns(dataset))
