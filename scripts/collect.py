@@ -24,9 +24,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Collect a dataset and print its size and mean return."""
     args = Parser().parse(argv)
     path = collect(args.dataset, args.transitions, args.seed, args.dynamics, args.output, args.overwrite)
-    returns = [float(episode.rewards.sum()) for episode in load_dataset(args.dataset, path).episodes]
+    dataset = load_dataset(args.dataset, path)
+    returns = [float(episode.rewards.sum()) for episode in dataset.episodes]
     mean = sum(returns) / len(returns)
     print(f"{path}: {args.transitions} transitions in {len(returns)} episodes with mean return {mean:.1f}")
+    for note in dataset.notes:
+        print(note)
 
 
 if __name__ == "__main__":

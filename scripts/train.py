@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,19 @@ import torch
 from tap import TapIgnore
 
 from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_description, read_tensors
+from trajectory_adacat.checks import check_can_create
 from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.datasets import Dataset, load_dataset
+from trajectory_adacat.datasets.episodes import cut_episodes
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
-from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories, split_episodes
+from trajectory_adacat.datasets.sequences import (
+    SequenceDataset,
+    Trajectories,
+    resolve_penalty,
+    split_episodes,
+    terminal_rewards,
+)
 from trajectory_adacat.environments import EnvironmentSource, check_sizes, read_options
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
@@ -23,6 +33,7 @@ from trajectory_adacat.profiling import StepProfile, table_path
 from trajectory_adacat.settings import flatten, from_nested, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
+from trajectory_adacat.training.lock import locked, refuse_if_locked
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
@@ -44,6 +55,12 @@ class TrainArguments(OfflineParser):
     threads: int = 1  # threads of this process
     resume: bool = False  # go on from the latest checkpoint of this experiment
     overwrite: bool = False  # delete this experiment's checkpoints and start anew
+
+    def use_parameterization(self, parameterization: str | None) -> None:
+        """Set every flag, and put the number in place of ``--termination_penalty auto``."""
+        super().use_parameterization(parameterization)
+        penalty = self.arguments()["termination_penalty"]
+        setattr(self, "termination_penalty", resolve_penalty(penalty, self.dataset))  # noqa: B010
 
 
 def make_model(config: TrainConfig, spec: TransitionSpec, tokens: torch.Tensor, seed: int) -> GPT:
@@ -89,9 +106,33 @@ def describe(config: TrainConfig, run: RunConfig, dataset: Dataset, environment:
             "verified": dataset.verified,
             **environment,
             "mean_return": float(np.mean(returns)),
+            "notes": dataset.notes,
+            "penalized_terminals": penalized_terminals(config, dataset),
         },
         "training": {**to_nested(config), "dataset": dataset.name},
     }
+
+
+def penalized_terminals(config: TrainConfig, dataset: Dataset) -> dict[str, float] | None:
+    """Return how many terminal rewards the penalty replaces, and their mean before; None where it replaces none."""
+    rewards, penalty = (
+        terminal_rewards(dataset.episodes),
+        resolve_penalty(config.data.termination_penalty, dataset.name),
+    )
+    if penalty is None or len(rewards) == 0:
+        return None
+    return {"count": len(rewards), "mean_reward": float(np.mean(rewards)), "penalty": penalty}
+
+
+def load_episodes_of(arguments: TrainArguments, config: TrainConfig) -> Dataset:
+    """Load the dataset, with long episodes cut where ``--cut_episodes`` asks for it."""
+    dataset = load_dataset(arguments.dataset, arguments.dataset_path)
+    length = config.data.cut_episodes
+    if length is None:
+        return dataset
+    n_long = sum(len(episode) > length for episode in dataset.episodes)
+    note = f"cut {n_long} episodes longer than {length} steps into pieces of {length}"
+    return replace(dataset, episodes=cut_episodes(dataset.episodes, length), notes=[*dataset.notes, note])
 
 
 def old_checkpoints(arguments: TrainArguments) -> list[Path]:
@@ -148,7 +189,8 @@ def make_trainer(
     data, run = config.data, arguments.settings(RunConfig)
     spec = TransitionSpec(dataset.episodes[0].observations.shape[1], dataset.episodes[0].actions.shape[1])
     parts = split_episodes(dataset.episodes, data.holdout_fraction, run.seed)
-    flat = [Trajectories.from_episodes(part, data.discount, data.termination_penalty) for part in parts if part]
+    penalty = resolve_penalty(data.termination_penalty, dataset.name)
+    flat = [Trajectories.from_episodes(part, data.discount, penalty) for part in parts if part]
     normalizer = MinMaxNormalizer.fit(flat[0].transitions)
     length = data.subsampled_sequence_length
     windows = [SequenceDataset(part, normalizer, spec, length, data.step, device) for part in flat]
@@ -179,28 +221,44 @@ def main(argv: Sequence[str] | None = None) -> None:
             device = use_device(world.device(arguments.device))
             if device.type == "cuda" and device.index is not None:
                 torch.cuda.set_device(device)  # where the processes' messages go
-            old = old_checkpoints(arguments)
+            check_can_create(arguments.savepath, "--logbase")
+            refuse_if_locked(arguments.savepath)
+            old_checkpoints(arguments)
             checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None
-        dataset = world.rank0_first(lambda: load_dataset(arguments.dataset, arguments.dataset_path))
+        dataset = world.rank0_first(lambda: load_episodes_of(arguments, config))
         with world.raise_everywhere():
             trainer, n_skipped = make_trainer(config, arguments, dataset, device, world)
             if checkpoint is not None:
                 resume(trainer, checkpoint)
-        if world.is_rank0:
-            if arguments.overwrite:
-                for path in old:  # not before all that could be refused has been accepted
-                    shutil.rmtree(path)
-            arguments.savepath.mkdir(parents=True, exist_ok=True)
-            arguments.save_arguments(arguments.savepath / "arguments.json")
-            if arguments.verbose:
+        with ExitStack() as stack:
+            with world.raise_everywhere():
+                if world.is_rank0:
+                    stack.enter_context(locked(arguments.savepath))
+                    start_folder(arguments, checkpoint)
+            if arguments.verbose and world.is_rank0:
                 report(dataset, trainer, n_skipped, arguments)
-        if arguments.profile and world.is_rank0:
-            with StepProfile(arguments.savepath / "profile", device=device) as profile:
-                trainer.train(profile.step)
-            if arguments.verbose and table_path(profile.folder).exists():
-                print(f"profile of the first steps -> {profile.folder}")
-        else:
-            trainer.train()
+            if arguments.profile and world.is_rank0:
+                with StepProfile(arguments.savepath / "profile", device=device) as profile:
+                    trainer.train(profile.step)
+                if arguments.verbose and table_path(profile.folder).exists():
+                    print(f"profile of the first steps -> {profile.folder}")
+            else:
+                trainer.train()
+
+
+def start_folder(arguments: TrainArguments, checkpoint: Path | None) -> None:
+    """Delete what --overwrite replaces, after all that could be refused has been accepted, and save the flags.
+
+    Raises:
+        InputError: if another training has saved checkpoints there since this one looked.
+    """
+    old = old_checkpoints(arguments)
+    if checkpoint is not None and find_checkpoint(arguments.savepath) != checkpoint:
+        raise InputError(f"Another training has just saved checkpoints in {arguments.savepath}: start --resume again.")
+    if arguments.overwrite:
+        for path in old:
+            shutil.rmtree(path)
+    arguments.save_arguments(arguments.savepath / "arguments.json")
 
 
 def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainArguments) -> None:
@@ -210,6 +268,14 @@ def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainA
     print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(trainer.training)} training windows", end="")
     print(f", {len(held_out)} held out" if held_out is not None else "", end="; ")
     print(f"{trainer.model.config.head.name} model of {n_parameters:,} parameters -> {arguments.savepath}")
+    for note in dataset.notes:
+        print(note)
+    penalized = trainer.description["dataset"]["penalized_terminals"]
+    if penalized is not None:
+        print(
+            f"termination penalty: replaced the rewards of {penalized['count']} terminal steps (mean "
+            f"{penalized['mean_reward']:.4g}) by {penalized['penalty']:g}; --termination_penalty none keeps them"
+        )
     if n_skipped:
         print(f"skipped {n_skipped} episodes shorter than two steps")
     if held_out is not None and held_out.n_clamped:

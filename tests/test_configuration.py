@@ -10,8 +10,10 @@ from tap import Positional, TapIgnore
 
 from trajectory_adacat.command_line import CommandParser, OfflineParser, dataset_folder, run_command
 from trajectory_adacat.configuration import Configuration
+from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.planning.planner import PlannerConfig
+from trajectory_adacat.robots import named_datasets
 from trajectory_adacat.scripts.plan import PlanArguments
 from trajectory_adacat.scripts.train import TrainArguments
 from trajectory_adacat.settings import build, flatten, settings_of, to_nested
@@ -26,6 +28,7 @@ class Flags(CommandParser):
     on: bool = True  # on at first
     off: bool = False  # off at first
     maybe: int | None = 7  # a number or none
+    limit: float | Literal["auto"] | None = "auto"  # a number, auto or none
     name: str | None = None  # a name or none
     kind: Literal["uniform", "normal"] = "uniform"  # one of two
     place: Path = Path("here")  # a path
@@ -92,6 +95,7 @@ def test_defaults_and_values() -> None:
         "on": True,
         "off": False,
         "maybe": 7,
+        "limit": "auto",
         "name": None,
         "kind": "uniform",
         "place": Path("here"),
@@ -119,6 +123,11 @@ def test_none_is_a_value_where_it_may_be() -> None:
     assert Flags().parse(["--maybe", "none"]).maybe is None
     with pytest.raises(InputError, match="--number"):
         Flags().parse(["--number", "none"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("none", None), ("auto", "auto"), ("-3", -3.0)])
+def test_none_and_a_word_may_both_stand_for_a_number(text: str, value: object) -> None:
+    assert Flags().parse(["--limit", text]).limit == value
 
 
 @pytest.mark.parametrize(
@@ -332,6 +341,7 @@ def resolved(section: str, preset: str, dataset: str, parameterization: str) -> 
     settings = {name for kind in KINDS[section] for name in settings_of(kind)}
     own = {name: getattr(COMMANDS[section], name, None) for name in COMMANDS[section].__annotations__}
     found = {name: chosen.get(name, default) for name, default in own.items() if name not in settings}
+    chosen["termination_penalty"] = resolve_penalty(chosen.get("termination_penalty", "auto"), dataset)
     others = {"parameterization": parameterization, "discount": 0.99}
     for kind in KINDS[section]:
         for key, value in flatten(to_nested(build(kind, {**chosen, **others}))).items():
@@ -349,6 +359,8 @@ def test_every_preset_has_the_values_that_results_were_made_with(section: str, p
         _, dataset, parameterization, _ = case.split("|")
         found = resolved(section, preset, dataset, parameterization)
         expected = {**GOLDEN["values"][GOLDEN["cases"][case]], **({"discount": 0.99} if section == "plan" else {})}
+        if section == "train" and dataset not in named_datasets():
+            expected["termination_penalty"] = None  # it was -100 for every dataset
         for name in ("exp_name", "gpt_loadpath"):  # the golden set has the first filled in
             expected.pop(name, None)
         assert {name: found[name] for name in expected if name in found} == {

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType, UnionType
@@ -71,3 +72,16 @@ def type_name(annotation: Any) -> str:
         return "None"
     is_plain = isinstance(annotation, type) and get_origin(annotation) is None
     return annotation.__name__ if is_plain else str(annotation).replace("typing.", "")
+
+
+def check_can_create(folder: Path, flag: str) -> None:
+    """Check that a folder exists and can be written, or can be created; change nothing.
+
+    Raises:
+        InputError: with the flag's name.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not existing.is_dir():
+        raise InputError(f"{existing} is a file, and {folder} is to be a folder: choose another {flag}.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing} cannot be written for lack of permission: choose another {flag}.")

@@ -99,7 +99,7 @@ def _read_any_of(annotation: Any) -> Callable[[str], Any]:
     *others, last = sorted(members, key=lambda member: get_origin(member) is not Literal)
 
     def read(text: str) -> Any:
-        if optional_inner(annotation) is not None and text.lower() == "none":
+        if type(None) in get_args(annotation) and text.lower() == "none":
             return None
         if any(text in get_args(literal) for literal in others):
             return text

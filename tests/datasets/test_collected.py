@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from gymnasium.envs.mujoco.walker2d_v4 import Walker2dEnv
 from scipy import stats
 
-from trajectory_adacat.datasets import collected, load_dataset, sources
+from trajectory_adacat.datasets import Dataset, collected, load_dataset, sources
 from trajectory_adacat.datasets.collected import collect, collected_path
 from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
 from trajectory_adacat.environments import make_environment
@@ -142,7 +143,8 @@ def test_a_collected_dataset_is_collected_once(monkeypatch: pytest.MonkeyPatch) 
         (("hopper-medium-v2",), "cannot be collected"),
         (("hopper-medium-collected", 0), "transitions must be at least 1"),
         (("hopper-medium-collected", -5), "transitions must be at least 1"),
-        (("hopper-medium-collected", 5, -1), "seed at least 0"),
+        (("hopper-medium-collected", 5, -1), "seed must lie between 0 and"),
+        (("hopper-medium-collected", 5, 2**64), "seed must lie between 0 and"),
     ],
 )
 def test_bad_arguments_are_refused(home: Path, arguments: tuple, message: str) -> None:
@@ -192,3 +194,66 @@ def test_the_command_replaces_a_file_only_with_overwrite(tmp_path: Path) -> None
     assert path.read_text() == "precious"
     command.main([*arguments, "--overwrite"])
     assert len(contents(path)[0]["rewards"]) == 10
+
+
+def test_the_largest_seed_collects(tmp_path: Path) -> None:
+    path = collect("hopper-random-collected", 3, collected.LARGEST_SEED, path=tmp_path / "file.hdf5")
+    assert contents(path)[1]["seed"] == collected.LARGEST_SEED
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_that_is_a_folder_is_refused(tmp_path: Path, overwrite: bool) -> None:
+    flags = ["--dataset", "hopper-random-collected", "--transitions", "3", "--output", str(tmp_path)]
+    with pytest.raises(InputError, match="is a folder: give --output the name of a file in it"):
+        command.main([*flags, "--overwrite", str(overwrite)])
+
+
+def test_an_output_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written.*choose another --output"):
+        collect("hopper-random-collected", 3, path=tmp_path / "file" / "data.hdf5")
+
+
+def test_an_unwritable_place_is_refused_before_anything_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere, so the refusal is simulated."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(collected, "roll_out", None)
+    with pytest.raises(InputError, match=r"cannot be written.*Permission denied.*choose another --output"):
+        collect("hopper-random-collected", 3, path=tmp_path / "data.hdf5")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(collected.os, "replace", fill)
+    with pytest.raises(InputError, match=r"could not be written.*No space left"):
+        collect("hopper-random-collected", 3, path=tmp_path / "data.hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_the_loader_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*arguments: Any) -> Dataset:
+        return replace(load_dataset(*arguments), notes=["found 4 rows"])
+
+    monkeypatch.setattr(command, "load_dataset", load)
+    flags = ["--dataset", "hopper-random-collected", "--transitions", "30"]
+    command.main([*flags, "--output", str(tmp_path / "data.hdf5")])
+    assert capsys.readouterr().out.splitlines()[-1] == "found 4 rows"
+
+
+def test_collected_files_have_the_episodes_of_their_flags(tmp_path: Path) -> None:
+    path = collect("walker2d-medium-collected", 1500, path=tmp_path / "data.hdf5")
+    arrays, _ = contents(path)
+    dataset = load_dataset("walker2d-medium-collected", path)
+    ends = np.flatnonzero(arrays["terminals"] | arrays["timeouts"]) + 1
+    assert np.cumsum([len(episode) for episode in dataset.episodes]).tolist() == sorted({*ends.tolist(), 1500})
+    assert dataset.notes == []

@@ -1,17 +1,23 @@
 """Episode boundaries and damaged files, on small D4RL-format HDF5 files."""
 
+import fcntl
 import itertools
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajectory_adacat.datasets import load_dataset, load_episodes
-from trajectory_adacat.datasets.d4rl import split_episodes
+from trajectory_adacat.datasets import hdf5, load_dataset, load_episodes
+from trajectory_adacat.datasets.boundaries import split_episodes
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 
 OBSERVATION_SIZE, ACTION_SIZE = 11, 3  # hopper's
@@ -19,12 +25,14 @@ Writer = Callable[[dict[str, np.ndarray]], Path]
 
 
 def rows(count: int, terminals: Sequence[int] = (), timeouts: Sequence[int] = ()) -> dict[str, np.ndarray]:
-    """Return arrays with observation i and next observation i + 0.5 in row i: no two episodes share a value."""
+    """Return arrays with observation i in row i, and next observation i + 1, or i + 0.5 where an episode ends."""
     index = np.arange(count, dtype=np.float32)
+    is_last = np.isin(index, [*terminals, *timeouts, count - 1])
+    following = np.where(is_last, index + np.float32(0.5), index + 1)
     return {
         "observations": np.repeat(index[:, None], OBSERVATION_SIZE, 1),
         "actions": np.repeat(index[:, None], ACTION_SIZE, 1) / count,
-        "next_observations": np.repeat(index[:, None] + 0.5, OBSERVATION_SIZE, 1),
+        "next_observations": np.repeat(following[:, None], OBSERVATION_SIZE, 1),
         "rewards": index,
         "terminals": np.isin(np.arange(count), list(terminals)),
         "timeouts": np.isin(np.arange(count), list(timeouts)),
@@ -101,9 +109,10 @@ def test_flags_may_be_numbers(write: Writer) -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_episodes_partition_the_rows(flags: list[tuple[bool, bool]]) -> None:
-    arrays = rows(len(flags))
-    arrays["terminals"], arrays["timeouts"] = np.array(flags).T
-    episodes = split_episodes(arrays)
+    terminals, timeouts = np.array(flags).T
+    arrays = rows(len(flags), np.flatnonzero(terminals).tolist(), np.flatnonzero(timeouts).tolist())
+    episodes, notes = split_episodes(arrays)
+    assert notes == []
     np.testing.assert_array_equal(np.concatenate([e.rewards for e in episodes]), np.arange(len(flags)))
     lasts = list(itertools.accumulate(len(e) for e in episodes))
     assert [e.terminated for e in episodes] == [flags[last - 1][0] for last in lasts]
@@ -163,16 +172,124 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         load_dataset("own", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not HDF5 at all" * 100], ids=["empty", "text"])
-def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"not HDF5 at all" * 100, "is not an HDF5 file: it begins with b'not HDF5"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\x1f\x8b\x08 compressed", "decompress"),
+        (b"PK\x03\x04 zipped", "zip file"),
+        (b"<!DOCTYPE html><html>not found</html>", "web page"),
+    ],
+)
+def test_a_file_that_is_not_hdf5_says_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "own.hdf5"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"own\.hdf5 is not a complete HDF5 file"):
+    with pytest.raises(InputError, match=rf"own\.hdf5.*{re.escape(message)}"):
         load_dataset("own", path)
+
+
+def test_a_file_with_a_user_block_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "own.hdf5"
+    with h5py.File(path, "w", userblock_size=1024) as file:
+        for key, array in rows(3).items():
+            file[key] = array
+    assert len(load_episodes("own", path)) == 1
 
 
 def test_a_truncated_file_is_refused(write: Writer) -> None:
     path = write(rows(1000))
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match="not a complete HDF5 file"):
+    with pytest.raises(InputError, match=r"is cut short, not a complete HDF5 file.*download or create it again"):
         load_dataset("own", path)
+
+
+def test_a_file_that_another_process_writes_is_in_use_and_not_damaged(write: Writer) -> None:
+    path = write(rows(5))
+    with open(path, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="is in use: another process has it open for writing") as raised:
+            load_dataset("own", path)
+    assert "again" not in str(raised.value)
+    assert len(load_episodes("own", path)) == 1
+
+
+def test_a_file_without_the_right_to_read_it_is_named(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the refusal is simulated."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(rows(5))
+    monkeypatch.setattr(hdf5, "open", refuse, raising=False)
+    with pytest.raises(InputError, match="cannot be read for lack of permission"):
+        load_dataset("own", path)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.bytes_(b"Pendulum-v1"), "Pendulum-v1"),
+        (np.array([b"Pendulum-v1"]), "Pendulum-v1"),
+        (np.array(["Pendulum-v1"], dtype=object), "Pendulum-v1"),
+        ("Pendulum-v1", "Pendulum-v1"),
+        (h5py.Empty("f"), None),
+    ],
+    ids=str,
+)
+def test_attributes_are_json_values_however_they_are_stored(write: Writer, value: Any, expected: str | None) -> None:
+    path = write(rows(5))
+    with h5py.File(path, "a") as file:
+        file.attrs["environment"] = value
+        file.attrs["numbers"] = np.arange(3, dtype=np.int16)
+        file.attrs["reference"] = file["rewards"].ref
+    dataset = load_dataset("own", path)
+    assert dataset.environment == expected
+    assert dataset.provenance["numbers"] == [0, 1, 2]
+    json.dumps(dataset.provenance)
+
+
+def test_an_environment_that_is_not_text_is_refused(write: Writer) -> None:
+    path = write(rows(5))
+    with h5py.File(path, "a") as file:
+        file.attrs["environment"] = 4
+    with pytest.raises(InputError, match="attribute environment must be text, got 4"):
+        load_dataset("own", path)
+
+
+# -- precision -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_what_float32_cannot_resolve_stays_float64_and_is_named(write: Writer, dtype: type) -> None:
+    arrays = {key: array.astype(np.float64) for key, array in rows(40, terminals=[19]).items()}
+    for key in ("observations", "next_observations"):
+        arrays[key][:, 3] += 1.7e9
+        arrays[key] = arrays[key].astype(dtype)
+    dataset = load_dataset("own", write(arrays))
+    observations = np.concatenate([episode.observations for episode in dataset.episodes])
+    np.testing.assert_array_equal(observations[:, 3], 1.7e9 + np.arange(40))
+    tokens = MinMaxNormalizer.fit(torch.from_numpy(observations)).normalize(torch.from_numpy(observations))
+    np.testing.assert_allclose(tokens[:, 3], np.arange(40) / 39, atol=1e-6)
+    assert [len(episode) for episode in dataset.episodes] == [20, 20]
+    assert any("float32 cannot resolve dimension 3 of observations" in note for note in dataset.notes)
+
+
+def test_what_a_float32_file_could_not_resolve_is_named(write: Writer) -> None:
+    arrays = rows(40, terminals=[19])
+    arrays["observations"][:, 3] = 1.7e9 + 128 * (np.arange(40) // 20)
+    arrays["next_observations"][:, 3] = 1.7e9 + 128 * (np.arange(1, 41) // 20)
+    dataset = load_dataset("own", write(arrays))
+    assert any("dimension 3 of observations" in note and "store float64" in note for note in dataset.notes)
+
+
+def test_float64_that_float32_resolves_becomes_float32(write: Writer) -> None:
+    arrays = rows(10, terminals=[4])
+    wide = {key: array.astype(np.float64) for key, array in arrays.items()}
+    first = load_dataset("own", write(arrays))
+    second = load_dataset("own", write(wide))
+    for ours, theirs in zip(first.episodes, second.episodes, strict=True):
+        assert theirs.observations.dtype == np.float32
+        np.testing.assert_array_equal(ours.observations, theirs.observations)
+    assert first.notes == second.notes == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trajectory_adacat.datasets import Episode
+from trajectory_adacat.datasets.episodes import cut_episodes
 from trajectory_adacat.errors import InputError
 
 
@@ -34,9 +35,9 @@ def test_an_unknown_final_observation_is_all_nan() -> None:
     [
         ({"observations": np.zeros((2, 2), np.float32)}, "as many actions and rewards"),
         ({"actions": np.zeros((4, 1), np.float32)}, "as many actions and rewards"),
-        ({"rewards": np.zeros((3, 1), np.float32)}, "rewards must be a 1-dimensional float32 array"),
-        ({"rewards": np.zeros(3)}, "rewards must be a 1-dimensional float32 array"),
-        ({"observations": [[0.0]] * 3}, "observations must be a 2-dimensional float32 array"),
+        ({"rewards": np.zeros((3, 1), np.float32)}, "rewards must be a 1-dimensional float32 or float64 array"),
+        ({"rewards": np.zeros(3, int)}, "rewards must be a 1-dimensional float32 or float64 array"),
+        ({"observations": [[0.0]] * 3}, "observations must be a 2-dimensional float32 or float64 array"),
         ({"observations": np.full((3, 2), np.inf, np.float32)}, "observations contains NaN or infinity"),
         ({"final_observation": np.array([0, np.nan], np.float32)}, "final_observation contains NaN or infinity"),
         ({"final_observation": np.zeros(3, np.float32)}, r"must have shape \(2,\)"),
@@ -55,3 +56,18 @@ def test_an_unknown_final_observation_is_all_nan() -> None:
 def test_invalid_episodes_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Episode(**parts(**changes))
+
+
+def counted(length: int, terminated: bool) -> Episode:
+    count = np.arange(length, dtype=np.float32)
+    seen = np.stack([count, count], 1)
+    return Episode(seen, count[:, None], count, terminated, not terminated, np.full(2, length, np.float32))
+
+
+@pytest.mark.parametrize(("length", "lengths"), [(5, [3, 2]), (6, [3, 3]), (7, [3, 3, 1]), (3, [3]), (2, [2])])
+def test_long_episodes_are_cut_into_truncated_pieces(length: int, lengths: list[int]) -> None:
+    pieces = cut_episodes([counted(length, terminated=True)], 3)
+    assert [len(piece) for piece in pieces] == lengths
+    assert [piece.terminated for piece in pieces] == [False] * (len(lengths) - 1) + [True]
+    np.testing.assert_array_equal(np.concatenate([piece.rewards for piece in pieces]), np.arange(length))
+    assert [float(piece.final_observation[0]) for piece in pieces] == np.cumsum(lengths).tolist()

@@ -1,11 +1,13 @@
 """Minari datasets, created in the test with the minari library."""
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 
@@ -103,3 +105,54 @@ def test_a_missing_library_is_refused_with_the_install_command(monkeypatch: pyte
 def test_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="MINARI_DATASETS_PATH"):
         load_dataset(f"minari:{NAME}", tmp_path)
+
+
+def test_an_episode_that_terminates_before_its_last_row_is_split_there() -> None:
+    late, whole = buffer(5, False, True, 0), buffer(3, True, False, 1)
+    late.terminations[1] = True
+    create(buffer=[late, whole])
+    dataset = load_dataset(f"minari:{NAME}")
+    assert [(len(e), e.terminated) for e in dataset.episodes] == [(2, True), (3, False), (3, True)]
+    np.testing.assert_allclose(dataset.episodes[0].final_observation, [0.06, 0.07, 0.08], rtol=1e-6)
+    assert any("found 1 ends of episodes" in note and "before the last row" in note for note in dataset.notes)
+
+
+def test_float64_observations_that_float32_cannot_resolve_are_kept() -> None:
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    seen = [row + 1.7e9 for row in np.arange(15.0).reshape(5, 3)]
+    wide = dataclasses.replace(buffer(4, True, False, 0), observations=seen)
+    create(buffer=[wide], observation_space=space, env=None, action_space=gymnasium.make("Pendulum-v1").action_space)
+    dataset = load_dataset(f"minari:{NAME}")
+    np.testing.assert_array_equal(dataset.episodes[0].observations[:, 0], 1.7e9 + np.array([0, 3, 6, 9]))
+    assert any("dimensions 0, 1, 2 of observations" in note for note in dataset.notes)
+
+
+def spoil_version(data: Path) -> None:
+    text = (data / "metadata.json").read_text()
+    (data / "metadata.json").write_text(text.replace(minari.__version__, "0.1.0"))
+
+
+def spoil_metadata(data: Path) -> None:
+    (data / "metadata.json").unlink()
+
+
+def spoil_half(data: Path) -> None:
+    path = data / "main_data.hdf5"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil_data(data: Path) -> None:
+    (data / "main_data.hdf5").unlink()
+
+
+def spoil_rewards(data: Path) -> None:
+    with h5py.File(data / "main_data.hdf5", "a") as file:
+        del file["episode_0/rewards"]
+
+
+@pytest.mark.parametrize("spoil", [spoil_version, spoil_metadata, spoil_half, spoil_data, spoil_rewards])
+def test_an_old_or_incomplete_dataset_is_refused_in_a_paragraph(folder: Path, spoil: Callable[[Path], None]) -> None:
+    create()
+    spoil(folder / NAME / "data")
+    with pytest.raises(InputError, match=rf"{NAME} cannot be read.*minari download"):
+        load_dataset(f"minari:{NAME}")

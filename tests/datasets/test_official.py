@@ -208,3 +208,24 @@ def test_a_cached_file_that_differs_is_refused_and_kept(server: Behaviour, conte
         fetch_official(PINNED)
     assert PINNED.target.read_bytes() == content
     assert server.requests == []
+
+
+def test_a_cached_file_without_the_right_to_read_it_is_named(
+    server: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the refusal is simulated."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    PINNED.target.parent.mkdir(parents=True)
+    PINNED.target.write_bytes(CONTENT)
+    monkeypatch.setattr(official, "file_sha256", refuse)
+    with pytest.raises(InputError, match=r"cannot be read for lack of permission"):
+        fetch_official(PINNED)
+
+
+def test_a_cache_that_is_a_file_is_named(server: Behaviour, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(InputError, match=r"Could not download .*--dataset_path"):
+        fetch_official(PINNED)

@@ -24,8 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(path: Path, observation_size: int, action_size: int, **attributes: str) -> Path:
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
-        for key in ("observations", "next_observations"):
-            file[key] = rng.standard_normal((6, observation_size)).astype(np.float32)
+        seen = rng.standard_normal((8, observation_size)).astype(np.float32)  # of two episodes, four each
+        file["observations"], file["next_observations"] = seen[[0, 1, 2, 4, 5, 6]], seen[[1, 2, 3, 5, 6, 7]]
         file["actions"] = rng.uniform(-1, 1, (6, action_size)).astype(np.float32)
         file["rewards"] = rng.standard_normal(6).astype(np.float32)
         file["terminals"] = np.array([0, 0, 1, 0, 0, 0], bool)

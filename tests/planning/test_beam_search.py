@@ -220,3 +220,12 @@ def test_percentile_and_sampling_forms() -> None:
 def test_bad_settings_are_named(field: str, value: object) -> None:
     with pytest.raises(InputError, match=field):
         BeamSearchConfig(**{"discount": 0.99, field: value})
+
+
+@pytest.mark.parametrize("value", [0.8, 0.01, 0.999])
+def test_a_fraction_is_not_taken_for_a_percentile(value: float) -> None:
+    """Trajectory Transformer's 0.8 is 80 here; 0 and 1 are percentiles."""
+    with pytest.raises(InputError, match=f"is a fraction.*write {100 * value:g}"):
+        BeamSearchConfig(0.99, percentile=value)
+    for percentile in (0.0, 1.0, 100 * value):
+        assert BeamSearchConfig(0.99, percentile=percentile).percentile == percentile

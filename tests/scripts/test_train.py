@@ -1,7 +1,10 @@
 """The training command: what it leaves, how it goes on, and what it refuses while the disk stays as it was."""
 
+import dataclasses
 import json
+import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ import pytest
 import torch
 
 from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description
+from trajectory_adacat.datasets import Dataset
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.scripts import train
+from trajectory_adacat.training.lock import LOCK_FILE
 from trajectory_adacat.training.logger import read_metrics
+from trajectory_adacat.training.trainer import Trainer
 
 Write = Callable[..., Path]
 RunTrain = Callable[..., Path]
@@ -123,6 +129,175 @@ def test_the_number_of_epochs_follows_the_datasets_size(write_dataset: Write, ru
     path = write_dataset(9, 8, 7, 6)
     folder = run_train(path, n_steps=None, n_epochs_ref=1.4e-4, holdout_fraction=0, preset="table4", n_saves=1)
     assert read_description(find_checkpoint(folder))["step"] == 5 * 3
+
+
+# -- the termination penalty ---------------------------------------------------------------------------------
+
+
+def goals(path: Path) -> Path:
+    """Make every terminal of a file pay 1 and every other step 0."""
+    with h5py.File(path, "a") as file:
+        file["rewards"][:] = file["terminals"][()].astype(np.float32)
+    return path
+
+
+def test_the_goals_reward_stays_in_a_dataset_of_the_users_own(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_train(goals(write_dataset(9, 8, 7, 6)), verbose="true", holdout_fraction=0)
+    loaded = load_model(folder)
+    assert loaded.description["training"]["data"]["termination_penalty"] is None
+    assert loaded.description["dataset"]["penalized_terminals"] is None
+    assert (float(loaded.normalizer.low[5]), float(loaded.normalizer.high[5])) == (0, 1)
+    assert json.loads((folder / "arguments.json").read_text())["termination_penalty"] is None
+    assert "termination penalty" not in capsys.readouterr().out
+
+
+def test_the_penalty_is_the_default_of_locomotion_data_known_by_name(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_dataset(9, 8, 1, 7, 6, sizes=(11, 3))
+    with h5py.File(path, "a") as file:
+        file["rewards"][:] = np.where(file["terminals"][()], 2.5, 1)
+    folder = run_train(path, dataset="hopper-medium-v2", preset="cpu", verbose="true")
+    description = load_model(folder).description
+    assert description["training"]["data"]["termination_penalty"] == -100
+    assert json.loads((folder / "arguments.json").read_text())["termination_penalty"] == -100
+    assert description["dataset"]["penalized_terminals"] == {"count": 4, "mean_reward": 2.5, "penalty": -100}
+    said = capsys.readouterr().out
+    assert "replaced the rewards of 4 terminal steps (mean 2.5) by -100; --termination_penalty none keeps them" in said
+    run_train(
+        path, dataset="hopper-medium-v2", preset="cpu", termination_penalty="none", exp_name="kept", verbose="true"
+    )
+    assert "termination penalty" not in capsys.readouterr().out
+
+
+def test_a_penalty_that_is_asked_for_is_told(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_train(goals(write_dataset(9, 8, 7, 6)), verbose="true", termination_penalty=-3)
+    assert load_model(folder).description["training"]["data"]["termination_penalty"] == -3
+    assert "replaced the rewards of 4 terminal steps (mean 1) by -3" in capsys.readouterr().out
+
+
+# -- what the loader found -----------------------------------------------------------------------------------
+
+
+def test_what_the_loader_found_is_told_and_kept(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_train(write_dataset(9, 8, 7, 6), verbose="true")
+    warning = "warning: the file has no next_observations and no timeouts"
+    assert capsys.readouterr().out.count(warning) == 1
+    assert read_description(find_checkpoint(folder))["dataset"]["notes"][0].startswith(warning)
+
+
+def test_long_episodes_are_cut_by_name(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_dataset(9, 8, 4, 3)
+    folder = run_train(path, verbose="true", cut_episodes=4, holdout_fraction=0)
+    said = capsys.readouterr().out
+    assert "cut 2 episodes longer than 4 steps into pieces of 4" in said
+    assert "own.hdf5: 7 episodes, 17 training windows" in said  # of 4, 4, 1; 4, 4; 4; 3 steps
+    assert read_description(find_checkpoint(folder))["training"]["data"]["cut_episodes"] == 4
+    with pytest.raises(InputError, match="--cut_episodes 4, not None"):
+        run_train(path, resume="true", n_steps=9, holdout_fraction=0)
+
+
+def test_a_training_that_cuts_nothing_records_what_earlier_ones_did(write_dataset: Write, run_train: RunTrain) -> None:
+    """So that their results stand in one column of a table."""
+    folder = run_train(write_dataset(9, 8, 7, 6))
+    assert "cut_episodes" not in read_description(find_checkpoint(folder))["training"]["data"]
+
+
+def test_an_attribute_of_bytes_reaches_the_checkpoint_as_text(write_dataset: Write, run_train: RunTrain) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    with h5py.File(path, "a") as file:
+        file.attrs["environment"] = np.bytes_(b"Pendulum-v1")
+    assert read_description(find_checkpoint(run_train(path)))["dataset"]["environment"] == "Pendulum-v1"
+
+
+def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_step(
+    write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = train.load_dataset
+    monkeypatch.setattr(train, "load_dataset", lambda *given: dataclasses.replace(load(*given), environment=b"bytes"))
+    with pytest.raises(InputError, match=r"cannot hold dataset.environment = b'bytes'"):
+        run_train(write_dataset(9, 8, 7, 6))
+    assert not (home / "logs").exists()
+
+
+# -- one training in a folder --------------------------------------------------------------------------------
+
+
+def test_a_second_training_in_a_folder_is_refused_while_the_first_one_runs(
+    write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, messages = write_dataset(9, 8, 7, 6), []
+    train_as_ever = Trainer.train
+
+    def start_another(trainer: Trainer, *arguments: Any) -> None:
+        for flags in ({}, {"overwrite": "true"}):
+            before = contents(home)
+            with pytest.raises(InputError) as raised:
+                run_train(path, **flags)
+            messages.append(str(raised.value))
+            assert contents(home) == before
+        train_as_ever(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "train", start_another)
+    folder = run_train(path)
+    expected = (
+        f"Another training runs in {folder.relative_to(home)}: process {os.getpid()} on {socket.gethostname()}, since "
+    )
+    assert len(messages) == 2
+    assert all(message.startswith(expected) for message in messages)
+    assert [line["step"] for line in read_metrics(folder)] == [1, 2, 3, 4, 5, 6]
+    assert not (folder / LOCK_FILE).exists()
+
+
+def test_checkpoints_that_appear_while_the_data_are_loaded_are_not_deleted(
+    write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another training was quicker: started at the same time, it has ended before this one takes the lock."""
+    path, load = write_dataset(9, 8, 7, 6), train.load_dataset
+
+    def load_slowly(*arguments: Any) -> Dataset:
+        monkeypatch.setattr(train, "load_dataset", load)
+        run_train(path)
+        return load(*arguments)
+
+    monkeypatch.setattr(train, "load_dataset", load_slowly)
+    with pytest.raises(InputError, match=r"holds checkpoints.*--resume"):
+        run_train(path)
+    assert sorted(path.name for path in (home / "logs/own/gpt/adacat_0").glob("step_*")) == [
+        "step_00000003",
+        "step_00000006",
+    ]
+
+
+def test_a_logbase_that_is_a_file_is_refused(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
+    (home / "taken").write_text("precious")
+    with pytest.raises(InputError, match=r"taken is a file.*choose another --logbase"):
+        run_train(write_dataset(9, 8, 7, 6), logbase="taken")
+    assert contents(home) == {"taken": b"precious"}
+
+
+def test_a_logbase_that_cannot_be_written_is_refused(
+    write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere, so the refusal is simulated."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match=r"cannot be written for lack of permission: choose another --logbase"):
+        run_train(write_dataset(9, 8, 7, 6))
+    assert contents(home) == {}
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**64])
+def test_a_seed_beyond_32_bits_is_refused(write_dataset: Write, run_train: RunTrain, seed: int) -> None:
+    with pytest.raises(InputError, match=f"seed must lie between 0 and {2**32 - 1}"):
+        run_train(write_dataset(9, 8, 7, 6), seed=seed)
 
 
 # -- how it is computed --------------------------------------------------------------------------------------
@@ -296,6 +471,7 @@ def test_a_checkpoint_of_format_1_is_resumed(write_dataset: Write, run_train: Ru
     (folder / "step_00000006" / "checkpoint.json").write_text(json.dumps(description))
     adacat = {"positions": "rotary", "standardize": "true", "embedding": "per_dimension", "optimizer": "muon"}
     changes = adacat if name == "adacat" else {"parameterization": name}
+    changes["termination_penalty"] = "-100"  # then the default of every dataset
     with pytest.raises(InputError, match="--positions"):
         run_train(path, exp_name=name, resume="true", n_steps=8, **{**changes, "positions": OTHER_POSITIONS[name]})
     run_train(path, exp_name=name, resume="true", n_steps=8, **changes)
@@ -408,6 +584,8 @@ def test_both_flags_exclude_each_other(write_dataset: Write, run_train: RunTrain
         {"holdout_fraction": 1.0},
         {"holdout_fraction": -0.1},
         {"termination_penalty": "nan"},
+        {"termination_penalty": "inf"},
+        {"cut_episodes": 1},
         {"parameterization": "gaussian"},
         {"embedding": "one_hot"},
         {"optimizer": "sgd"},

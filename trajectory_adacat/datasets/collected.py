@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # reading datasets does not load MuJoCo
 
 DEFAULT_TRANSITIONS = 100_000
 DEFAULT_SEED = 0
+LARGEST_SEED = 2**63 - 1  # what an HDF5 file's attribute holds
 
 
 def collected_path(
@@ -99,8 +100,12 @@ def roll_out(env: "MujocoEnv", policy: BehaviorPolicy, transitions: int, seed: i
 
 
 def write_recording(record: Recording, path: Path, provenance: dict[str, Any]) -> None:
-    """Write a D4RL-format HDF5 file atomically, with ``provenance`` as its attributes."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write a D4RL-format HDF5 file atomically, with ``provenance`` as its attributes.
+
+    Raises:
+        InputError: if it cannot be written, for example because the disk is full.
+    """
+    part = _part(path)
     try:
         with h5py.File(part, "w") as file:
             for name in ("observations", "actions", "next_observations", "rewards", "terminals", "timeouts"):
@@ -109,8 +114,15 @@ def write_recording(record: Recording, path: Path, provenance: dict[str, Any]) -
                 file.create_dataset(f"infos/{name}", data=array)
             file.attrs.update(provenance)
         os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written ({error}): make room, or choose another --output.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    """Return the name of the file while it is written."""
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def collect(
@@ -140,8 +152,10 @@ def collect(
     dataset = collected_datasets().get(name)
     if dataset is None:
         raise InputError(f"{name!r} cannot be collected: choose one of {', '.join(collected_datasets())}.")
-    if transitions < 1 or seed < 0:
-        raise InputError(f"transitions must be at least 1 and seed at least 0, got {transitions} and {seed}.")
+    if transitions < 1:
+        raise InputError(f"transitions must be at least 1, got {transitions}.")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {seed}.")
     path = path or collected_path(name, transitions, seed, dynamics)
     _prepare(path, overwrite)
     env = cast("MujocoEnv", make_environment(name, dynamics).unwrapped)
@@ -153,11 +167,16 @@ def collect(
 
 
 def _prepare(path: Path, overwrite: bool) -> None:
-    """Create the folder of ``path``; refuse an existing file unless ``overwrite`` is set."""
+    """Create the folder of ``path`` and check that it can be written; refuse an existing file unless ``overwrite``."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give --output the name of a file in it, such as {path / 'data.hdf5'}.")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already: pass --overwrite to replace it, or another --output.")
+    part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error}): choose another --output.") from error
 

@@ -1,42 +1,46 @@
-"""Read episodes from a D4RL-format HDF5 file.
+"""Read the arrays of a D4RL-format HDF5 file: one transition a row. `boundaries` splits them into episodes."""
 
-Each row is one transition. A flag marks the last row of an episode: ``terminals`` for termination, ``timeouts`` for
-truncation. If both are set, the episode counts as terminated. The rows after the last flag form a truncated episode.
-"""
-
-import itertools
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from trajectory_adacat.datasets.episodes import Episode
+from trajectory_adacat.datasets.hdf5 import open_hdf5, read_attributes
+from trajectory_adacat.datasets.precision import narrow, precision_note
 from trajectory_adacat.errors import InputError
 
 REQUIRED = {"observations": 2, "actions": 2, "rewards": 1, "terminals": 1}  # number of dimensions of each array
 OPTIONAL = {"next_observations": 2, "timeouts": 1}  # absent from v0 files
+EPISODE_IDS = ("episode_ids", "infos/episode")  # where files of other projects say each row's episode
+FLAGS = ("terminals", "timeouts")
 
 
-def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
     """Read and check the arrays and the attributes of a D4RL-format file.
 
-    Flags are returned as bool, all other arrays as float32.
+    Flags are returned as bool, all other arrays as float32, or float64 where the file has more than float32 and float32
+    could not tell a dimension's values apart. ``episode_ids``, where the file has them under one of `EPISODE_IDS`, keep
+    their type.
+
+    Returns:
+        The arrays, the attributes, and lines for the user about the arrays' precision.
 
     Raises:
-        InputError: if the file is missing, truncated or not HDF5, lacks an array, or contains NaN, infinity, or an
-            array of the wrong shape or type.
+        InputError: if the file cannot be read (see `open_hdf5`), lacks an array, or contains NaN, infinity, or an array
+            of the wrong shape or type.
     """
-    if not path.is_file():
-        raise InputError(f"There is no dataset file {path}.")
-    try:
-        with h5py.File(path, "r") as file:
-            _check_layout(file, path)
-            arrays = {name: file[name][()] for name in REQUIRED | OPTIONAL if name in file}
-            attributes = {key: getattr(value, "tolist", lambda v=value: v)() for key, value in file.attrs.items()}
-    except (OSError, RuntimeError) as error:  # raised by h5py for damaged files
-        raise InputError(f"{path} is not a complete HDF5 file ({error}): download or create it again.") from error
-    return {name: _convert(name, array, path) for name, array in arrays.items()}, attributes
+    with open_hdf5(path) as file:
+        _check_layout(file, path)
+        arrays = {name: file[name][()] for name in REQUIRED | OPTIONAL if name in file}
+        ids = next((name for name in EPISODE_IDS if isinstance(file.get(name), h5py.Dataset)), None)
+        if ids is not None:
+            arrays["episode_ids"] = _read_ids(file, ids, path)
+        attributes = read_attributes(file)
+    for name in FLAGS:
+        if name in arrays:
+            arrays[name] = _as_flags(name, arrays[name], path)
+    return arrays, attributes, _narrow_all(arrays, path)
 
 
 def _check_layout(file: h5py.File, path: Path) -> None:
@@ -58,40 +62,32 @@ def _check_layout(file: h5py.File, path: Path) -> None:
         raise InputError(f"{path}: next_observations and observations have different shapes.")
 
 
-def _convert(name: str, array: np.ndarray, path: Path) -> np.ndarray:
-    if name in ("terminals", "timeouts"):
-        if not np.isin(array, (0, 1)).all():
-            raise InputError(f"{path}: {name} must be 0 or 1 in every row.")
-        return array.astype(bool)
-    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
-        array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
-        raise InputError(f"{path}: {name} contains NaN or infinity, first in row {row}.")
-    return array
+def _read_ids(file: h5py.File, name: str, path: Path) -> np.ndarray:
+    rows = file["rewards"].size
+    if file[name].shape != (rows,):
+        raise InputError(
+            f"{path}: {name} has shape {file[name].shape}; expected one episode id for each of {rows} rows."
+        )
+    return file[name][()]
 
 
-def split_episodes(arrays: dict[str, np.ndarray]) -> list[Episode]:
-    """Split the arrays of :func:`read_d4rl` into episodes, which are views of these arrays."""
-    terminals = arrays["terminals"]
-    timeouts = arrays.get("timeouts", np.zeros_like(terminals))
-    ends = np.flatnonzero(terminals | timeouts) + 1
-    bounds = np.unique([0, *ends, len(terminals)]).tolist()
-    return [_episode(arrays, slice(start, stop)) for start, stop in itertools.pairwise(bounds)]
+def _as_flags(name: str, array: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isin(array, (0, 1)).all():
+        raise InputError(f"{path}: {name} must be 0 or 1 in every row.")
+    return array.astype(bool)
 
 
-def _episode(arrays: dict[str, np.ndarray], rows: slice) -> Episode:
-    terminated = bool(arrays["terminals"][rows.stop - 1])
-    observations = arrays["observations"][rows]
-    if "next_observations" in arrays:
-        final_observation = arrays["next_observations"][rows.stop - 1]
-    else:  # the next row belongs to another episode
-        final_observation = np.full(observations.shape[1], np.nan, np.float32)
-    return Episode(
-        observations=observations,
-        actions=arrays["actions"][rows],
-        rewards=arrays["rewards"][rows],
-        terminated=terminated,
-        truncated=not terminated,
-        final_observation=final_observation,
-    )
+def _narrow_all(arrays: dict[str, np.ndarray], path: Path) -> list[str]:
+    """Convert the numbers in place to float32, or float64 where needed; return what the user should know of it."""
+    notes = []
+    for names in (("observations", "next_observations"), ("actions",), ("rewards",)):
+        present = [name for name in names if name in arrays]
+        narrowed, lossy = narrow([arrays[name] for name in present])
+        arrays.update(zip(present, narrowed, strict=True))
+        for name in present:
+            if not np.isfinite(arrays[name]).all():
+                row = int(np.argwhere(~np.isfinite(arrays[name]))[0, 0])
+                raise InputError(f"{path}: {name} contains NaN or infinity, first in row {row}.")
+        if len(lossy):
+            notes.append(precision_note(names[0], lossy, narrowed[0].dtype))
+    return notes

@@ -1,10 +1,13 @@
-"""One recorded episode."""
+"""One recorded episode, and cutting long ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from trajectory_adacat.errors import InputError
+
+FLOATS = (np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,12 +15,13 @@ class Episode:
     """An episode of T transitions with observations of size o and actions of size a.
 
     Args:
-        observations: the observation before each action, shape ``[T, o]``, float32.
-        actions: shape ``[T, a]``, float32.
-        rewards: the environment's rewards without penalty or scaling, shape ``[T]``, float32.
+        observations: the observation before each action, shape ``[T, o]``, float32, or float64 where float32 cannot
+            resolve a dimension. This holds for the other arrays too.
+        actions: shape ``[T, a]``.
+        rewards: the environment's rewards without penalty or scaling, shape ``[T]``.
         terminated: whether the last transition reached a terminal state.
         truncated: whether the episode ended otherwise: at a time limit, or at the end of the recording.
-        final_observation: the observation after the last action, shape ``[o]``, float32. All NaN if unknown.
+        final_observation: the observation after the last action, shape ``[o]``. All NaN if unknown.
 
     Raises:
         InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or ``terminated`` and
@@ -35,8 +39,8 @@ class Episode:
         axes = {"observations": 2, "actions": 2, "rewards": 1, "final_observation": 1}
         for name, count in axes.items():
             array = getattr(self, name)
-            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.ndim != count:
-                raise InputError(f"An episode's {name} must be a {count}-dimensional float32 array.")
+            if not isinstance(array, np.ndarray) or array.dtype not in FLOATS or array.ndim != count:
+                raise InputError(f"An episode's {name} must be a {count}-dimensional float32 or float64 array.")
             unknown = name == "final_observation" and np.isnan(array).all()
             if not unknown and not np.isfinite(array).all():
                 raise InputError(f"An episode's {name} contains NaN or infinity.")
@@ -57,3 +61,30 @@ class Episode:
     def __len__(self) -> int:
         """The number of transitions T."""
         return len(self.rewards)
+
+
+def cut_episodes(episodes: Sequence[Episode], length: int) -> list[Episode]:
+    """Cut every episode longer than ``length`` steps into pieces of ``length``, all but its last one truncated.
+
+    The final observation of a piece is the next piece's first one; it is unknown where that of the episode is.
+    """
+    return [piece for episode in episodes for piece in _pieces(episode, length)]
+
+
+def _pieces(episode: Episode, length: int) -> list[Episode]:
+    pieces = []
+    for start in range(0, len(episode), length):
+        rows = slice(start, start + length)
+        is_last = start + length >= len(episode)
+        unknown = np.isnan(episode.final_observation).all()
+        pieces.append(
+            Episode(
+                observations=episode.observations[rows],
+                actions=episode.actions[rows],
+                rewards=episode.rewards[rows],
+                terminated=is_last and episode.terminated,
+                truncated=not is_last or episode.truncated,
+                final_observation=episode.final_observation if is_last or unknown else episode.observations[rows.stop],
+            )
+        )
+    return pieces

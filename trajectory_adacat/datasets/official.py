@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 from tqdm import tqdm
 
 from trajectory_adacat.datasets.cache import BLOCK, cache_root, d4rl_folder, file_sha256
+from trajectory_adacat.datasets.hdf5 import explain
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.robots import NamedDataset
 
@@ -54,12 +55,15 @@ def fetch_official(official: OfficialFile) -> Path:
     """Return the path of an official file: in this package's cache, in D4RL's cache, or downloaded.
 
     Raises:
-        InputError: if a cached file differs from the pinned one, or the download fails.
+        InputError: if a cached file differs from the pinned one or cannot be read, or the download fails.
     """
     for path in (official.target, d4rl_folder() / official.file_name):
-        if path.exists():
-            _check_cached(path, official)
-            return path
+        try:
+            if path.exists():
+                _check_cached(path, official)
+                return path
+        except OSError as error:
+            raise InputError(explain(error, path)) from error
     download(official)
     return official.target
 
@@ -82,8 +86,8 @@ def download(official: OfficialFile) -> None:
             the path to save the file to.
     """
     part = official.target.with_name(official.file_name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         _fetch_all(official, part)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         if part.exists() and part.stat().st_size == 0:

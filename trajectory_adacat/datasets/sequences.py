@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,12 @@ from torch import Tensor
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.robots import named_datasets
 from trajectory_adacat.transition import TransitionSpec
 
 MIN_EPISODE_LENGTH = 2
+Penalty = float | Literal["auto"] | None
+LOCOMOTION_PENALTY = -100.0  # Trajectory Transformer's, for robots that fall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class DataConfig:
     subsampled_sequence_length: int = 10  # transitions in a training sequence
     step: int = 1  # distance between the transitions of a sequence
     discount: float = 0.99  # discount of the values
-    termination_penalty: float | None = -100.0  # reward in place of a real terminal's; none for its own
+    termination_penalty: Penalty = "auto"  # a terminal's reward; none for its own; auto: -100 for locomotion, else none
+    cut_episodes: int | None = None  # cut longer episodes into pieces of this many steps
     holdout_fraction: float = 0.05  # share of the episodes kept for evaluation
 
     def __post_init__(self) -> None:
@@ -37,10 +42,34 @@ class DataConfig:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0.0 < self.discount <= 1.0:
             raise InputError(f"discount must lie in (0, 1], got {self.discount}.")
-        if self.termination_penalty is not None and not math.isfinite(self.termination_penalty):
-            raise InputError(f"termination_penalty must be finite, or none, got {self.termination_penalty}.")
+        penalty = self.termination_penalty
+        if penalty not in ("auto", None) and (isinstance(penalty, str) or not math.isfinite(penalty)):
+            raise InputError(f"termination_penalty must be finite, none or auto, got {penalty}.")
+        if self.cut_episodes is not None and self.cut_episodes < MIN_EPISODE_LENGTH:
+            raise InputError(f"cut_episodes must be at least {MIN_EPISODE_LENGTH}, or none, got {self.cut_episodes}.")
         if not 0.0 <= self.holdout_fraction < 1.0:
             raise InputError(f"holdout_fraction must lie in [0, 1), got {self.holdout_fraction}.")
+
+    def without_effect(self) -> dict[str, str]:
+        """Leave ``cut_episodes`` out of what is recorded where nothing is cut."""
+        return {"cut_episodes": "--cut_episodes none"} if self.cut_episodes is None else {}
+
+
+def resolve_penalty(penalty: Penalty, dataset: str) -> float | None:
+    """Return the termination penalty for a dataset's name: ``auto`` is -100 for locomotion data known by name.
+
+    In other data a terminal may well be the goal, whose reward has to stay.
+    """
+    if penalty == "auto":
+        return LOCOMOTION_PENALTY if dataset in named_datasets() else None
+    return penalty
+
+
+def terminal_rewards(episodes: Sequence[Episode]) -> np.ndarray:
+    """Return the rewards that a termination penalty replaces: those of the episodes that training uses, ``(k,)``."""
+    return np.array(
+        [e.rewards[-1] for e in episodes if e.terminated and len(e) >= MIN_EPISODE_LENGTH], dtype=np.float64
+    )
 
 
 def penalized_rewards(episode: Episode, penalty: float | None) -> np.ndarray:

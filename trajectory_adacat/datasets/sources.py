@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from trajectory_adacat.datasets.boundaries import split_episodes
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.collected import collect, collected_path, has_provenance_of
-from trajectory_adacat.datasets.d4rl import read_d4rl, split_episodes
+from trajectory_adacat.datasets.d4rl import read_d4rl
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.datasets.minari import read_minari
 from trajectory_adacat.datasets.official import fetch_official, official_file
@@ -34,6 +35,7 @@ class Dataset:
             this package's policy and v2 dynamics; False for all others.
         environment: the name to pass to ``make_environment``, or None if the source does not name one.
         provenance: the attributes of the HDF5 file, or the ids of a Minari dataset and its environment.
+        notes: lines for the user: how episode boundaries were found, what had to be assumed, what float32 cannot hold.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     verified: bool
     environment: str | None
     provenance: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def load_dataset(name: str, path: str | Path | None = None) -> Dataset:
@@ -82,18 +85,20 @@ def _load_minari(name: str, path: Path | None) -> Dataset:
             f"{name} is not read from a file: leave out --dataset_path. The variable MINARI_DATASETS_PATH names the "
             "folder of Minari's datasets."
         )
-    episodes, sha256, provenance = read_minari(name.removeprefix(MINARI_PREFIX))
-    return Dataset(name, name, episodes, sha256, False, name if provenance["environment"] else None, provenance)
+    episodes, sha256, provenance, notes = read_minari(name.removeprefix(MINARI_PREFIX))
+    return Dataset(name, name, episodes, sha256, False, name if provenance["environment"] else None, provenance, notes)
 
 
 def _load_official(dataset: NamedDataset, path: Path | None) -> Dataset:
     official = official_file(dataset)
     path = path or fetch_official(official)
-    arrays, attributes = read_d4rl(path)
+    arrays, attributes, notes = read_d4rl(path)
     sha256 = file_sha256(path)
     verified = sha256 == official.sha256
-    episodes = _split(dataset, arrays, path)
-    return Dataset(dataset.name, _label(dataset.name, verified), episodes, sha256, verified, dataset.name, attributes)
+    _check_robot(dataset, arrays, path)
+    episodes, found = split_episodes(arrays, check_continuity=not verified)  # the pinned files have the right flags
+    label = _label(dataset.name, verified)
+    return Dataset(dataset.name, label, episodes, sha256, verified, dataset.name, attributes, notes + found)
 
 
 def _load_collected(dataset: NamedDataset, path: Path | None) -> Dataset:
@@ -101,32 +106,43 @@ def _load_collected(dataset: NamedDataset, path: Path | None) -> Dataset:
     file = path or collected_path(name)
     if path is None and not file.exists():
         collect(name)
-    arrays, attributes = read_d4rl(file)
+    arrays, attributes, notes = read_d4rl(file)
     verified = has_provenance_of(dataset, attributes)
     if path is None and not verified:
         raise InputError(f"{file} was not collected with this version's policy: move it away to collect it again.")
-    environment = name if verified else attributes.get("environment", name)
-    episodes = _split(dataset, arrays, file)
-    return Dataset(name, _label(name, verified), episodes, file_sha256(file), verified, environment, attributes)
+    environment = name if verified else _environment(attributes, file) or name
+    _check_robot(dataset, arrays, file)
+    episodes, found = split_episodes(arrays)
+    label = _label(name, verified)
+    return Dataset(name, label, episodes, file_sha256(file), verified, environment, attributes, notes + found)
 
 
 def _load_own(name: str, path: Path) -> Dataset:
-    arrays, attributes = read_d4rl(path)
-    environment = attributes.get("environment")
-    return Dataset(name, path.name, split_episodes(arrays), file_sha256(path), False, environment, attributes)
+    arrays, attributes, notes = read_d4rl(path)
+    environment = _environment(attributes, path)
+    episodes, found = split_episodes(arrays)
+    return Dataset(name, path.name, episodes, file_sha256(path), False, environment, attributes, notes + found)
+
+
+def _environment(attributes: dict[str, Any], path: Path) -> str | None:
+    """Return a file's attribute ``environment``, also where it is an array of one text."""
+    value = attributes.get("environment")
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{path}: the attribute environment must be text, got {value!r}.")
+    return value
 
 
 def _label(name: str, verified: bool) -> str:
     return name if verified else f"{name} (unverified)"
 
 
-def _split(dataset: NamedDataset, arrays: dict[str, np.ndarray], path: Path) -> list[Episode]:
+def _check_robot(dataset: NamedDataset, arrays: dict[str, np.ndarray], path: Path) -> None:
     robot = dataset.robot
     _keep_environment_observations(arrays, robot)
     for key, size in {"observations": robot.observation_size, "actions": robot.action_size}.items():
         if arrays[key].shape[1] != size:
             raise InputError(f"{path}: {key} have {arrays[key].shape[1]} columns, but {dataset.name} has {size}.")
-    return split_episodes(arrays)
 
 
 def _keep_environment_observations(arrays: dict[str, np.ndarray], robot: Robot) -> None:

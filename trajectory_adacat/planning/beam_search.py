@@ -51,6 +51,11 @@ class BeamSearchConfig:
             raise InputError(f"discount must lie in (0, 1], got {self.discount}.")
         if self.percentile != "mean" and not 0.0 <= self.percentile <= 100.0:
             raise InputError(f"percentile must be 'mean' or lie in [0, 100], got {self.percentile}.")
+        if self.percentile != "mean" and 0.0 < self.percentile < 1.0:
+            raise InputError(
+                f"percentile {self.percentile} is a fraction, as in Trajectory Transformer; here a percentile runs "
+                f"from 0 to 100: write {100 * self.percentile:.6g}. Percentiles between 0 and 1 are not offered."
+            )
 
     def without_effect(self) -> dict[str, str]:
         """Name the settings that others make idle: one step imagines no observation."""

@@ -1,5 +1,6 @@
 """Training loop: batches, optimizer steps, evaluation, logging, checkpoints and bit-exact resumption."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.loss import LossConfig
+from trajectory_adacat.settings import flatten, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import SINGLE_PROCESS, World
 from trajectory_adacat.training.ema import make_ema
@@ -50,7 +52,7 @@ class Trainer:
         world: processes of a data-parallel training. Each makes a trainer with the same arguments except the device.
 
     Raises:
-        InputError: if a batch has fewer windows than there are processes.
+        InputError: if a batch has fewer windows than there are processes, or the description cannot be written.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Trainer:
         self.model, self.config, self.run, self.folder = model, config, run, folder
         self.training, self.held_out, self.normalizer = training, held_out, normalizer
         self.description, self.verbose, self.world = description, verbose, world
+        check_serializable({"model": to_nested(model.config), **description})
         self.step = 0
         self._objective = Objective(model, loss, config.precision, run.compile)
         self._ema = make_ema(model, config.ema_decay)
@@ -240,6 +243,19 @@ class Trainer:
     def _progress_bar(self) -> tqdm:
         disable = not (self.verbose and self.world.is_rank0)
         return tqdm(total=self.n_steps, initial=self.step, desc="train", unit="step", disable=disable)
+
+
+def check_serializable(description: Mapping[str, Any]) -> None:
+    """Check before the first step that a checkpoint can hold a description.
+
+    Raises:
+        InputError: naming the key whose value JSON cannot hold.
+    """
+    for key, value in flatten(description).items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"A checkpoint cannot hold {key} = {value!r} ({error}): it is not JSON.") from error
 
 
 def _dropout_seed(seed: int, rank: int, step: int) -> int:

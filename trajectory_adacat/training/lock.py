@@ -1,0 +1,118 @@
+"""The lock of an experiment's folder: one training at a time writes there."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trajectory_adacat.errors import InputError
+
+LOCK_FILE = "training.lock"
+
+
+def process_start(pid: int) -> str | None:
+    """Return when a process of this machine started, as the system says it, or None if there is no such process.
+
+    A pid is given again to other processes; with its start it names one process.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] in "ZX" else fields[19]  # a zombie is dead; ticks since the machine's start
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or None
+
+
+def _this_process() -> dict[str, Any]:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "start": process_start(os.getpid()), "since": since}
+
+
+def _holder(path: Path) -> dict[str, Any] | None:
+    """Return who holds the lock, or None if nobody does; a lock that cannot be read is a killed process's."""
+    try:
+        holder = json.loads(path.read_text())
+        return holder if {"pid", "host", "start", "since"} <= holder.keys() else None
+    except (FileNotFoundError, ValueError, AttributeError):
+        return None
+
+
+def _is_stale(holder: dict[str, Any] | None) -> bool:
+    """Return whether the holder has ended. Of another machine's processes nothing is known: they count as running."""
+    if holder is None:
+        return True
+    return holder["host"] == socket.gethostname() and process_start(int(holder["pid"])) != holder["start"]
+
+
+def refuse_if_locked(folder: Path) -> None:
+    """Check that no other training runs in an experiment's folder; change nothing.
+
+    Raises:
+        InputError: naming the process.
+    """
+    path = folder / LOCK_FILE
+    holder = _holder(path)
+    if holder is not None and not _is_stale(holder):
+        elsewhere = holder["host"] != socket.gethostname()
+        hint = f" If that process has ended, delete {path}." if elsewhere else ""
+        raise InputError(
+            f"Another training runs in {folder}: process {holder['pid']} on {holder['host']}, since {holder['since']}. "
+            f"Wait for it, stop it, or choose another --exp_name.{hint}"
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an experiment's folder, which is created if needed.
+
+    The lock of a process that has ended is taken over.
+
+    Raises:
+        InputError: if another training holds it, or the folder cannot be written.
+    """
+    path = folder / LOCK_FILE
+    own = _this_process()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _take(path, json.dumps(own))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error}): choose another --logbase.") from error
+    try:
+        yield
+    finally:
+        if _holder(path) == own:
+            path.unlink(missing_ok=True)
+
+
+def _take(path: Path, content: str) -> None:
+    written = path.with_name(f".{path.name}.{os.getpid()}")
+    written.write_text(content)
+    try:
+        while True:
+            try:
+                os.link(written, path)  # fails if there is a lock, and never leaves one without content
+                return
+            except FileExistsError:
+                refuse_if_locked(path.parent)
+                _remove_stale(path)
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a stale lock, unless another process has replaced it by its own since."""
+    aside = path.with_name(f".{path.name}.stale.{os.getpid()}")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return
+    if not _is_stale(_holder(aside)):
+        os.link(aside, path)
+    aside.unlink()
