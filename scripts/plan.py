@@ -119,7 +119,12 @@ def to_result(
         terminated=episode.terminated,
         truncated=episode.truncated,
         planner=planner_settings(arguments, config),
-        checkpoint={"hash": checkpoint.hash, "step": description["step"], "training": description["training"]},
+        checkpoint={
+            "hash": checkpoint.hash,
+            "step": description["step"],
+            "training": description["training"],
+            "dataset": {key: dataset[key] for key in ("label", "sha256", "environment")},
+        },
         environment=where,
         versions=library_versions(),
         git_revision=git_revision(),
