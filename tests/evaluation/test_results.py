@@ -160,6 +160,7 @@ def test_a_new_seed_is_appended_so_that_processes_can_share_a_file(
         ({"data_status": "official"}, "'data_status': 'official'"),
         ({"versions": {"torch": 2}}, "'versions'"),
         ({"checkpoint": {}}, "'hash' in 'checkpoint'"),
+        ({"checkpoint": {"hash": "a", "dataset": "walk"}}, "'dataset' in 'checkpoint' that is not an object"),
         ({"environment": {"environment": "Hopper-v4"}}, "'dynamics' in 'environment'"),
     ],
 )

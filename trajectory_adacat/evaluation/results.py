@@ -152,6 +152,9 @@ class RolloutResult:
             if not fits(value, types[key]):
                 expected = type_name(types[key])
                 raise InputError(f"The rollout result {location} has {key!r}: {value!r}, not of type {expected}.")
+        for key in ("training", "dataset"):
+            if not isinstance(values["checkpoint"].get(key, {}), dict):
+                raise InputError(f"The rollout result {location} has {key!r} in 'checkpoint' that is not an object.")
         for key, inner in (("checkpoint", "hash"), ("environment", "environment"), ("environment", "dynamics")):
             if inner not in values[key]:
                 raise InputError(f"The rollout result {location} lacks {inner!r} in {key!r}.")
