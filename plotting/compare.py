@@ -3,20 +3,22 @@
 Run ``trajectory-adacat compare first/ second/``, or this file.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results
-from trajectory_adacat.evaluation.statistics import difference, standard_error
+from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results, without_nulls
+from trajectory_adacat.evaluation.statistics import Scores, Summary, difference, summarize, units
 from trajectory_adacat.plotting.summary import gather
+from trajectory_adacat.plotting.table import count
 
 
 class CompareParser(CommandParser):
-    """Compare the mean returns of two sets of rollouts, by Welch's t-test."""
+    """Compare the mean returns of two sets of rollouts, by Welch's t-test over trainings or over rollouts."""
 
     first: Positional[Path]  # results file, or folder of such files
     second: Positional[Path]  # results to compare with
@@ -31,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def comparison(first: Path, second: Path) -> str:
     """Return both means with their standard errors, their difference with its 95 % interval, and the verdict.
 
+    The unit of the test is the training, by the mean over its rollouts, where no side has only one; rollouts without
+    training are units themselves. Otherwise it is the rollout, and a line says that the verdict is on one training.
+
     Raises:
         InputError: if a side has fewer than two rollouts or some that are not pooled, if both sides share a rollout,
             or if the environments or the maximum episode lengths differ.
@@ -42,16 +47,37 @@ def comparison(first: Path, second: Path) -> str:
     if shared:
         raise InputError(f"{min(shared)} is on both sides: name two folders that share no rollouts.")
     _check_alike(*(next(iter(side.values())) for side in sides))
-    returns = [[result.return_ for result in side.values()] for side in sides]
-    lines = [
-        f"{path}: return {_number(sum(values) / len(values))} ± {_number(standard_error(values))} ({len(values)})"
-        for path, values in zip((first, second), returns, strict=True)
-    ]
-    found = difference(*returns)
+    scores = [_scores(side.values()) for side in sides]
+    summaries = [summarize(*returns) for returns in scores]
+    lines = [f"{path}: return {_mean(summary)}" for path, summary in zip((first, second), summaries, strict=True)]
+    return "\n".join([*lines, *_verdict([returns for returns, _ in scores], summaries)])
+
+
+def _scores(results: Iterable[RolloutResult]) -> tuple[Scores, bool]:
+    """Return the returns of pooled results by training, and whether anything was trained."""
+    returns: dict[int | None, list[float]] = defaultdict(list)
+    for result in results:
+        returns[None if result.checkpoint["hash"] is None else result.train_seed].append(result.return_)
+    return list(returns.values()), None not in returns
+
+
+def _verdict(scores: Sequence[Scores], summaries: Sequence[Summary]) -> Iterator[str]:
+    """Yield the difference with its test, and what the test cannot say."""
+    is_one = any(summary.trainings == 1 for summary in summaries)
+    by_training = any(summary.trainings > 1 for summary in summaries) and not is_one
+    first, second = ([value for each in side for value in each] if is_one else units(side) for side in scores)
+    found = difference(first, second)
     low, high = map(_number, found.interval)
     verdict = "the means differ" if found.is_clear else "no clear difference"
-    last = f"{_number(found.mean)}, 95% interval [{low}, {high}], p = {found.p_value:.2g}: {verdict} at 95%"
-    return "\n".join([*lines, f"first - second: {last}"])
+    test = f"Welch's t-test over {'trainings' if by_training else 'rollouts'}"
+    result = f"95% interval [{low}, {high}], p = {found.p_value:.2g} ({test})"
+    yield f"first - second: {_number(found.mean)}, {result}: {verdict} at 95%"
+    if is_one:
+        yield "one training: the interval is over rollouts, and says nothing about another training of either method"
+
+
+def _mean(summary: Summary) -> str:
+    return f"{_number(summary.mean)} ± {_number(summary.standard_error)} ({count(summary)})"
 
 
 def _resolved(locations: Iterable[Location]) -> set[Location]:
@@ -70,7 +96,7 @@ def _check_pooled(path: Path, results: Mapping[Location, RolloutResult]) -> None
 
 def _check_alike(first: RolloutResult, second: RolloutResult) -> None:
     key = "max_episode_length"
-    settings = [{**result.environment, key: result.planner.get(key)} for result in (first, second)]
+    settings = [{**without_nulls(result.environment), key: result.planner.get(key)} for result in (first, second)]
     for name in sorted(settings[0].keys() | settings[1].keys()):
         one, other = (setting.get(name) for setting in settings)
         if one != other:

@@ -73,6 +73,60 @@ def latex(table: TextTable) -> str:
     return "\n".join([*lines, *(f"% {note}" for note in table.notes)]) + "\n"
 
 
+SIGNIFICANT = 2  # digits that a small number shows at least
+LONGEST = 6  # significant digits, or decimals, of a number in a cell
+ROUNDING = 1e-9  # relative size below which an error is one of the floating point
+
+
+def number(value: float, error: float | None = None) -> str:
+    """Format a value for a cell: with one decimal, or with two significant digits where one decimal would lose them.
+
+    Args:
+        value: the number.
+        error: its uncertainty, which then says where the digits of the value end.
+    """
+    return _fixed(value, _decimals(value, error))
+
+
+def with_error(value: float, error: float | None) -> str:
+    """Format a value and its standard error with the same decimals: ``47.8 ± 0.2``, ``0.0130 ± 0.0012``."""
+    if error is None:
+        return number(value)
+    shown = _fixed(error, _decimals(value, error))
+    lost = error > ROUNDING * abs(value) and float(shown) == 0.0
+    return f"{number(value, error)} ± {f'{error:.1g}' if lost else shown}"
+
+
+def with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    """Format a value and its interval with the same decimals: ``47.8 [47.4, 48.2]``."""
+    if interval is None:
+        return number(value)
+    decimals = _decimals(value, (interval[1] - interval[0]) / 2.0)
+    low, high = (_fixed(end, decimals) for end in interval)
+    return f"{_fixed(value, decimals)} [{low}, {high}]"
+
+
+def _fixed(value: float, decimals: int) -> str:
+    if decimals > LONGEST and value:
+        return f"{value:.{SIGNIFICANT + 1}g}"
+    return f"{value:.{min(decimals, LONGEST)}f}"
+
+
+def _decimals(value: float, error: float | None) -> int:
+    """Return the number of decimals, at least 1; more than ``LONGEST`` stand for a very small number."""
+    if not error or error <= ROUNDING * abs(value):
+        return 1 if abs(value) >= 1.0 else max(1, _places(value, SIGNIFICANT))
+    if abs(value) >= 1.0:
+        needed = 1 if error >= 0.1 else _places(error, SIGNIFICANT)
+        return max(1, min(needed, _places(value, LONGEST)))
+    return max(1, _places(error, SIGNIFICANT))
+
+
+def _places(value: float, digits: int) -> int:
+    """Return the number of decimals that show so many significant digits of a value."""
+    return digits - 1 - int(f"{value:.{digits - 1}e}".partition("e")[2]) if value else 1
+
+
 def _width(widths: Sequence[int]) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
 

@@ -27,7 +27,7 @@ LINE_STYLES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
 MARKERS = "Dos^vPX*<>ph"
 ENDINGS = (".png", ".pdf", ".svg")
 AXIS_LABELS = {"score": "normalized score", "return": "return"}
-INTERVAL_LABELS = {"iqm": "interquartile mean, 95% bootstrap interval", "mean": "mean, standard error"}
+STATISTIC_LABELS = {"iqm": "interquartile mean", "mean": "mean"}
 
 
 class PlotParser(CommandParser):
@@ -35,7 +35,7 @@ class PlotParser(CommandParser):
 
     paths: Positional[list[Path]] = [Path("logs")]  # results files, or folders of such files
     out: Path = Path("scores.png")  # file to write: .png, .pdf or .svg
-    statistic: Statistic = "iqm"  # iqm with its bootstrap interval, or mean with its standard error
+    statistic: Statistic = "iqm"  # iqm (interquartile mean) or mean, with its 95% bootstrap interval
     published: Published = "paper"  # published scores on the same dataset, as marks: the paper's table, all, or none
 
 
@@ -65,11 +65,20 @@ def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":
         width = min(0.3, 0.9 / max(len(row.values) + len(row.published) for row in found))
         _draw_bars(axis, found, statistic, width)
         _draw_references(axis, found, width)
-        axis.set_ylabel(f"{AXIS_LABELS[measure]}\n({INTERVAL_LABELS[statistic]})")
+        axis.set_ylabel(f"{AXIS_LABELS[measure]}\n({_interval_label(found, statistic)})")
         axis.set_xticks(range(len(found)), [row.label.replace(" (", "\n(") for row in found], fontsize="small")
         axis.set_xlim(-0.5, len(found) - 0.5)
         axis.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _interval_label(rows: Sequence[Row], statistic: Statistic) -> str:
+    """Name the statistic, and say what its intervals are over."""
+    numbers = {summary.trainings for row in rows for summary in row.summaries.values()} - {0}
+    unit = " over rollouts" if not numbers else " over trainings"
+    if 1 in numbers:
+        unit = " over rollouts of one training" if numbers == {1} else " over trainings, or rollouts of a single one"
+    return f"{STATISTIC_LABELS[statistic]}, 95% interval{unit}"
 
 
 def _draw_bars(axis: "Axes", rows: Sequence[Row], statistic: Statistic, width: float) -> None:
@@ -102,11 +111,9 @@ def _place(x: int, row: Row, slot: int, width: float) -> float:
 
 def _bar(summary: Summary, statistic: Statistic) -> tuple[float, float, float]:
     """Return the height of a bar and the lengths of its interval below and above, which are 0 for a single run."""
-    if statistic == "mean":
-        error = summary.standard_error or 0.0
-        return summary.mean, error, error
-    low, high = summary.interval or (summary.iqm, summary.iqm)
-    return summary.iqm, summary.iqm - low, high - summary.iqm
+    height, interval = (summary.mean, summary.mean_interval) if statistic == "mean" else (summary.iqm, summary.interval)
+    low, high = interval or (height, height)
+    return height, max(0.0, height - low), max(0.0, high - height)  # matplotlib refuses lengths below zero
 
 
 if __name__ == "__main__":

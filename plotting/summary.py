@@ -1,22 +1,20 @@
 """Group rollout results into rows (datasets) and columns (methods); results that differ are never pooled.
 
-A row is a dataset, its environment and the status of its data. A column is a parameterization, split where the settings
-of the planner or of the training differ.
+A row is a data set, its status and the environment. A column is a parameterization, split where the settings of the
+planner or of the training differ, the training's step, or the checkpoints of one training seed.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import RolloutResult
-from trajectory_adacat.evaluation.scores import normalized_score
-from trajectory_adacat.evaluation.statistics import Summary, interquartile_mean, summarize
+from trajectory_adacat.evaluation.results import RolloutResult, without_nulls
+from trajectory_adacat.evaluation.scores import own_environments, reference_returns
+from trajectory_adacat.evaluation.statistics import Scores, Summary, summarize, summarize_tasks
 from trajectory_adacat.plotting.published import PublishedScore
 
 if TYPE_CHECKING:
@@ -26,7 +24,9 @@ FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others f
 SEEDS = ["train_seed", "rollout_seed"]
 # Prefixes of the frame's columns of settings. Planner and training have settings of the same names.
 ENVIRONMENT, METHOD, TRAINING = "environment.", "method.", "method.training "
+STEP = "method.checkpoint step"
 UNSET = "unset"  # no JSON text
+UNKNOWN = "unknown "  # before the name of data whose SHA-256 is not recorded
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,23 @@ class Row:
     """The results on one dataset in one environment.
 
     Attributes:
-        dataset: its name.
+        dataset: its name; that of the file for data loaded by a path.
         qualifiers: differences from the official data in D4RL's environment, such as ``native dynamics``.
-        measure: ``score`` (normalized, 0 to 100) if every result has one, else ``return``.
-        values: the measure of each pooled run, by column.
+        measure: ``score`` (normalized, 0 to 100) if every result has one and the environment is the dataset's own, else
+            ``return``.
+        values: the measure of each training's rollouts, by column.
         recorded: references recorded with the rollouts, in the row's measure, by name.
         published: published scores on this dataset; none if there is a qualifier.
+        untrained: the columns of methods without training, whose rollouts stand in one group.
     """
 
     dataset: str
     qualifiers: tuple[str, ...]
     measure: str
-    values: Mapping[str, Sequence[float]]
+    values: Mapping[str, Scores]
     recorded: Mapping[str, Sequence[float]]
     published: Mapping[str, PublishedScore]
+    untrained: Collection[str] = ()
 
     @property
     def label(self) -> str:
@@ -56,8 +59,8 @@ class Row:
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """The statistics of each column's runs."""
-        return {column: summarize(values) for column, values in self.values.items()}
+        """The statistics of each column's scores."""
+        return {column: summarize(values, column not in self.untrained) for column, values in self.values.items()}
 
 
 def gather(results: Mapping[Any, RolloutResult], published: Sequence[PublishedScore] = ()) -> list[Row]:
@@ -70,13 +73,13 @@ def gather(results: Mapping[Any, RolloutResult], published: Sequence[PublishedSc
     Raises:
         InputError: if two results are of the same run.
     """
-    frame = to_frame(results)
     rows = []
-    for (dataset, status, dynamics), same_status in frame.groupby(["dataset", "data_status", "dynamics"]):
-        for differing, runs in _split(same_status, ENVIRONMENT):
-            qualifiers = (*_qualifiers(status, dynamics), *differing)
-            references = [score for score in published if score.dataset == dataset and not qualifiers]
-            rows.append(_row(dataset, qualifiers, runs, references))
+    for (dataset, status, place), same_place in to_frame(results).groupby(["label", "data_status", "place"]):
+        for data, same_data in _split_data(same_place):
+            for differing, runs in _split(same_data, ENVIRONMENT):
+                qualifiers = (*(text for text in (place, status) if text not in ("", "verified")), *data, *differing)
+                references = [score for score in published if score.dataset == dataset and not qualifiers]
+                rows.append(_row(dataset, qualifiers, runs, references))
     return sorted(rows, key=lambda row: (row.dataset, bool(row.qualifiers)))
 
 
@@ -84,17 +87,22 @@ def to_frame(results: Mapping[Any, RolloutResult]) -> "pd.DataFrame":
     """Return a frame with one row for each result, its attributes and its settings as columns.
 
     The settings are ``environment.*``, ``method.*`` (of the planner) and ``method.training *``, nested names joined by
-    dots. They are JSON texts, so that 1, 1.0 and true differ; a setting that a result does not have is "unset".
+    dots. They are JSON texts, so that 1, 1.0 and true differ; a setting that is null or that a result does not have is
+    "unset". ``label``, ``data`` and ``place`` say what the row is of: see :func:`_data` and :func:`_place`.
     """
     import pandas as pd  # slow to import
 
     frame = pd.DataFrame({"location": str(location), **vars(result)} for location, result in results.items())
-    frame["dynamics"] = [result.environment["dynamics"] for result in results.values()]
+    frame["label"] = [result.data_label for result in results.values()]
+    frame["data"] = [_data(result) for result in results.values()]
+    frame["place"] = [_place(result) for result in results.values()]
+    frame["hash"] = [str(result.checkpoint["hash"] or UNSET) for result in results.values()]
     settings = pd.DataFrame(
         {
             **_flatten(result.environment, ENVIRONMENT),
             **_flatten(result.planner, METHOD),
-            **_flatten(result.checkpoint.get("training", {}), TRAINING),
+            **_flatten(_training(result), TRAINING),
+            **({} if result.checkpoint.get("step") is None else {STEP: json.dumps(result.checkpoint["step"])}),
         }
         for result in results.values()
     )
@@ -104,9 +112,9 @@ def to_frame(results: Mapping[Any, RolloutResult]) -> "pd.DataFrame":
 def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
     """Summarize several datasets of one kind (``-v2``, ``-collected``), by kind and column.
 
-    The mean is that of the datasets' means; the IQM and its interval are stratified by dataset. Only rows without
-    qualifiers and with normalized scores count, and only columns with the same number of runs on every dataset, as
-    stratified resampling requires.
+    The mean is that of the datasets' means; the intervals are stratified by dataset. Only rows without qualifiers and
+    with normalized scores count, and only columns with the same numbers of trainings and of rollouts on every dataset,
+    so that all datasets have the same weight.
     """
     kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -119,11 +127,10 @@ def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
 def _over_datasets(rows: Sequence[Row]) -> dict[str, Summary]:
     summaries = {}
     for column in columns_of(rows):
-        if len({len(row.values.get(column, ())) for row in rows}) == 1:
-            scores = np.array([row.values[column] for row in rows], dtype=np.float64).T  # [runs, datasets]
-            errors = [row.summaries[column].standard_error for row in rows]
-            error = None if None in errors else float(np.linalg.norm(np.array(errors, dtype=np.float64)) / len(rows))
-            summaries[column] = Summary(float(scores.mean()), error, scores.size, *interquartile_mean(scores))
+        tasks = [row.values.get(column, ()) for row in rows]
+        if len({tuple(sorted(map(len, scores))) for scores in tasks}) == 1:
+            trained = not any(column in row.untrained for row in rows)
+            summaries[column] = summarize_tasks(tasks, trained)
     return summaries
 
 
@@ -142,11 +149,84 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return sorted({column for row in rows for column in row.values}, key=order)
 
 
+def _data(result: RolloutResult) -> str:
+    """Return what identifies the training data: its SHA-256, or that it is unknown, with the name as given.
+
+    It is empty for verified official data: their bytes are known, also for results that do not record them.
+    """
+    if result.data_status == "verified" and result.dataset.endswith("-v2"):
+        return ""
+    return result.data_sha256 or UNKNOWN + result.dataset
+
+
+def _place(result: RolloutResult) -> str:
+    """Return the qualifier for where the rollout was: nothing, ``native dynamics``, or another environment's id."""
+    if _is_elsewhere(result):
+        return f"in {result.environment['environment']}"
+    dynamics = result.environment["dynamics"]
+    return "" if dynamics == "v2" else f"{dynamics} dynamics"
+
+
+def _is_elsewhere(result: RolloutResult) -> bool:
+    """Whether the environment is not the dataset's own, as far as the result says what that is."""
+    environment, own = result.environment["environment"], own_environments(result.dataset)
+    if own is not None:  # without a score the robot or its rewards were changed
+        has_references = reference_returns(result.dataset) is not None
+        return environment not in own or (has_references and result.normalized_score is None)
+    recorded = result.checkpoint.get("dataset", {})
+    if "environment" not in recorded or result.normalized_score is not None:
+        return False
+    name = recorded["environment"]
+    return environment not in ((own_environments(name) if name else None) or {name})
+
+
+def _training(result: RolloutResult) -> dict[str, Any]:
+    """Return the settings of the training without the dataset's name, which may be one of several paths to a file."""
+    return {key: value for key, value in result.checkpoint.get("training", {}).items() if key != "dataset"}
+
+
 def _flatten(settings: Mapping[str, Any], prefix: str) -> dict[str, str]:
     flat: dict[str, str] = {}
-    for key, value in settings.items():
+    for key, value in without_nulls(settings).items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": json.dumps(value)}
     return flat
+
+
+def _split_data(frame: "pd.DataFrame") -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
+    """Split results by their training data; results without training go with the others if these have one data set."""
+    is_trained = frame["hash"] != UNSET
+    if frame.loc[is_trained, "data"].nunique() == 1:
+        return [((), frame)]
+    parts = list(frame.groupby("data"))
+    if len(parts) == 1:
+        return [((), frame)]
+    short = _shortened(data for data, _ in parts if not data.startswith(UNKNOWN))
+    n_unknown = sum(data.startswith(UNKNOWN) for data, _ in parts)
+    labels = [
+        short[data] if not data.startswith(UNKNOWN) else data if n_unknown > 1 else UNKNOWN.strip() for data, _ in parts
+    ]
+    return [((f"data {label}",), part) for label, (_, part) in zip(labels, parts, strict=True)]
+
+
+def _split_checkpoints(runs: "pd.DataFrame") -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
+    """Split off the results of training seeds that have several checkpoints, one part for each checkpoint."""
+    n_hashes = runs.groupby("train_seed")["hash"].transform("nunique")
+    alone, several = runs[n_hashes == 1], runs[n_hashes > 1]
+    short = _shortened(several["hash"])
+    parts: list[tuple[tuple[str, ...], pd.DataFrame]] = [
+        ((f"train_seed={seed}", f"checkpoint={short[checkpoint]}"), part)
+        for (seed, checkpoint), part in several.groupby(["train_seed", "hash"])
+    ]
+    if not parts:
+        return [((), runs)]
+    return [(("other train_seeds",), alone), *parts] if len(alone) else parts
+
+
+def _shortened(hashes: Iterable[str]) -> dict[str, str]:
+    """Return the first characters of each hash, as many as tell them apart and at least 8."""
+    found = set(hashes)
+    length = next(n for n in range(8, 9 + max(map(len, found), default=0)) if len({h[:n] for h in found}) == len(found))
+    return {text: text[:length] for text in found}
 
 
 def _split(frame: "pd.DataFrame", prefix: str) -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
@@ -170,41 +250,56 @@ def _label(column: str, text: str) -> str:
 
 def _name(column: str) -> str:
     """Return the last part of a setting's name, and whether it is one of the training."""
+    if column == STEP:
+        return column.removeprefix(METHOD)
     if column.startswith(TRAINING):
         return f"training {column.removeprefix(TRAINING).rpartition('.')[2]}"
     return column.rpartition(".")[2]
 
 
 def _row(dataset: str, qualifiers: tuple[str, ...], frame: "pd.DataFrame", published: Sequence[PublishedScore]) -> Row:
-    scored = bool(frame["normalized_score"].notna().all())
-    values = {}
-    for parameterization, alike in frame.groupby("parameterization", sort=False):
-        for differing, runs in _split(alike, METHOD):
-            _refuse_duplicates(runs)
-            column = f"{parameterization} ({', '.join(differing)})" if differing else str(parameterization)
-            values[column] = runs.sort_values(SEEDS)["normalized_score" if scored else "return_"].tolist()
+    is_elsewhere = frame["place"].iloc[0].startswith("in ")
+    scored = bool(frame["normalized_score"].notna().all()) and not is_elsewhere
+    values, untrained = {}, []
+    for column, runs in _columns(frame):
+        _refuse_duplicates(runs)
+        runs = runs.sort_values(SEEDS)
+        measure = runs["normalized_score" if scored else "return_"]
+        is_trained = not (runs["hash"] == UNSET).all()
+        groups = measure.groupby(runs["train_seed"] if is_trained else [0] * len(runs))
+        values[column] = [rollouts.tolist() for _, rollouts in groups]
+        untrained += [] if is_trained else [column]
     return Row(
         dataset=dataset,
         qualifiers=qualifiers,
         measure="score" if scored else "return",
         values=values,
-        recorded=_recorded(dataset, frame["references"], scored),
+        recorded=_recorded(frame, scored),
         published={score.method: score for score in published} if scored else {},
+        untrained=untrained,
     )
 
 
-def _qualifiers(status: str, dynamics: str) -> Iterator[str]:
-    if dynamics != "v2":
-        yield f"{dynamics} dynamics"
-    if status != "verified":
-        yield status
+def _columns(frame: "pd.DataFrame") -> "Iterator[tuple[str, pd.DataFrame]]":
+    """Yield the runs that are pooled, with the name of their column."""
+    for parameterization, alike in frame.groupby("parameterization", sort=False):
+        for settings, same_settings in _split(alike, METHOD):
+            for checkpoint, runs in _split_checkpoints(same_settings):
+                differing = ", ".join((*settings, *checkpoint))
+                yield f"{parameterization} ({differing})" if differing else str(parameterization), runs
 
 
-def _recorded(dataset: str, references: Iterable[Mapping[str, float]], scored: bool) -> dict[str, list[float]]:
+def _recorded(frame: "pd.DataFrame", scored: bool) -> dict[str, list[float]]:
+    """Return the references recorded with the rollouts of one row, in the row's measure."""
+    low, high = 0.0, 100.0  # which leave a return as it is
+    if scored:
+        ends = frame["environment"].iloc[0].get("reference_returns") or reference_returns(frame["dataset"].iloc[0])
+        if ends is None:  # the scores come from elsewhere, and returns beside them would mislead
+            return {}
+        low, high = ends
     found: dict[str, set[float]] = defaultdict(set)
-    for name, value in (item for recorded in references for item in recorded.items()):
-        score = normalized_score(dataset, value) if scored else None
-        found[name].add(value if score is None else score)
+    for name, value in (item for recorded in frame["references"] for item in recorded.items()):
+        found[name].add(100.0 * (value - low) / (high - low) if scored else value)
     return {name: sorted(values) for name, values in found.items()}
 
 

@@ -12,7 +12,9 @@ from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.environments import environment_info, make_environment
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.evaluation.statistics import standard_error
 from trajectory_adacat.plotting import plot, table
+from trajectory_adacat.plotting.formats import number, with_error
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.scripts import plan, train
 
@@ -96,7 +98,10 @@ def report(folder: Path) -> None:
     results = load_results([folder]).values()
     planned = [result.return_ for result in results if "dataset mean return" in result.references]
     data = next(r.references["dataset mean return"] for r in results if "dataset mean return" in r.references)
-    print(f"\nThe planner's mean return is {np.mean(planned):.0f}, {np.mean(planned) / data:.0%} of the dataset's.")
+    mean = with_error(float(np.mean(planned)), standard_error(planned))
+    print(f"\nThe planner's mean return is {mean}, and that of the dataset's episodes {number(data)}.")
+    over = f"{len(planned)} rollouts" if len(planned) > 1 else "one rollout"
+    print(f"It is over {over} of one training: another training, or another processor, may give another mean.")
 
 
 if __name__ == "__main__":

@@ -183,7 +183,12 @@ def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
         terminated=episode.terminated,
         truncated=episode.truncated,
         planner=setting.planner,
-        checkpoint={"hash": checkpoint.hash, "step": description["step"], "training": description["training"]},
+        checkpoint={
+            "hash": checkpoint.hash,
+            "step": description["step"],
+            "training": description["training"],
+            "dataset": {key: dataset[key] for key in ("label", "sha256", "environment")},
+        },
         environment=setting.environment,
         versions=library_versions(),
         git_revision=git_revision(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def test_a_new_seed_is_appended_so_that_processes_can_share_a_file(
         ({"data_status": "official"}, "'data_status': 'official'"),
         ({"versions": {"torch": 2}}, "'versions'"),
         ({"checkpoint": {}}, "'hash' in 'checkpoint'"),
+        ({"checkpoint": {"hash": "a", "dataset": "walk"}}, "'dataset' in 'checkpoint' that is not an object"),
         ({"environment": {"environment": "Hopper-v4"}}, "'dynamics' in 'environment'"),
     ],
 )
@@ -208,6 +210,74 @@ def test_missing_and_empty_paths_are_named(tmp_path: Path) -> None:
     (tmp_path / "rollouts.jsonl").touch()
     with pytest.raises(InputError, match="holds no rollout results"):
         load_results([tmp_path])
+
+
+def test_results_below_linked_folders_are_read(tmp_path: Path) -> None:
+    of_seed(1).save(tmp_path / "logs" / "a")
+    of_seed(2).save(tmp_path / "elsewhere" / "deep")
+    (tmp_path / "logs" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert seeds_in(tmp_path / "logs") == [1, 2]
+
+
+def test_loops_of_links_end_and_each_file_is_read_once(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    for seed, name in enumerate(("a", "b/c", "z")):
+        of_seed(seed).save(logs / name)
+    (logs / "a" / "up").symlink_to(logs, target_is_directory=True)
+    (logs / "b" / "itself").symlink_to(logs / "b", target_is_directory=True)
+    (logs / "b" / "to_z").symlink_to(logs / "z", target_is_directory=True)
+    (logs / "b" / "rollouts.jsonl").symlink_to(logs / "a" / "rollouts.jsonl")
+    assert sorted(seeds_in(logs)) == [0, 1, 2]
+    assert sorted(r.rollout_seed for r in load_results([logs, logs / "b" / "to_z", logs / "a"]).values()) == [0, 1, 2]
+
+
+def test_relative_and_absolute_paths_of_one_folder_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RESULT.save(tmp_path / "logs")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_results([Path("logs"), tmp_path / "logs", Path("logs", "rollouts.jsonl")])) == 1
+
+
+def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RESULT.save(tmp_path / "a")
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match=r"closed cannot be searched for results: Permission denied"):
+        load_results([tmp_path])
+
+
+def test_results_of_another_environment_stay_when_a_seed_is_planned_there(tmp_path: Path) -> None:
+    RESULT.save(tmp_path)
+    native = dataclasses.replace(RESULT, environment={"environment": "Hopper-v4", "dynamics": "native"})
+    native.save(tmp_path)
+    dataclasses.replace(native, length=7, environment={**native.environment, "env_kwargs": None}).save(tmp_path)
+    lengths = {result.environment["environment"]: result.length for result in load_results([tmp_path]).values()}
+    assert lengths == {"trajectory_adacat/Hopper-v2": 412, "Hopper-v4": 7}
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "sha256"),
+    [
+        ({"checkpoint": {"hash": "a", "dataset": {"label": "walk.hdf5", "sha256": "f00"}}}, "walk.hdf5", "f00"),
+        (
+            {"checkpoint": {"hash": "a", "dataset": {"label": "hopper-medium-v2 (unverified)", "sha256": "f00"}}},
+            *("hopper-medium-v2", "f00"),
+        ),
+        ({"dataset": "data/sets/walk.hdf5"}, "walk.hdf5", None),
+        ({"dataset": "minari:mujoco/hopper/medium-v0"}, "minari:mujoco/hopper/medium-v0", None),
+    ],
+)
+def test_the_training_data_is_named_by_its_file(changes: dict[str, Any], label: str, sha256: str | None) -> None:
+    result = dataclasses.replace(RESULT, **changes)
+    assert (result.data_label, result.data_sha256) == (label, sha256)
 
 
 # -- results of earlier versions -----------------------------------------------------------------------------
@@ -290,6 +360,13 @@ def test_the_first_write_deletes_other_results_if_asked(tmp_path: Path, changes:
     writer.write(of_seed(2))
     assert seeds_in(tmp_path) == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["rollouts.jsonl"]
+
+
+def test_settings_that_are_null_or_absent_are_the_same_for_the_writer(tmp_path: Path) -> None:
+    dataclasses.replace(RESULT, planner={**RESULT.planner, "search": {"younger": None}}).save(tmp_path)
+    settings = {**RESULT.planner, "search": {}}
+    ResultsWriter(tmp_path, settings, "ab12").write(of_seed(4, planner=settings))
+    assert seeds_in(tmp_path) == [3, 4]
 
 
 def test_the_writer_leaves_experiments_below_its_folder_alone(tmp_path: Path) -> None:

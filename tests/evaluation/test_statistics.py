@@ -7,8 +7,15 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rliable import library, metrics
 
-from trajectory_adacat.evaluation.statistics import difference, interquartile_mean, standard_error, summarize
+from trajectory_adacat.evaluation.statistics import (
+    difference,
+    interquartile_mean,
+    standard_error,
+    summarize,
+    summarize_tasks,
+)
 
 SCORES = [61.0, 64.5, 70.2, 69.9, 72.3, 40.0, 75.5]
 
@@ -20,7 +27,7 @@ def test_standard_error_is_scipys(scores: list[float]) -> None:
 
 
 def test_a_single_run_has_no_standard_error_and_no_interval() -> None:
-    summary = summarize([50.0])
+    summary = summarize([[50.0]])
     assert (summary.mean, summary.iqm, summary.n) == (50.0, 50.0, 1)
     assert summary.standard_error is None
     assert summary.interval is None
@@ -29,10 +36,12 @@ def test_a_single_run_has_no_standard_error_and_no_interval() -> None:
 def test_no_runs_are_refused() -> None:
     with pytest.raises(ValueError, match="no scores"):
         summarize([])
+    with pytest.raises(ValueError, match="no scores"):
+        summarize([[1.0], []])
 
 
 def test_summary_of_known_scores() -> None:
-    summary = summarize(SCORES)
+    summary = summarize([SCORES])
     assert summary.mean == pytest.approx(np.mean(SCORES))
     assert summary.iqm == pytest.approx(np.mean(sorted(SCORES)[1:-1]))  # 25 % of 7 is one run at each end
     assert summary.interval is not None
@@ -44,34 +53,90 @@ def test_the_interval_covers_about_95_percent() -> None:
     generator = np.random.default_rng(0)
     covered = 0
     for _ in range(12):
-        summary = summarize(generator.normal(50.0, 10.0, size=20).tolist())
+        summary = summarize([generator.normal(50.0, 10.0, size=20).tolist()])
         assert summary.interval is not None
         covered += summary.interval[0] <= 50.0 <= summary.interval[1]
     assert covered >= 9
 
 
-def test_the_interval_depends_on_the_scores_alone() -> None:
-    np.random.seed(1)  # noqa: NPY002 - the generator that rliable uses
-    first = summarize(SCORES)
+def test_the_intervals_depend_on_the_scores_alone() -> None:
+    state = np.random.get_state()  # noqa: NPY002 - neither read nor changed
+    first = summarize([SCORES])
     np.random.seed(2)  # noqa: NPY002
-    assert summarize(SCORES) == first
-    assert summarize(SCORES, seed=5).interval != first.interval
+    assert summarize([SCORES]) == first
+    assert summarize([SCORES], seed=5).interval != first.interval
+    np.random.set_state(state)  # noqa: NPY002
 
 
-def test_the_global_generator_is_restored() -> None:
-    np.random.seed(3)  # noqa: NPY002
-    expected = np.random.random()  # noqa: NPY002
-    np.random.seed(3)  # noqa: NPY002
-    summarize(SCORES)
-    assert np.random.random() == expected  # noqa: NPY002
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30))
+def test_the_interquartile_mean_is_rliables(scores: list[float]) -> None:
+    assert interquartile_mean(scores) == pytest.approx(metrics.aggregate_iqm(np.array(scores)[:, None]), abs=1e-9)
+
+
+def test_one_rollout_of_each_training_gives_rliables_stratified_interval() -> None:
+    runs = np.random.default_rng(1).normal(50.0, 10.0, size=(12, 3))  # [trainings, tasks]
+    summary = summarize_tasks([[[score] for score in task] for task in runs.T])
+    _, expected = library.get_interval_estimates(
+        {"runs": runs}, lambda scores: np.array([metrics.aggregate_iqm(scores), scores.mean()]), reps=2000
+    )
+    assert summary.interval == pytest.approx(expected["runs"][:, 0], abs=1.0)
+    assert summary.mean_interval == pytest.approx(expected["runs"][:, 1], abs=1.0)
 
 
 def test_resampling_is_stratified_by_task() -> None:
-    # Two tasks, each with constant scores: resampling within a task changes nothing.
-    iqm, interval = interquartile_mean(np.array([[10.0, 90.0]] * 6))
-    assert iqm == 50.0
-    assert interval is not None
-    assert all(math.isclose(end, 50.0) for end in interval)
+    summary = summarize_tasks([[[10.0] * 6], [[90.0] * 6]])  # constant scores within each task
+    assert summary.iqm == summary.mean == 50.0
+    for interval in (summary.interval, summary.mean_interval):
+        assert interval is not None
+        assert all(math.isclose(end, 50.0) for end in interval)
+    assert (summary.n, summary.trainings, summary.tasks, summary.per_training) == (12, 1, 2, 6)
+
+
+# -- trainings as the unit -------------------------------------------------------------------------------------
+
+
+def test_rollouts_within_a_training_do_not_shrink_the_error_of_the_method() -> None:
+    few, many = [[10.0], [20.0], [60.0]], [[10.0] * 50, [20.0] * 50, [60.0] * 50]
+    assert summarize(few).standard_error == pytest.approx(scipy.stats.sem([10.0, 20.0, 60.0]))
+    assert summarize(many).standard_error == summarize(few).standard_error
+    assert (summarize([np.ravel(many).tolist()]).standard_error or 9.0) < 3.0  # as if 150 trainings had been made
+
+
+def test_each_training_has_the_same_weight_in_the_mean() -> None:
+    summary = summarize([[0.0] * 9, [10.0]])
+    assert summary.mean == 5.0
+    assert (summary.n, summary.trainings, summary.per_training) == (10, 2, None)
+    assert summary.mean_interval == (0.0, 10.0)
+
+
+def test_padding_does_not_enter_the_intervals() -> None:
+    summary = summarize([[7.0] * 9, [7.0], [7.0] * 4])
+    assert summary.interval == summary.mean_interval == (7.0, 7.0)
+
+
+def test_a_method_without_training_has_rollouts_as_units() -> None:
+    untrained = summarize([SCORES], trained=False)
+    assert untrained.trainings == 0
+    assert untrained.standard_error == pytest.approx(scipy.stats.sem(SCORES))
+
+
+def test_the_hierarchical_interval_covers_where_the_one_over_pooled_rollouts_does_not() -> None:
+    generator = np.random.default_rng(0)
+    covered = dict.fromkeys(["mean", "IQM", "pooled mean", "pooled IQM"], 0)
+    repetitions = 50
+    for _ in range(repetitions):
+        trainings = generator.normal(50.0, 10.0, size=(12, 1)) + generator.normal(0.0, 10.0, size=(12, 10))
+        whole, pooled = summarize(trainings.tolist()), summarize([trainings.ravel().tolist()])
+        intervals = (whole.mean_interval, whole.interval, pooled.mean_interval, pooled.interval)
+        for name, interval in zip(covered, intervals, strict=True):
+            assert interval is not None
+            covered[name] += interval[0] <= 50.0 <= interval[1]
+    assert min(covered["mean"], covered["IQM"]) >= 0.88 * repetitions
+    assert max(covered["pooled mean"], covered["pooled IQM"]) <= 0.70 * repetitions
+
+
+# -- differences -----------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)

@@ -39,7 +39,7 @@ def test_a_clear_difference_is_reported(tmp_path: Path, capsys: pytest.CaptureFi
     low, high = save(tmp_path / "low", [10.0, 11.0, 12.0]), save(tmp_path / "high", [20.0, 21.0, 22.0])
     main([str(high), str(low)])
     printed = capsys.readouterr().out
-    assert "return 21 ± 0.57735 (3)" in printed
+    assert "return 21 ± 0.57735 (one training x 3)" in printed
     assert "first - second: 10, 95% interval [" in printed
     assert "the means differ at 95%" in printed
 
@@ -69,6 +69,9 @@ def test_other_environments_are_refused(tmp_path: Path) -> None:
         ({"planner": {"horizon": 3}}, "horizon=3"),
         ({"checkpoint": {"hash": "a", "training": {"n_bins": 7}}}, "n_bins=7"),
         ({"dynamics": "native"}, "native dynamics"),
+        ({"checkpoint": {"hash": "a", "step": 20}}, "checkpoint step=20"),
+        ({"checkpoint": {"hash": "b"}}, "checkpoint=b"),
+        ({"checkpoint": {"hash": "a", "dataset": {"label": "own", "sha256": "ab" * 32}}}, "data abababab"),
         ({"data_status": "unverified"}, "unverified"),
     ],
     ids=str,
@@ -102,5 +105,39 @@ def test_a_result_on_both_sides_is_refused(tmp_path: Path) -> None:
 
 def test_small_returns_are_not_rounded_away(tmp_path: Path) -> None:
     one, other = save(tmp_path / "one", [0.0101, 0.0103]), save(tmp_path / "other", [0.0001, 0.0003])
-    assert "return 0.0102 ± 0.0001 (2)" in comparison(one, other)
+    assert "return 0.0102 ± 0.0001 (one training x 2)" in comparison(one, other)
     assert "first - second: 0.01," in comparison(one, other)
+
+
+def save_trainings(folder: Path, returns: list[list[float]]) -> Path:
+    for seed, rollouts in enumerate(returns):
+        save(folder / str(seed), rollouts, train_seed=seed, checkpoint={"hash": f"{folder}{seed}"})
+    return folder
+
+
+def test_several_trainings_on_both_sides_are_the_units(tmp_path: Path) -> None:
+    # The rollouts of each side hardly differ within a training: over rollouts the difference would be clear.
+    one = save_trainings(tmp_path / "one", [[10.0, 10.1] * 10, [20.0, 20.1] * 10, [30.0, 30.1] * 10])
+    other = save_trainings(tmp_path / "other", [[14.0, 14.1] * 10, [26.0, 26.1] * 10, [38.0, 38.1] * 10])
+    found = comparison(one, other)
+    assert "return 20.05 ± 5.7735 (3 trainings x 20)" in found
+    assert "Welch's t-test over trainings" in found
+    assert "no clear difference" in found
+    assert "one training" not in found
+
+
+@pytest.mark.parametrize("several_first", [True, False])
+def test_one_training_on_a_side_is_said(tmp_path: Path, several_first: bool) -> None:
+    several = save_trainings(tmp_path / "several", [[10.0, 11.0], [20.0, 21.0]])
+    one = save(tmp_path / "one", [50.0, 51.0, 52.0])
+    found = comparison(several, one) if several_first else comparison(one, several)
+    assert "Welch's t-test over rollouts" in found
+    assert "one training: the interval is over rollouts, and says nothing about another training" in found
+
+
+def test_a_policy_without_training_has_rollouts_as_units(tmp_path: Path) -> None:
+    several = save_trainings(tmp_path / "several", [[10.0, 11.0], [20.0, 21.0]])
+    untrained = save(tmp_path / "random", [1.0, 2.0, 3.0], checkpoint={"hash": None})
+    found = comparison(several, untrained)
+    assert "(3 rollouts)" in found
+    assert "one training" not in found

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trajectory_adacat.plotting.formats import TextTable, latex, markdown, text
+from trajectory_adacat.plotting.formats import TextTable, latex, markdown, number, text, with_error, with_interval
 
 TABLE = TextTable(
     groups=[("", ["dataset"]), ("a rather long title", ["x", "y"]), ("published", ["AdaCat"])],
@@ -42,3 +42,45 @@ def test_latex_escapes_and_spans() -> None:
     assert r"1.0 $\pm$ 0.1" in table
     rows = [line for line in table.splitlines() if line.endswith(r"\\")]
     assert [row.replace(r"\&", "").count("&") for row in rows] == [2, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "cell"),
+    [
+        (47.83, 0.22, "47.8 ± 0.2"),  # D4RL's scores keep one decimal
+        (1377.4, 10.2, "1377.4 ± 10.2"),
+        (47.83, 0.031, "47.830 ± 0.031"),
+        (0.013, 0.0012, "0.0130 ± 0.0012"),
+        (-0.042, 0.0112, "-0.042 ± 0.011"),
+        (0.47, 0.113, "0.47 ± 0.11"),  # a rate of success
+        (0.004, 25.3, "0.0 ± 25.3"),
+        (0.013, None, "0.013"),
+        (0.042, 0.0, "0.042 ± 0.000"),
+        (0.0, 0.0, "0.0 ± 0.0"),
+        (12.0, None, "12.0"),
+        (1.3e-9, 2e-10, "1.3e-09 ± 2e-10"),
+        (123456.7, 0.04, "123456.7 ± 0.04"),
+        (0.1, 1e-17, "0.10 ± 0.00"),
+    ],
+)
+def test_numbers_show_significant_digits(value: float, error: float | None, cell: str) -> None:
+    assert with_error(value, error) == cell
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "cell"),
+    [
+        (47.83, (47.41, 48.2), "47.8 [47.4, 48.2]"),
+        (0.0131, (0.0112, 0.0152), "0.0131 [0.0112, 0.0152]"),
+        (0.5, (0.0, 1.0), "0.50 [0.00, 1.00]"),
+        (0.0, (0.0, 0.0), "0.0 [0.0, 0.0]"),
+        (0.042, None, "0.042"),
+    ],
+)
+def test_intervals_have_the_decimals_of_their_value(value: float, interval: tuple[float, float], cell: str) -> None:
+    assert with_interval(value, interval) == cell
+
+
+@pytest.mark.parametrize(("value", "cell"), [(0.0134, "0.013"), (1255.63, "1255.6"), (0.0, "0.0"), (-0.5, "-0.50")])
+def test_a_number_without_an_error(value: float, cell: str) -> None:
+    assert number(value) == cell

@@ -18,11 +18,11 @@ HOPPER = Row(
     dataset="hopper-medium-v2",
     qualifiers=(),
     measure="score",
-    values={"adacat": [60.0, 70.0, 75.0], "uniform": [40.0]},
+    values={"adacat": [[60.0, 70.0, 75.0]], "uniform": [[40.0]]},
     recorded={"dataset mean": [39.0]},
     published=PUBLISHED,
 )
-OWN = Row("own", ("native dynamics",), "return", {"adacat": [900.0, 1000.0]}, {}, {})
+OWN = Row("own", ("native dynamics",), "return", {"adacat": [[900.0, 1000.0], [800.0]]}, {}, {})
 
 
 def bars(row: Row, statistic: Statistic) -> dict[str, float]:
@@ -44,8 +44,7 @@ def test_intervals_are_those_of_the_table(statistic: Statistic) -> None:
     assert container.errorbar is not None
     (segment,) = container.errorbar.lines[2][0].get_segments()
     summary = summarize(HOPPER.values["adacat"])
-    error = summary.standard_error or 0.0
-    expected = summary.interval if statistic == "iqm" else (summary.mean - error, summary.mean + error)
+    expected = summary.interval if statistic == "iqm" else summary.mean_interval
     assert segment[:, 1] == pytest.approx(expected)
 
 
@@ -63,7 +62,9 @@ def test_published_and_recorded_references_are_in_the_legend() -> None:
 def test_scores_and_returns_have_separate_axes() -> None:
     scores, returns = bar_figure([HOPPER, OWN]).axes
     assert "score" in scores.get_ylabel()
+    assert "over rollouts of one training" in scores.get_ylabel()
     assert "return" in returns.get_ylabel()
+    assert "over trainings" in returns.get_ylabel()
     assert [label.get_text() for label in returns.get_xticklabels()] == ["own\n(native dynamics)"]
 
 
@@ -82,7 +83,7 @@ def test_the_command_writes_a_figure(tmp_path: Path, ending: str, start: bytes) 
             truncated=True,
             planner={},
             checkpoint={"hash": "a"},
-            environment={"environment": "x", "dynamics": "v2"},
+            environment={"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
             versions={},
             git_revision=None,
             seconds_per_action=0.1,

@@ -25,7 +25,7 @@ BASE = RolloutResult(
     truncated=True,
     planner={"horizon": 15},
     checkpoint={"hash": "a"},
-    environment={"environment": "Hopper", "dynamics": "v2"},
+    environment={"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
     versions={},
     git_revision=None,
     seconds_per_action=0.1,
@@ -49,8 +49,147 @@ def test_training_seeds_and_rollouts_are_pooled() -> None:
     (row,) = rows_of(runs)
     assert row.label == "hopper-medium-v2"
     assert row.measure == "score"
-    assert row.values["adacat"] == [run.normalized_score for run in runs]
-    assert row.summaries["adacat"].n == 6
+    scores = [run.normalized_score for run in runs]
+    assert row.values["adacat"] == [scores[:3], scores[3:]]
+    assert (row.summaries["adacat"].n, row.summaries["adacat"].trainings) == (6, 2)
+
+
+def test_a_setting_that_is_null_is_the_same_as_one_that_is_absent() -> None:
+    planners: list[dict[str, Any]] = [{"search": {"k": 1}}, {"search": {"k": 1, "new": None}, "newer": None}]
+    runs = [result(rollout_seed=seed, planner=planner) for seed, planner in enumerate(planners)]
+    runs += [result(rollout_seed=2, planner=planners[0], checkpoint={"hash": "a", "training": {"younger": None}})]
+    runs += [result(rollout_seed=3, planner=planners[0], environment={**BASE.environment, "env_kwargs": None})]
+    (row,) = rows_of(runs)
+    assert [len(rollouts) for rollouts in row.values["adacat"]] == [4]
+
+
+def test_rollouts_without_training_stand_in_one_group() -> None:
+    runs = [result(checkpoint={"hash": None}, rollout_seed=seed, train_seed=seed) for seed in range(3)]
+    (row,) = rows_of(runs)
+    assert (row.summaries["adacat"].n, row.summaries["adacat"].trainings) == (3, 0)
+
+
+# -- the training data -------------------------------------------------------------------------------------------
+
+
+def of_data(sha256: str | None, name: str = "walk.hdf5", **changes: Any) -> RolloutResult:
+    data = {} if sha256 is None else {"dataset": {"label": Path(name).name, "sha256": sha256, "environment": "Hopper"}}
+    checkpoint = {"hash": "a", "training": {"dataset": name}, **data}
+    environment = {"environment": "Hopper", "dynamics": "v2"}
+    values = {"dataset": name, "checkpoint": checkpoint, "data_status": "unverified", "environment": environment}
+    return result(**{**values, **changes})
+
+
+def test_paths_of_one_file_are_one_dataset_labelled_by_its_name() -> None:
+    names = ("walk.hdf5", "data/walk.hdf5", "/home/me/data/walk.hdf5")
+    (row,) = rows_of(of_data("f" * 64, name, rollout_seed=seed) for seed, name in enumerate(names))
+    assert row.label == "walk.hdf5 (unverified)"
+    assert row.summaries["adacat"].n == 3
+
+
+def test_two_files_of_one_name_are_two_rows_with_short_hashes() -> None:
+    hashes = ("ab" * 32, "ab" * 5 + "cd" * 27)
+    rows = rows_of(of_data(sha256, return_=float(len(sha256))) for sha256 in hashes)
+    assert {row.label for row in rows} == {
+        *("walk.hdf5 (unverified, data abababababa)", "walk.hdf5 (unverified, data abababababc)")
+    }
+
+
+def test_results_without_a_hash_are_one_unknown_data_set() -> None:
+    rows = rows_of([*(of_data(None, rollout_seed=seed) for seed in range(2)), of_data("ab" * 32)])
+    assert {row.label: row.summaries["adacat"].n for row in rows} == {
+        "walk.hdf5 (unverified, data abababab)": 1,
+        "walk.hdf5 (unverified, data unknown)": 2,
+    }
+
+
+def test_unknown_data_of_two_paths_are_not_pooled() -> None:
+    rows = rows_of([of_data(None, "a/walk.hdf5"), of_data(None, "b/walk.hdf5")])
+    assert {row.label for row in rows} == {
+        *("walk.hdf5 (unverified, data unknown a/walk.hdf5)", "walk.hdf5 (unverified, data unknown b/walk.hdf5)")
+    }
+
+
+def test_collected_sets_of_other_sizes_or_seeds_are_not_pooled() -> None:
+    name = "hopper-medium-collected"
+    data = [{"label": name, "sha256": sha256, "environment": name} for sha256 in ("ab" * 32, "cd" * 32)]
+    rows = rows_of(result(dataset=name, checkpoint={"hash": each["sha256"], "dataset": each}) for each in data)
+    assert [row.label for row in rows] == [f"{name} (data abababab)", f"{name} (data cdcdcdcd)"]
+    assert [row.measure for row in rows] == ["score", "score"]
+
+
+def test_verified_official_data_is_known_without_its_hash() -> None:
+    data = {"label": "hopper-medium-v2", "sha256": "ab" * 32, "environment": "hopper-medium-v2"}
+    (row,) = rows_of([result(), result(rollout_seed=1, checkpoint={"hash": "a", "dataset": data})])
+    assert row.label == "hopper-medium-v2"
+    assert row.summaries["adacat"].n == 2
+
+
+def test_a_method_without_training_stands_in_the_row_of_the_only_data() -> None:
+    name = "hopper-medium-collected"
+    data = {"label": name, "sha256": "ab" * 32, "environment": name}
+    planned = result(dataset=name, checkpoint={"hash": "a", "step": 3, "dataset": data})
+    (row,) = rows_of([planned, result(dataset=name, parameterization="random policy", checkpoint={"hash": None})])
+    assert (row.label, columns_of([row])) == (name, ["adacat", "random policy"])
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def test_steps_of_one_training_are_columns() -> None:
+    (row,) = rows_of(result(checkpoint={"hash": f"{step}", "step": step}) for step in (10, 20))
+    assert columns_of([row]) == ["adacat (checkpoint step=10)", "adacat (checkpoint step=20)"]
+
+
+def test_two_trainings_of_one_seed_are_columns_and_the_other_seeds_stay_pooled() -> None:
+    checkpoints = [(0, "ab" * 32), (0, "cd" * 32), (1, "ef" * 32), (2, "12" * 32)]
+    (row,) = rows_of(result(train_seed=seed, checkpoint={"hash": found, "step": 5}) for seed, found in checkpoints)
+    assert {column: summary.trainings for column, summary in row.summaries.items()} == {
+        "adacat (train_seed=0, checkpoint=abababab)": 1,
+        "adacat (train_seed=0, checkpoint=cdcdcdcd)": 1,
+        "adacat (other train_seeds)": 2,
+    }
+
+
+# -- environments ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environment", ["Hopper-v5", "trajectory_adacat/Walker2d-v2"])
+@pytest.mark.parametrize("is_old", [True, False])
+def test_another_environment_is_named_and_has_returns(environment: str, is_old: bool) -> None:
+    """Earlier versions recorded a score of the dataset's name whatever environment ran."""
+    other = result(environment={"environment": environment, "dynamics": "native"}, rollout_seed=1)
+    other = other if is_old else dataclasses.replace(other, normalized_score=None)
+    rows = {row.label: row for row in rows_of([result(), other])}
+    assert rows.keys() == {"hopper-medium-v2", f"hopper-medium-v2 (in {environment})"}
+    row = rows[f"hopper-medium-v2 (in {environment})"]
+    assert (row.measure, row.values, row.published) == ("return", {"adacat": [[1000.0]]}, {})
+
+
+def test_the_same_robot_with_other_rewards_is_named_and_has_returns() -> None:
+    """Where options change the environment, the results record no score."""
+    where = {**BASE.environment, "env_kwargs": {"healthy_reward": 0.0}}
+    (row,) = rows_of([dataclasses.replace(BASE, environment=where)])
+    assert row.label == "hopper-medium-v2 (in trajectory_adacat/Hopper-v2)"
+    assert row.measure == "return"
+
+
+def test_an_own_datasets_environment_is_named_where_another_ran() -> None:
+    other = of_data("ab" * 32, environment={"environment": "Walk-v1", "dynamics": "native"}, rollout_seed=1)
+    labels = {row.label for row in rows_of([of_data("ab" * 32), other])}
+    assert labels == {"walk.hdf5 (unverified)", "walk.hdf5 (in Walk-v1, unverified)"}
+
+
+def test_recorded_reference_returns_scale_the_references() -> None:
+    where = {"environment": "Reach-v1", "dynamics": "native", "reference_returns": [0.0, 50.0]}
+    scored = dataclasses.replace(
+        of_data("ab" * 32, environment=where, references={"dataset mean": 25.0}), normalized_score=40.0
+    )
+    (row,) = rows_of([scored])
+    assert (row.measure, row.recorded) == ("score", {"dataset mean": [50.0]})
+
+
+# -- columns -----------------------------------------------------------------------------------------------------
 
 
 def test_parameterizations_are_columns_in_the_papers_order() -> None:
@@ -91,7 +230,6 @@ def test_only_the_official_dataset_has_published_scores() -> None:
         {"planner": {"horizon": [15]}},
         {"planner": {"horizon": None}},
         {"planner": {}},
-        {"planner": {"horizon": 15, "plan_freq": None}},
         {"checkpoint": {"hash": "b", "training": {"k": 1}}},
         {"checkpoint": {"hash": "b", "training": {"model": {"k": 1}}}},
     ],
@@ -100,7 +238,7 @@ def test_only_the_official_dataset_has_published_scores() -> None:
 def test_other_settings_are_a_separate_column(changes: dict[str, Any]) -> None:
     (row,) = rows_of([result(), result(rollout_seed=1, **changes)])
     assert len(row.values) == 2
-    assert all(len(values) == 1 for values in row.values.values())
+    assert all(len(runs) == 1 for (runs,) in row.values.values())
     assert all(column.startswith("adacat (") for column in row.values)
 
 
@@ -151,7 +289,7 @@ def test_the_same_run_twice_is_refused_with_both_locations() -> None:
 def test_without_reference_returns_the_measure_is_the_return() -> None:
     (row,) = rows_of([result(dataset="minari:mujoco/hopper/medium-v0", references={"dataset mean": 800.0})])
     assert row.measure == "return"
-    assert row.values == {"adacat": [1000.0]}
+    assert row.values == {"adacat": [[1000.0]]}
     assert row.recorded == {"dataset mean": [800.0]}
 
 
@@ -162,7 +300,19 @@ def test_recorded_references_are_in_the_rows_measure() -> None:
 
 def test_overall_pools_datasets_of_one_kind_with_equal_numbers_of_runs() -> None:
     names = ["hopper-medium-v2", "walker2d-medium-v2", "hopper-medium-collected"]
-    runs = [result(dataset=name, rollout_seed=seed, return_=1000.0 + seed) for name in names for seed in range(3)]
+    places = dict(zip(names, ("Hopper", "Walker2d", "Hopper"), strict=True))
+    runs = [
+        result(
+            dataset=name,
+            train_seed=train_seed,
+            rollout_seed=seed,
+            return_=1000.0 + 100 * train_seed + seed,
+            environment={"environment": f"trajectory_adacat/{place}-v2", "dynamics": "v2"},
+        )
+        for name, place in places.items()
+        for train_seed in range(2)
+        for seed in range(3)
+    ]
     runs += [result(parameterization="uniform", dataset=names[0])]  # on one dataset only
     rows = rows_of(runs)
     together = overall(rows)
@@ -171,5 +321,5 @@ def test_overall_pools_datasets_of_one_kind_with_equal_numbers_of_runs() -> None
     summary = together["all -v2 datasets"]["adacat"]
     means = [row.summaries["adacat"].mean for row in rows if row.dataset.endswith("-v2")]
     assert summary.mean == pytest.approx(sum(means) / 2)
-    assert summary.n == 6
+    assert (summary.n, summary.trainings, summary.tasks, summary.per_training) == (12, 2, 2, 3)
     assert summary.interval is not None

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ RETURNS = {"adacat": [2000.0, 2100.0, 2200.0, 2300.0], "uniform": [1500.0, 1500.
 def save(folder: Path, dataset: str, parameterization: str, seed: int, return_: float, **changes: Any) -> None:
     values: dict[str, Any] = {
         "data_status": "verified",
-        "environment": {"environment": "x", "dynamics": "v2"},
+        "environment": {"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
         "references": {},
         **changes,
     }
@@ -51,16 +50,16 @@ def logs(tmp_path: Path) -> Path:
 
 
 def expected(parameterization: str) -> tuple[float, float]:
-    scores = [normalized_score("hopper-medium-v2", value) or math.nan for value in RETURNS[parameterization]]
-    mean = sum(scores) / 4
-    return mean, math.sqrt(sum((score - mean) ** 2 for score in scores) / 3) / 2
+    scores = [normalized_score("hopper-medium-v2", value) or 0.0 for value in RETURNS[parameterization]]
+    first, second = (scores[0] + scores[1]) / 2, (scores[2] + scores[3]) / 2  # the means of the two trainings
+    return (first + second) / 2, abs(first - second) / 2
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
 def test_mean_standard_error_and_n(logs: Path, form: str) -> None:
     table = tabulate([logs], form)
     mean, error = expected("adacat")
-    cell = f"{mean:.1f} ± {error:.1f} (4)"
+    cell = f"{mean:.1f} ± {error:.1f} (2 trainings x 2)"
     assert cell.replace("±", r"$\pm$" if form == "latex" else "±") in table
     assert "69.2" in table  # the paper's number for this dataset
     assert "Table 4" in table  # and its source
@@ -76,10 +75,63 @@ def test_csv_holds_the_unrounded_numbers(logs: Path) -> None:
     assert (
         float(measured["adacat"]["iqm_low"]) < float(measured["adacat"]["iqm"]) < float(measured["adacat"]["iqm_high"])
     )
-    assert measured["uniform"]["n"] == "4"
+    assert float(measured["adacat"]["mean_low"]) < float(measured["adacat"]["mean"])
+    assert (measured["uniform"]["n"], measured["uniform"]["trainings"]) == ("4", "2")
     published = {line["method"]: line for line in lines if line["kind"] == "published"}
     assert published["AdaCat"]["mean"] == "69.2"
     assert all(line["source"] for line in published.values())
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv"])
+def test_small_returns_are_shown_in_every_format(tmp_path: Path, form: str) -> None:
+    for seed, (adacat, uniform) in enumerate([(0.0125, 0.0415), (0.0135, 0.0425)]):
+        references = {"dataset mean": 0.021}
+        save(tmp_path, "own.hdf5", "adacat", seed, adacat, references=references)
+        save(tmp_path, "own.hdf5", "uniform", seed, uniform, references=references)
+    table = tabulate([tmp_path], form)
+    expected = ["adacat,0.013", "0.021"] if form == "csv" else ["0.01300 ± 0.00050", "0.04200 ± 0.00050", "0.021"]
+    for cell in expected:
+        assert cell.replace("±", r"$\pm$" if form == "latex" else "±") in table
+
+
+def test_one_training_is_said_and_its_error_is_not_the_methods(tmp_path: Path) -> None:
+    for seed in range(2):  # of train_seed 0
+        save(tmp_path, "hopper-medium-v2", "adacat", seed, 1500.0 + seed)
+    table = tabulate([tmp_path])
+    assert "score, mean ± SE over rollouts of one training" in table
+    assert "(one training x 2)" in table
+    assert "They say nothing about another training" in " ".join(table.split())
+    assert "mean [95%]" not in table
+
+
+def test_several_trainings_have_intervals_of_mean_and_iqm(logs: Path) -> None:
+    table = tabulate([logs])
+    assert "score, mean ± SE over trainings" in table
+    assert "score, mean [95%]" in table
+    assert "score, IQM [95%]" in table
+    assert "one training" not in table
+
+
+def test_columns_with_one_and_with_several_trainings_are_told_apart(logs: Path) -> None:
+    save(logs, "hopper-medium-v2", "quantile", 0, 1500.0)
+    table = tabulate([logs])
+    assert "score, mean ± SE " in table
+    assert "SE over" not in table
+    assert "(one training x 1)" in table
+    assert "(2 trainings x 2)" in table
+
+
+def test_trainings_with_unequal_numbers_of_rollouts_are_counted(tmp_path: Path) -> None:
+    for seed in range(3):
+        save(tmp_path, "hopper-medium-v2", "adacat", seed, 1500.0 + seed)
+    assert "(2 trainings, 3 rollouts)" in tabulate([tmp_path])
+
+
+def test_other_data_and_environments_are_explained(logs: Path) -> None:
+    save(logs, "hopper-medium-v2", "adacat", 9, 1.0, environment={"environment": "Hopper-v5", "dynamics": "native"})
+    table = tabulate([logs])
+    assert "hopper-medium-v2 (in Hopper-v5)" in table
+    assert "in <environment>: not the dataset's own environment" in table
 
 
 def test_the_same_files_give_the_same_table(logs: Path) -> None:
@@ -98,7 +150,14 @@ def test_published_scores_are_not_shown_for_collected_data(tmp_path: Path) -> No
 
 def test_unverified_data_and_native_dynamics_are_labelled(logs: Path) -> None:
     save(logs, "hopper-medium-v2", "adacat", 0, 1.0, data_status="unverified")
-    save(logs / "other", "hopper-medium-v2", "adacat", 0, 1.0, environment={"environment": "x", "dynamics": "native"})
+    save(
+        logs / "other",
+        "hopper-medium-v2",
+        "adacat",
+        0,
+        1.0,
+        environment={"environment": "Hopper-v4", "dynamics": "native"},
+    )
     table = tabulate([logs])
     assert "hopper-medium-v2 (unverified)" in table
     assert "hopper-medium-v2 (native dynamics)" in table
@@ -109,7 +168,7 @@ def test_returns_are_shown_where_no_score_is_known(tmp_path: Path) -> None:
     save(tmp_path, "minari:hopper", "adacat", 0, 912.34)
     table = tabulate([tmp_path])
     assert "return, mean" in table
-    assert "912.3 (1)" in table
+    assert "912.3 (one training x 1)" in table
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,9 @@ def test_results_can_be_read_back(trained: Path, run_plan: Plan, home: Path) -> 
     run_plan()
     found = load_results([home / "logs" / "own" / "plans"]).values()
     assert [result.checkpoint["step"] for result in found] == [6, 6]
+    description = json.loads((trained / "step_00000006" / "checkpoint.json").read_text())
+    assert all(result.data_sha256 == description["dataset"]["sha256"] for result in found)
+    assert {result.data_label for result in found} == {description["dataset"]["label"]}
 
 
 def test_returns_are_those_of_the_environment_and_depend_on_the_seed(trained: Path, run_plan: Plan) -> None:

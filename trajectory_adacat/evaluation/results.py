@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_type_hints
 
@@ -15,6 +16,8 @@ from trajectory_adacat.legacy import is_flat, nested_planner, nested_training
 RESULTS_FILE = "rollouts.jsonl"
 OLD_PATTERN = "rollout_*.json"  # earlier versions wrote one file for each rollout
 OLD_ENVIRONMENT_KEY = "dynamics_verified"  # earlier versions recorded it, and it was never False
+FILE_SUFFIXES = (".hdf5", ".h5")
+UNVERIFIED_SUFFIX = " (unverified)"  # of a label; ``data_status`` says it too
 
 
 class Location(NamedTuple):
@@ -32,7 +35,7 @@ class RolloutResult:
     """The result of one episode driven by a planner.
 
     Attributes:
-        dataset: name under which the training data was loaded.
+        dataset: name under which the training data was loaded; it may be a path.
         parameterization: ``adacat``, ``uniform``, ``quantile``, or another name of the policy.
         train_seed: seed of the training run.
         rollout_seed: seed of the episode.
@@ -43,8 +46,10 @@ class RolloutResult:
         truncated: whether the episode was cut.
         planner: settings of the method. Only rollouts with equal settings are pooled, so seeds and paths do not
             belong here.
-        checkpoint: holds at least ``hash``, which is None where nothing was trained. Rollouts are pooled only if the
-            settings under ``training`` (again without seeds and paths) are equal too.
+        checkpoint: holds at least ``hash``, which is None where nothing was trained. ``dataset`` holds the data's
+            ``label`` (the file's name), ``sha256`` and ``environment``. Rollouts are pooled only if the data, the
+            ``step`` and the settings under ``training`` (again without seeds) are equal too, and if those of one
+            ``train_seed`` have one ``hash``.
         environment: holds at least the id as ``environment`` and the ``dynamics``, such as ``v2`` or ``native``. Only
             rollouts in equal environments are pooled.
         versions: version of each library, by name.
@@ -74,7 +79,9 @@ class RolloutResult:
     references: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Write the result to ``rollouts.jsonl`` in ``folder`` and return that path; replace one of the same seed.
+        """Write the result to ``rollouts.jsonl`` in ``folder`` and return that path.
+
+        A result of the same rollout seed in the same environment is replaced.
 
         A process that dies while writing leaves every other result readable.
 
@@ -82,7 +89,26 @@ class RolloutResult:
             InputError: if a value has the wrong type or an existing result cannot be read; nothing is written.
             ValueError: if a setting is NaN or infinite; nothing is written.
         """
-        return _write(self, folder, lambda old: old.rollout_seed == self.rollout_seed)
+        return _write(self, folder, self.replaces)
+
+    def replaces(self, old: "RolloutResult") -> bool:
+        """Whether this result takes the place of ``old`` in an experiment's folder."""
+        same_environment = without_nulls(old.environment) == without_nulls(self.environment)
+        return old.rollout_seed == self.rollout_seed and same_environment
+
+    @property
+    def data_label(self) -> str:
+        """The name of the training data for tables: that of the file where the data was loaded by a path."""
+        label = self.checkpoint.get("dataset", {}).get("label")
+        if label is not None:
+            return str(label).removesuffix(UNVERIFIED_SUFFIX)
+        return Path(self.dataset).name if self.dataset.endswith(FILE_SUFFIXES) else self.dataset
+
+    @property
+    def data_sha256(self) -> str | None:
+        """The SHA-256 of the training data; None for results of earlier versions, which did not record it."""
+        sha256 = self.checkpoint.get("dataset", {}).get("sha256")
+        return None if sha256 is None else str(sha256)
 
     def to_json(self, path: Path) -> str:
         """Return one line of JSON, to be written to ``path``.
@@ -126,6 +152,9 @@ class RolloutResult:
             if not fits(value, types[key]):
                 expected = type_name(types[key])
                 raise InputError(f"The rollout result {location} has {key!r}: {value!r}, not of type {expected}.")
+        for key in ("training", "dataset"):
+            if not isinstance(values["checkpoint"].get(key, {}), dict):
+                raise InputError(f"The rollout result {location} has {key!r} in 'checkpoint' that is not an object.")
         for key, inner in (("checkpoint", "hash"), ("environment", "environment"), ("environment", "dynamics")):
             if inner not in values[key]:
                 raise InputError(f"The rollout result {location} lacks {inner!r} in {key!r}.")
@@ -152,7 +181,7 @@ class ResultsWriter:
     ) -> None:
         self.seeds: set[int] = set()
         self._folder, self._planner, self._hash, self._delete_others = folder, planner, checkpoint_hash, delete_others
-        others = [location for location, result in _read(_files(folder)).items() if self._is_other(result)]
+        others = [location for location, result in _read(_files_in(folder)).items() if self._is_other(result)]
         if others and not delete_others:
             raise InputError(
                 f"{others[0]} is of other settings or of another checkpoint: choose another --exp_name or --suffix, "
@@ -164,37 +193,75 @@ class ResultsWriter:
         path = _write(
             result,
             self._folder,
-            lambda old: old.rollout_seed == result.rollout_seed or (self._delete_others and self._is_other(old)),
+            lambda old: result.replaces(old) or (self._delete_others and self._is_other(old)),
         )
         self.seeds.add(result.rollout_seed)
         return path
 
     def _is_other(self, result: RolloutResult) -> bool:
-        return result.planner != self._planner or result.checkpoint["hash"] != self._hash
+        same_settings = without_nulls(result.planner) == without_nulls(self._planner)
+        return not same_settings or result.checkpoint["hash"] != self._hash
+
+
+def without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those that are null, at every depth.
+
+    New settings have the default None, so that a result that records null and an older one without the setting have
+    the same settings.
+    """
+    return {
+        key: without_nulls(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if value is not None
+    }
 
 
 def load_results(paths: Iterable[Path]) -> dict[Location, RolloutResult]:
     """Read the results of files, and of folders with all folders below them, sorted by location.
 
-    Folders are searched for ``rollouts.jsonl`` and for the ``rollout_*.json`` of earlier versions. An incomplete last
-    line, left by a process that died while writing it, is ignored.
+    Folders are searched for ``rollouts.jsonl`` and for the ``rollout_*.json`` of earlier versions. Symbolic links are
+    followed, and each file is read once, however many ways lead to it. An incomplete last line, left by a process that
+    died while writing it, is ignored.
 
     Raises:
-        InputError: if a path does not exist or holds no results, or a result cannot be read.
+        InputError: if a path does not exist, holds no results or cannot be searched, or a result cannot be read.
     """
     results: dict[Location, RolloutResult] = {}
+    read: set[str] = set()  # the real paths of the files
     for path in paths:
         if not path.exists():
             raise InputError(f"There is no file or folder {path} to read rollout results from.")
-        found = _read([path] if path.is_file() else _files(path, "**/"))
-        if not found:
+        files = {os.path.realpath(file): file for file in reversed([path] if path.is_file() else list(_files(path)))}
+        found = _read(file for real, file in files.items() if real not in read)
+        if not found and read.isdisjoint(files):
             raise InputError(f"{path} holds no rollout results ({RESULTS_FILE}): run trajectory-adacat plan first.")
+        read |= files.keys()
         results |= found
     return dict(sorted(results.items()))
 
 
-def _files(folder: Path, below: str = "") -> list[Path]:
-    return [path for pattern in (RESULTS_FILE, OLD_PATTERN) for path in sorted(folder.glob(below + pattern))]
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the results files in a folder and in all folders below it; enter each real folder once."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"The folder {error.filename} cannot be searched for results: {error.strerror}.") from error
+
+    visited: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        if (real := os.path.realpath(parent)) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted([*names, *folders]) if _is_results_name(name))
+
+
+def _is_results_name(name: str) -> bool:
+    return name == RESULTS_FILE or fnmatch(name, OLD_PATTERN)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for pattern in (RESULTS_FILE, OLD_PATTERN) for path in sorted(folder.glob(pattern))]
 
 
 def _read(paths: Iterable[Path]) -> dict[Location, RolloutResult]:

@@ -5,6 +5,15 @@ from collections.abc import Sequence
 from trajectory_adacat.robots import named_datasets
 
 
+def own_environments(dataset: str) -> set[str] | None:
+    """Return the ids of the environments that the reference returns of an official or collected dataset hold for.
+
+    The result is None for all other names.
+    """
+    named = named_datasets().get(dataset)
+    return {named.robot.corrected_id, named.robot.native_id} if named else None
+
+
 def reference_returns(dataset: str) -> tuple[float, float] | None:
     """Return the returns that score 0 and 100 on a dataset's environment.
 

@@ -1,0 +1,43 @@
+"""The demo's report: the table, and what a single training can say."""
+
+from pathlib import Path
+
+import pytest
+
+from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.scripts.demo import report
+
+
+def save(folder: Path, parameterization: str, returns: list[float], **changes: object) -> None:
+    for seed, value in enumerate(returns):
+        values: dict = {
+            "dataset": "hopper-medium-collected",
+            "train_seed": 0,
+            "normalized_score": 1.0,
+            "length": 10,
+            "terminated": False,
+            "truncated": True,
+            "planner": {},
+            "environment": {"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
+            "versions": {},
+            "git_revision": None,
+            "seconds_per_action": 0.1,
+            "data_status": "verified",
+            **changes,
+        }
+        RolloutResult(parameterization=parameterization, rollout_seed=seed, return_=value, **values).save(folder)
+
+
+def test_the_report_says_that_its_error_is_of_one_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"label": "hopper-medium-collected", "sha256": "ab" * 32, "environment": "hopper-medium-collected"}
+    planned = {"checkpoint": {"hash": "a", "step": 10, "dataset": data}, "references": {"dataset mean return": 0.021}}
+    save(tmp_path / "plans", "adacat", [0.0125, 0.0135], **planned)
+    save(tmp_path / "random", "random policy", [0.001, 0.002], checkpoint={"hash": None})
+    report(tmp_path)
+    printed = capsys.readouterr().out
+    assert "The planner's mean return is 0.01300 ± 0.00050, and that of the dataset's episodes 0.021." in printed
+    assert "over 2 rollouts of one training" in printed
+    assert printed.count("\nhopper-medium-collected") == 1  # one row: the random policy depends on no data
+    assert "(one training x 2)" in printed
+    assert "(2 rollouts)" in printed
+    assert {path.name for path in tmp_path.iterdir()} >= {"table.md", "scores.png"}
