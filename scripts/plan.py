@@ -10,7 +10,7 @@ import numpy as np
 from tap import TapIgnore
 from tqdm import tqdm
 
-from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_description
+from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_training
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
@@ -26,8 +26,6 @@ from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.settings import to_nested
-
-SAID_BY_TRAINING = {"dataset", "parameterization", "discount", "train_seed", "step"}
 
 
 class PlanArguments(OfflineParser):
@@ -80,10 +78,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
     """
     arguments = PlanArguments().parse(argv)
     folder = checkpoint_folder(arguments)
-    description = read_description(folder)
-    missing = SAID_BY_TRAINING - description.keys()
-    if missing:
-        raise InputError(f"The checkpoint {folder} does not say its {min(missing)}: train it with trajectory-adacat.")
+    description = read_training(folder)
     trained_on = description["dataset"]["name"]
     if trained_on != arguments.dataset:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {arguments.dataset}.")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tap import TapIgnore
 
-from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_description, read_tensors
+from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_tensors, read_training
 from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.datasets import Dataset, load_dataset
@@ -93,12 +93,16 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     Raises:
         InputError: if it is damaged, or was trained on other data or with other settings.
     """
-    description = read_description(checkpoint)
+    description = read_training(checkpoint)
     now = trainer.description
     if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    # Settings that are younger than the checkpoint have their defaults.
-    kept = from_nested(TrainConfig, {key: value for key, value in description["training"].items() if key != "dataset"})
+    # Settings that the checkpoint's version did not have take their defaults.
+    try:
+        settings = {key: value for key, value in description["training"].items() if key != "dataset"}
+        kept = from_nested(TrainConfig, settings)
+    except InputError as error:
+        raise InputError(f"The settings of {checkpoint} cannot be read: {error}") from error
     before = flatten({**description["training"], **to_nested(kept), "seed": description["train_seed"]})
     asked = flatten({**now["training"], "seed": now["train_seed"]})
     for key in sorted((before.keys() | asked.keys()) - HOW_LONG):

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trajectory_adacat.checks import fits
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
@@ -25,6 +26,16 @@ FORMAT = 2
 FLAT_FORMAT = 1  # whose settings are one flat list of flags
 DESCRIPTION = "checkpoint.json"
 NAME = re.compile(r"step_(\d+)")
+# What plan and --resume read of what the train command adds to a checkpoint, and the keys of its "dataset".
+TRAINED: dict[str, Any] = {
+    "parameterization": str,
+    "discount": float,
+    "train_seed": int,
+    "step": int,
+    "dataset": dict[str, Any],
+    "training": dict[str, Any],
+}
+TRAINED_ON = {"name", "sha256", "verified", "environment", "mean_return"}
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def read_training(folder: Path) -> dict[str, Any]:
+    """Read the JSON of a checkpoint of the train command; see `read_description`.
+
+    Raises:
+        InputError: as `read_description`, or if what that command writes is missing.
+    """
+    description = read_description(folder)
+    for key, annotation in TRAINED.items():
+        if not fits(description.get(key), annotation):
+            raise InputError(f"The checkpoint {folder} lacks its {key!r}: train it with trajectory-adacat.")
+    missing = TRAINED_ON - description["dataset"].keys()
+    if missing:
+        raise InputError(f"The checkpoint {folder} lacks {min(missing)!r} of its dataset: train it again.")
+    return description
+
+
 def _upgraded(description: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         changed = {"model": nested_model(description["model"])}
@@ -175,10 +202,9 @@ def load_model(path: str | Path, use_ema: bool = False, device: torch.device | s
     description = read_description(folder)
     weights = read_tensors(folder, "ema.safetensors" if use_ema else "model.safetensors", description)
     try:
-        config = from_nested(GPTConfig, description["model"])
-        model = GPT(config)
+        model = GPT(from_nested(GPTConfig, description.get("model")))
         model.load_state_dict(weights)
-    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (InputError, RuntimeError) as error:
         raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error
     normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, "normalizer.safetensors", description))
     return Checkpoint(model.to(device).eval(), normalizer, description, file_sha256(folder / DESCRIPTION))

@@ -208,7 +208,8 @@ class OfflineParser(CommandParser):
         self._defaults = defaults
         self.given = {name: value for name, value in self.arguments().items() if value is not UNSET}
         configuration = Configuration(self.given.get("config", defaults["config"]))
-        configuration.check(self.section, self.flags, self.parameterizations)
+        settable = {name: kind for name, kind in self.flags.items() if name not in ("dataset", "config", "preset")}
+        configuration.check(self.section, settable, self.parameterizations)
         preset = self.given.get("preset") or configuration.preset_for(self.dataset)
         self._source, self._configuration = (self.section, preset, self.dataset), configuration
         self.use_parameterization(None)
@@ -221,10 +222,13 @@ class OfflineParser(CommandParser):
         values = self._defaults | chosen | self.given | {"preset": self._source[1]}
         for name, value in values.items():
             setattr(self, name, value)
+        del values["exp_name"]
         try:
             self.exp_name = self.exp_name.format_map(values)
-        except (KeyError, ValueError, IndexError) as error:
-            raise InputError(f"--exp_name {self.exp_name} refers to a flag that does not exist: {error}") from None
+        except KeyError as error:
+            raise InputError(f"--exp_name {self.exp_name} names no flag: {suggest(error.args[0], values)}") from None
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InputError(f"--exp_name {self.exp_name} is no name with {{flag}} in it: {error}") from None
 
     def settings(self, kind: type[Config], **others: Any) -> Config:
         """Build a settings dataclass from the flags, with ``others`` in place of theirs.

@@ -19,6 +19,7 @@ from trajectory_adacat.errors import InputError
 
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
 SECTIONS = ("train", "plan")
+Layer = dict[str, dict[str, Any]]  # the values of each section, by name
 
 
 class Configuration:
@@ -34,9 +35,10 @@ class Configuration:
     def __init__(self, name: str) -> None:
         module = load_module(name)
         self.name = str(module.__file__)
-        for key in ("PRESETS", "DEFAULT_PRESETS"):
-            if not isinstance(vars(module).get(key), dict):
-                raise InputError(f"The configuration {self.name} has no dictionary {key}: see config/offline.py.")
+        for key, annotation in (("PRESETS", dict[str, Any]), ("DEFAULT_PRESETS", dict[str, str])):
+            if not fits(vars(module).get(key), annotation):
+                wanted = type_name(annotation)
+                raise InputError(f"The configuration {self.name} has no {key} of type {wanted}: see config/offline.py.")
         if hasattr(module, "BASE"):
             raise InputError(f"The configuration {self.name} has a BASE, which is not read: use a preset.")
         self.presets: dict[str, Any] = module.PRESETS
@@ -83,11 +85,19 @@ class Configuration:
             merged |= layer.get(section, {}) | layer.get(f"{section}:{parameterization}", {})
         return merged
 
-    def _all_layers(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _all_layers(self) -> Iterator[tuple[str, Layer]]:
         for name, preset in self.presets.items():
-            yield f"PRESETS[{name!r}]", {key: value for key, value in preset.items() if key != "datasets"}
-            for dataset, layer in preset.get("datasets", {}).items():
-                yield f"PRESETS[{name!r}]['datasets'][{dataset!r}]", layer
+            place = f"PRESETS[{name!r}]"
+            sections = self._as_layer(place, preset)
+            yield place, {key: values for key, values in sections.items() if key != "datasets"}
+            for dataset, layer in sections.get("datasets", {}).items():
+                inner = f"{place}['datasets'][{dataset!r}]"
+                yield inner, self._as_layer(inner, layer)
+
+    def _as_layer(self, place: str, value: Any) -> Layer:
+        if not fits(value, Layer):
+            raise InputError(f"{place} in {self.name} must be a dictionary of sections, each a dictionary by name.")
+        return value
 
     def _check_values(self, place: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         for key, value in values.items():
