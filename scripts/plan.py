@@ -1,4 +1,4 @@
-"""Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
+"""Plan with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class PlanArguments(OfflineParser):
 
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:
-    """The checkpoint that the flags name.
+    """Return the checkpoint that the flags name.
 
     Raises:
         InputError: if there is none.
@@ -161,7 +161,7 @@ def run_watched(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the rollouts and writes their results to ``<logbase>/<dataset>/<exp_name>``."""
+    """Run the rollouts and write their results to ``<logbase>/<dataset>/<exp_name>``."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("torchrun is for training: here --processes shares the rollouts.")
     arguments, checkpoint = parse(argv)

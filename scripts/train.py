@@ -1,7 +1,7 @@
-"""Trains a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
+"""Train a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
-from trajectory_adacat.settings import flatten, from_nested, to_nested
+from trajectory_adacat.settings import from_nested, to_flat, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
-HOW_LONG = {"trainer.n_steps", "trainer.n_epochs_ref"}  # a resumed run may be longer than it was meant to be
+HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
 
 
 class TrainArguments(OfflineParser):
@@ -44,14 +44,14 @@ class TrainArguments(OfflineParser):
 
 
 def make_model(config: TrainConfig, spec: TransitionSpec, tokens: torch.Tensor, seed: int) -> GPT:
-    """Make the model with what it takes from the training tokens ``[n, D]``."""
+    """Make the model and set its statistics from the training tokens ``[n, D]``."""
     torch.manual_seed(seed)
     model = GPT(GPTConfig.sized(config.model, spec, config.data.subsampled_sequence_length))
     return model.fit_statistics(tokens)
 
 
 def describe(config: TrainConfig, run: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """Return what the checkpoints say of their training."""
+    """Return the entries of a checkpoint's description that record its training."""
     returns = [float(np.sum(episode.rewards, dtype=np.float64)) for episode in dataset.episodes]
     return {
         "parameterization": config.model.head.name,
@@ -70,7 +70,7 @@ def describe(config: TrainConfig, run: RunConfig, dataset: Dataset) -> dict[str,
 
 
 def old_checkpoints(arguments: TrainArguments) -> list[Path]:
-    """Return the checkpoints that the experiment's folder holds already.
+    """Return the checkpoints that are already in the experiment's folder.
 
     Raises:
         InputError: if there are any and neither --resume nor --overwrite is given.
@@ -87,6 +87,18 @@ def old_checkpoints(arguments: TrainArguments) -> list[Path]:
     return found
 
 
+def method(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings by flag, with the dataset and the seed; those it does not have are defaults.
+
+    Raises:
+        InputError: if a setting is unknown, missing or of the wrong type.
+    """
+    settings = dict(description["training"])
+    dataset = settings.pop("dataset", None)
+    flat = to_flat(from_nested(TrainConfig, settings))
+    return {"dataset": dataset, "seed": description["train_seed"], **flat}
+
+
 def resume(trainer: Trainer, checkpoint: Path) -> None:
     """Load a checkpoint's whole state into the trainer.
 
@@ -97,19 +109,14 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     now = trainer.description
     if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    # Settings that the checkpoint's version did not have take their defaults.
     try:
-        settings = {key: value for key, value in description["training"].items() if key != "dataset"}
-        kept = from_nested(TrainConfig, settings)
+        before, asked = method(description), method(now)
     except InputError as error:
         raise InputError(f"The settings of {checkpoint} cannot be read: {error}") from error
-    before = flatten({**description["training"], **to_nested(kept), "seed": description["train_seed"]})
-    asked = flatten({**now["training"], "seed": now["train_seed"]})
-    for key in sorted((before.keys() | asked.keys()) - HOW_LONG):
-        if before.get(key) != asked.get(key):
-            name = key.rpartition(".")[2]
+    for name in {**before, **asked}:
+        if name not in HOW_LONG and before.get(name) != asked.get(name):
             raise InputError(
-                f"{checkpoint} was trained with --{name} {before.get(key)}, not {asked.get(key)}: --resume goes on "
+                f"{checkpoint} was trained with --{name} {before.get(name)}, not {asked.get(name)}: --resume goes on "
                 "with the same settings. For others choose another --exp_name."
             )
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
@@ -183,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainArguments) -> None:
-    """Print what is trained, and on what."""
+    """Print the sizes of the data and the model."""
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     held_out = trainer.held_out
     print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(trainer.training)} training windows", end="")

@@ -14,7 +14,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.scripts.plan import PlanArguments
 from trajectory_adacat.scripts.train import TrainArguments
-from trajectory_adacat.settings import build, flatten, settings_of, to_nested
+from trajectory_adacat.settings import build, settings_of, to_flat
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 
 
@@ -337,7 +337,6 @@ def test_official_datasets_have_the_papers_preset(name: str, preset: str) -> Non
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "presets.json").read_text())
 KINDS: dict[str, tuple[type, ...]] = {"train": (TrainConfig, RunConfig), "plan": (PlannerConfig,)}
-CHOICES = {"model.head.name": "parameterization", "trainer.optimizer.name": "optimizer"}
 # What a golden set holds although it has no effect: settings of another parameterization or optimizer, and such.
 IDLE = {
     *("n_bins", "N", "embedding", "standardize", "smooth_coeff", "smooth_type"),
@@ -358,8 +357,7 @@ def resolved(section: str, preset: str, dataset: str, parameterization: str) -> 
     found = {name: chosen.get(name, default) for name, default in own.items() if name not in settings}
     others = {"parameterization": parameterization, "discount": 0.99}
     for kind in KINDS[section]:
-        for key, value in flatten(to_nested(build(kind, {**chosen, **others}))).items():
-            found[CHOICES.get(key, key.rpartition(".")[2])] = value
+        found |= to_flat(build(kind, {**chosen, **others}))
     return {**found, "preset": preset}
 
 

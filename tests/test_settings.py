@@ -8,7 +8,7 @@ from tap import TapIgnore
 
 from trajectory_adacat.command_line import CommandParser
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.settings import build, check_choices, flatten, from_nested, settings_of, to_nested, variant
+from trajectory_adacat.settings import build, check_choices, from_nested, settings_of, to_flat, to_nested, variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,13 @@ def test_nested_values_say_the_variants_name_and_leave_out_what_is_idle() -> Non
         "title": None,
     }
     assert from_nested(Drawing, nested) == drawing
-    assert flatten(nested)["figure.name"] == "square"
+
+
+def test_flat_values_are_those_that_build_takes() -> None:
+    drawing = Drawing(count=2, figure=Square(side=3.0))
+    flat = to_flat(drawing)
+    assert flat == {"count": 2, "red": 0, "shape": "square", "side": 3.0, "corners": "sharp", "title": None}
+    assert build(Drawing, flat) == drawing
 
 
 def test_settings_that_differ_in_an_idle_value_alone_are_the_same() -> None:

@@ -1,9 +1,15 @@
 """Presets and per-dataset settings from a configuration file such as ``config/offline.py``.
 
-Later sources override earlier ones: the defaults, the preset, the preset's values for the dataset's name without its
-ending (``hopper-medium``, for ``hopper-medium-v2`` as for ``hopper-medium-collected``), those for its full name, the
-command line. Within each of them, a section of one parameterization (``"plan:adacat"``) overrides the general one
-(``"plan"``).
+Later sources override earlier ones:
+
+1. the defaults,
+2. the preset,
+3. the preset's values for the dataset without its ending: ``hopper-medium`` means ``hopper-medium-v2`` and
+   ``hopper-medium-collected``,
+4. the preset's values for the dataset's full name,
+5. the command line.
+
+In 2 to 4, a section of one parameterization (``"plan:adacat"``) overrides the general section (``"plan"``).
 """
 
 import importlib
@@ -59,7 +65,7 @@ class Configuration:
                     self._check_values(f"{place}[{key!r}]", values, flags)
 
     def preset_for(self, dataset: str) -> str:
-        """Return the preset of a dataset when none is named: the first pattern that fits.
+        """Return the default preset of a dataset: that of the first pattern that fits.
 
         Raises:
             InputError: if none fits.

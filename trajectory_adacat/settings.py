@@ -6,9 +6,9 @@ Each field is one line, with its help text as the comment beside it::
     class LossConfig:
         action_weight: float = 5.0  # weight of the action's dimensions in the loss
 
-A field may hold another such dataclass, or one of several (`variant`). Flags and configuration files name the fields
-of all of them in one flat list (`settings_of`, `build`); checkpoints and results hold them nested (`to_nested`,
-`from_nested`), without those that have no effect.
+A field may hold another such dataclass, or one of several (`variant`). Flags and configuration files name all settings
+in one flat list: `settings_of` lists them, `build` reads values, `to_flat` returns them. Checkpoints and results nest
+them: `to_nested`, `from_nested`. Both leave out settings that have no effect.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ NAME = "name"  # the key of a variant's name in nested settings
 
 @dataclass(frozen=True)
 class Setting:
-    """One field, as a flag shows it; the default is `dataclasses.MISSING` where a command has to fill it in."""
+    """A field as a flag shows it. The default is `dataclasses.MISSING` if the command sets the value."""
 
     name: str
     annotation: Any
@@ -40,7 +40,7 @@ def variant(flag: str, variants: Mapping[str, type], default: str) -> Any:
 
 
 def check_choices(config: Any) -> None:
-    """Check the fields of a ``Literal`` type; for ``__post_init__``.
+    """Check the fields of a ``Literal`` type; call it in ``__post_init__``.
 
     Raises:
         InputError: if a value is not one of the choices.
@@ -71,12 +71,12 @@ def settings_of(kind: type) -> dict[str, Setting]:
 
 
 def build(kind: type[Config], values: Mapping[str, Any], given: Collection[str] = ()) -> Config:
-    """Build a dataclass from flat ``values``; a setting that they do not hold keeps its default.
+    """Build a dataclass from flat ``values``; settings without a value take their defaults.
 
     Args:
         kind: the dataclass.
-        values: of the settings, by name. Those that do not belong to the chosen variants are ignored.
-        given: names that the user gave on the command line: these must have an effect.
+        values: values by name. Those of other variants than the chosen ones are ignored.
+        given: names of the flags on the command line. Each must have an effect.
 
     Raises:
         InputError: if a value is out of range, or a given setting has no effect.
@@ -99,7 +99,7 @@ def build(kind: type[Config], values: Mapping[str, Any], given: Collection[str] 
 
 
 def to_nested(config: Any) -> dict[str, Any]:
-    """Return the settings that have an effect as nested JSON values; a variant says its name."""
+    """Return the settings that have an effect as nested JSON values; a variant has a key "name"."""
     nested: dict[str, Any] = {}
     idle = _without_effect(config)
     for field in dataclasses.fields(config):
@@ -126,11 +126,18 @@ def from_nested(kind: type[Config], nested: Any) -> Config:
     return kind(**arguments)
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of keys, joined by dots."""
+def to_flat(config: Any) -> dict[str, Any]:
+    """Return the settings that have an effect, by the names of their flags, as `build` takes them."""
     flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    idle = _without_effect(config)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if _variants(field):
+            flat[_flag(field)] = _name_of(field, value)
+        if dataclasses.is_dataclass(value):
+            flat |= to_flat(value)
+        elif field.name not in idle:
+            flat[field.name] = value
     return flat
 
 
@@ -142,7 +149,7 @@ def _fields(kind: type) -> Iterator[tuple[Field, Any]]:
 
 
 def _help_texts(kind: type) -> dict[str, str]:
-    """Return the comments beside the fields, those of base classes included."""
+    """Return the comments beside the fields, including those of base classes."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
@@ -167,7 +174,7 @@ def _name_of(field: Field, config: Any) -> str:
 
 
 def _without_effect(config: Any) -> dict[str, str]:
-    """Return the fields that other fields make idle, with what does: what a config's own `without_effect` says."""
+    """Return the settings that have no effect, each with the flag that is the reason."""
     return config.without_effect() if hasattr(config, "without_effect") else {}
 
 
