@@ -1,5 +1,5 @@
 """Presets and per-dataset settings of the offline experiments, by the names of the flags. docs/flags.md says where each
-value comes from. Every default stands beside its setting in the code: ``--help`` shows it.
+value comes from. Defaults are in the code, and ``--help`` shows them.
 
 A section "train" or "plan" holds values for that command; "plan:adacat" holds for one parameterization alone. Later
 sources override earlier ones: the defaults, the preset, the preset's "datasets" ("hopper-medium" means hopper-medium-v2
@@ -9,7 +9,7 @@ and hopper-medium-collected; a full name overrides it), the command line.
 # Cutoffs by bin do not apply to a mixture of logistic distributions.
 WITHOUT_BINS = {"k_obs": None, "k_rew": None}
 
-# The paper's planning, and by dataset what it did otherwise.
+# The paper's planning; its exceptions by dataset follow below.
 PAPER_PLANNING = {
     "plan:adacat": {"drop_act": 0.6},
     "plan:uniform": {"cdf_act": 0.6, "sampling": "midpoint"},
@@ -35,7 +35,7 @@ HALFCHEETAH_MEDIUM = {"plan": {"horizon": 5, "beam_width": 32}, "plan:adacat": {
 HOPPER_MEDIUM = {"plan:adacat": {"drop_act": 0.0}}
 WALKER2D_MEDIUM = {"plan:adacat": {"use_ema": True}}
 
-# Not the paper's: what learns fastest in minutes on a CPU.
+# Not the paper's: a small model that learns in minutes on a CPU.
 SMALL_MODEL = {
     "n_layer": 3,
     "n_head": 4,
@@ -51,8 +51,8 @@ SMALL_MODEL = {
     "warmup_epochs": 0.1,
     "final_epochs": None,  # the cosine ends with the training
 }
-SCALAR_INPUTS = {"embedding": "per_dimension", "standardize": True}  # of heads that embed a token by its value
-# Few and likely actions: a search over many finds what the model is wrong about (see results/README.md).
+SCALAR_INPUTS = {"embedding": "per_dimension", "standardize": True}  # for heads with a scalar embedding
+# Few and likely actions: a wider search exploits errors of the model (see results/README.md).
 SMALL_PLANNING = {
     "plan": {
         "horizon": 3,
@@ -68,7 +68,7 @@ SMALL_PLANNING = {
 }
 
 PRESETS = {
-    # The paper's words.
+    # As the paper describes it.
     "table4": {
         **PAPER_PLANNING,
         "datasets": {
@@ -90,14 +90,14 @@ PRESETS = {
             "walker2d-medium": WALKER2D_MEDIUM,
         },
     },
-    # What learns fastest on a CPU: some 30 minutes on one core.
+    # Some 30 minutes on one CPU core.
     "cpu": {
         "train": {**SMALL_MODEL, "n_steps": 10_000, "n_saves": 5},
         "train:adacat": SCALAR_INPUTS,
         "train:logistic_mixture": SCALAR_INPUTS,
         **SMALL_PLANNING,
     },
-    # Smaller still: minutes in all.
+    # A shorter training of the same model: minutes in all.
     "demo": {
         "train": {**SMALL_MODEL, "n_steps": 2500, "n_saves": 1, "log_freq": 250},
         "train:adacat": SCALAR_INPUTS,

@@ -1,4 +1,4 @@
-"""The whole pipeline in minutes: collect, train, plan, tabulate. ``make demo`` runs it."""
+"""Run the whole pipeline in minutes: collect, train, plan, tabulate (``make demo``)."""
 
 import shutil
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class DemoArguments(OfflineParser):
 
 
 def random_episode(dataset: str, seed: int) -> tuple[float, int, bool]:
-    """Return, length and whether it terminated, of an episode of uniformly random actions."""
+    """Run an episode of uniformly random actions; return its return, its length and whether it terminated."""
     environment = make_environment(dataset)
     environment.reset(seed=seed)
     environment.action_space.seed(seed)
@@ -45,7 +45,7 @@ def random_episode(dataset: str, seed: int) -> tuple[float, int, bool]:
 
 
 def random_results(arguments: DemoArguments) -> list[RolloutResult]:
-    """Results of the random policy, for the table's second column."""
+    """Return the results of the random policy, for the table's second column."""
     results = []
     for seed in range(arguments.seed, arguments.seed + arguments.n_rollouts):
         return_, length, terminated = random_episode(arguments.dataset, seed)
@@ -72,7 +72,7 @@ def random_results(arguments: DemoArguments) -> list[RolloutResult]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs every stage and writes everything below ``<logbase>/<dataset>/<exp_name>``."""
+    """Run every stage and write everything below ``<logbase>/<dataset>/<exp_name>``."""
     arguments = DemoArguments().parse(argv)
     arguments.suffix = ""  # one folder holds all the stages
     folder = arguments.savepath
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     common += ["--verbose", str(arguments.verbose), "--suffix", ""]
     steps = [] if arguments.n_steps is None else ["--n_steps", str(arguments.n_steps)]
     train.main([*common, "--exp_name", f"{arguments.exp_name}/gpt", "--overwrite", *steps])
-    for old in ("plans", "random"):  # of a model that is no more
+    for old in ("plans", "random"):  # results of the deleted model
         shutil.rmtree(folder / old, ignore_errors=True)
     plan_flags = ["--gpt_loadpath", f"{arguments.exp_name}/gpt", "--exp_name", f"{arguments.exp_name}/plans"]
     plan.main([*common, *plan_flags, "--n_rollouts", str(arguments.n_rollouts)])
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def report(folder: Path) -> None:
-    """Prints the table and writes it with its figure into ``folder``."""
+    """Print the table; write it and its figure into ``folder``."""
     table.main([str(folder)])
     table.main([str(folder), "--out", str(folder / "table.md")])
     plot.main([str(folder), "--out", str(folder / "scores.png")])

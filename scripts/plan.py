@@ -1,4 +1,4 @@
-"""Plans with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
+"""Plan with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from tap import TapIgnore
 from tqdm import tqdm
 
-from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_description
+from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_training
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
@@ -32,7 +32,6 @@ from trajectory_adacat.settings import to_nested
 
 FAILURES_FILE = "failures.jsonl"
 LIMIT_OF_UNLIMITED = 1000  # steps, where the environment itself never cuts an episode
-SAID_BY_TRAINING = {"dataset", "parameterization", "discount", "train_seed", "step"}
 
 
 class PlanArguments(OfflineParser):
@@ -60,7 +59,7 @@ class PlanArguments(OfflineParser):
 
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:
-    """The checkpoint that the flags name.
+    """Return the checkpoint that the flags name.
 
     Raises:
         InputError: if there is none.
@@ -86,10 +85,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
     """
     arguments = PlanArguments().parse(argv)
     folder = checkpoint_folder(arguments)
-    description = read_description(folder)
-    missing = SAID_BY_TRAINING - description.keys()
-    if missing:
-        raise InputError(f"The checkpoint {folder} does not say its {min(missing)}: train it with trajectory-adacat.")
+    description = read_training(folder)
     trained_on = description["dataset"]["name"]
     if trained_on != arguments.dataset:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {arguments.dataset}.")
@@ -261,7 +257,7 @@ def write_ended(
             if verbose:
                 score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
                 tqdm.write(
-                    f"seed {episode.seed}: return {episode.return_:.0f} in {episode.length} steps{score} -> {path}"
+                    f"seed {episode.seed}: return {episode.return_:.5g} in {episode.length} steps{score} -> {path}"
                 )
 
 
@@ -276,7 +272,7 @@ def run_watched(
             step = min(live) if live else max(result.length for result in results)
             if step // arguments.vis_freq > bar.n // arguments.vis_freq:
                 sound = [result.return_ for result in results if result.error is None]
-                bar.set_postfix_str(f"{len(live)} live, mean return {np.mean(sound):.0f}" if sound else "all failed")
+                bar.set_postfix_str(f"{len(live)} live, mean return {np.mean(sound):.5g}" if sound else "all failed")
             bar.update(step - bar.n)
             on_step(results)
 

@@ -1,7 +1,7 @@
-"""Trains a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
+"""Train a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tap import TapIgnore
 
-from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_description, read_tensors
+from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_tensors, read_training
 from trajectory_adacat.checks import check_can_create
 from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.computing import use_device, use_threads
@@ -30,14 +30,14 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
-from trajectory_adacat.settings import flatten, from_nested, to_nested
+from trajectory_adacat.settings import from_nested, to_flat, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
 
-HOW_LONG = {"trainer.n_steps", "trainer.n_epochs_ref"}  # a resumed run may be longer than it was meant to be
+HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
 
 
 class TrainArguments(OfflineParser):
@@ -64,7 +64,7 @@ class TrainArguments(OfflineParser):
 
 
 def make_model(config: TrainConfig, spec: TransitionSpec, tokens: torch.Tensor, seed: int) -> GPT:
-    """Make the model with what it takes from the training tokens ``[n, D]``."""
+    """Make the model and set its statistics from the training tokens ``[n, D]``."""
     torch.manual_seed(seed)
     model = GPT(GPTConfig.sized(config.model, spec, config.data.subsampled_sequence_length))
     return model.fit_statistics(tokens)
@@ -79,7 +79,7 @@ def environment_record(arguments: TrainArguments, dataset: Dataset) -> dict[str,
     options = read_options(arguments.env_kwargs)
     recorded: dict[str, Any] = {"environment": dataset.environment}
     if arguments.resume:
-        recorded = read_description(find_checkpoint(arguments.savepath))["dataset"]
+        recorded = read_training(find_checkpoint(arguments.savepath))["dataset"]
     source = EnvironmentSource.from_record(recorded, arguments.environment, None, options)
     if source is None:
         if options is not None:
@@ -93,7 +93,7 @@ def environment_record(arguments: TrainArguments, dataset: Dataset) -> dict[str,
 
 
 def describe(config: TrainConfig, run: RunConfig, dataset: Dataset, environment: dict[str, Any]) -> dict[str, Any]:
-    """Return what the checkpoints say of their training."""
+    """Return the entries of a checkpoint's description that record its training."""
     returns = [float(np.sum(episode.rewards, dtype=np.float64)) for episode in dataset.episodes]
     return {
         "parameterization": config.model.head.name,
@@ -136,7 +136,7 @@ def load_episodes_of(arguments: TrainArguments, config: TrainConfig) -> Dataset:
 
 
 def old_checkpoints(arguments: TrainArguments) -> list[Path]:
-    """Return the checkpoints that the experiment's folder holds already.
+    """Return the checkpoints that are already in the experiment's folder.
 
     Raises:
         InputError: if there are any and neither --resume nor --overwrite is given.
@@ -153,25 +153,36 @@ def old_checkpoints(arguments: TrainArguments) -> list[Path]:
     return found
 
 
+def method(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's settings by flag, with the dataset and the seed; those it does not have are defaults.
+
+    Raises:
+        InputError: if a setting is unknown, missing or of the wrong type.
+    """
+    settings = dict(description["training"])
+    dataset = settings.pop("dataset", None)
+    flat = to_flat(from_nested(TrainConfig, settings))
+    return {"dataset": dataset, "seed": description["train_seed"], **flat}
+
+
 def resume(trainer: Trainer, checkpoint: Path) -> None:
     """Load a checkpoint's whole state into the trainer.
 
     Raises:
         InputError: if it is damaged, or was trained on other data or with other settings.
     """
-    description = read_description(checkpoint)
+    description = read_training(checkpoint)
     now = trainer.description
     if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
         raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    # Settings that are younger than the checkpoint have their defaults.
-    kept = from_nested(TrainConfig, {key: value for key, value in description["training"].items() if key != "dataset"})
-    before = flatten({**description["training"], **to_nested(kept), "seed": description["train_seed"]})
-    asked = flatten({**now["training"], "seed": now["train_seed"]})
-    for key in sorted((before.keys() | asked.keys()) - HOW_LONG):
-        if before.get(key) != asked.get(key):
-            name = key.rpartition(".")[2]
+    try:
+        before, asked = method(description), method(now)
+    except InputError as error:
+        raise InputError(f"The settings of {checkpoint} cannot be read: {error}") from error
+    for name in {**before, **asked}:
+        if name not in HOW_LONG and before.get(name) != asked.get(name):
             raise InputError(
-                f"{checkpoint} was trained with --{name} {before.get(key)}, not {asked.get(key)}: --resume goes on "
+                f"{checkpoint} was trained with --{name} {before.get(name)}, not {asked.get(name)}: --resume goes on "
                 "with the same settings. For others choose another --exp_name."
             )
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
@@ -262,7 +273,7 @@ def start_folder(arguments: TrainArguments, checkpoint: Path | None) -> None:
 
 
 def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainArguments) -> None:
-    """Print what is trained, and on what."""
+    """Print the sizes of the data and the model."""
     n_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     held_out = trainer.held_out
     print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(trainer.training)} training windows", end="")

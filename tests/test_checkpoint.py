@@ -16,6 +16,7 @@ from trajectory_adacat.checkpoint import (
     load_model,
     read_description,
     read_tensors,
+    read_training,
     save_checkpoint,
 )
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
@@ -235,6 +236,46 @@ def test_weights_that_do_not_fit_the_form_are_refused(tmp_path: Path, changes: d
     change(path, model={**read_description(path)["model"], **changes})
     with pytest.raises(InputError):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("adacat", "head is 'adacat', not a dictionary"),
+        ({"n_bins": 4}, "not a dictionary with a 'name'"),
+        ({"name": "gauss"}, "must be one of adacat, .*, got 'gauss'"),
+        ({"name": "adacat", "n_bins": "4"}, "n_bins is '4', which is not of type int"),
+        ({"name": "adacat", "n_bin": 4}, "has no setting 'n_bin': did you mean n_bins"),
+    ],
+)
+def test_a_damaged_head_is_named(tmp_path: Path, head: Any, message: str) -> None:
+    path = save(tmp_path / "step_1")
+    change(path, model={**read_description(path)["model"], "head": head})
+    with pytest.raises(InputError, match=f"step_1 does not fit this version's model: .*{message}"):
+        load_model(path)
+
+
+TRAINED = {
+    "parameterization": "adacat",
+    "discount": 0.99,
+    "train_seed": 0,
+    "dataset": {"name": "own", "sha256": "a", "verified": False, "environment": None, "mean_return": 1.0},
+    "training": {},
+}
+
+
+def test_what_the_train_command_wrote_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "step_1", **TRAINED)
+    assert read_training(path) == read_description(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [*((key, None) for key in TRAINED), ("step", "7"), ("dataset", {"name": "own"})]
+)
+def test_what_the_train_command_did_not_write_is_named(tmp_path: Path, key: str, value: Any) -> None:
+    path = save(tmp_path / "step_1", **{**TRAINED, key: value})
+    with pytest.raises(InputError, match=f"step_1 lacks .*{key}"):
+        read_training(path)
 
 
 # -- older formats -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.robots import named_datasets
 from trajectory_adacat.scripts.plan import PlanArguments
 from trajectory_adacat.scripts.train import TrainArguments
-from trajectory_adacat.settings import build, flatten, settings_of, to_nested
+from trajectory_adacat.settings import build, settings_of, to_flat
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 
 
@@ -256,8 +256,22 @@ def test_names_refer_to_other_flags(config: Path) -> None:
     parsed = train(config, "--parameterization", "uniform", "--seed", "4", "--suffix", "b", "--logbase", "out")
     assert parsed.exp_name == "gpt/uniform_4"
     assert parsed.savepath == Path("out/hopper-medium-v2/gpt/uniform_4/b")
-    with pytest.raises(InputError, match="--exp_name"):
-        train(config, "--exp_name", "{nothing}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{sede}", "names no flag: did you mean seed"),
+        ("{exp_name}", "names no flag"),
+        *(
+            (name, "is no name with {flag} in it")
+            for name in ("{", "}", "{}", "{0}", "{seed.x}", "{seed[0]}", "{seed:z}")
+        ),
+    ],
+)
+def test_an_experiment_name_that_cannot_be_filled_in_is_refused(config: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(config, "--exp_name", name)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +286,17 @@ def test_names_refer_to_other_flags(config: Path) -> None:
         ('"horizon": 5', '"horizon": "5"', r"\['datasets'\]\['hopper-medium-v2'\]\['train'\] .* 'horizon': '5'"),
         ('"train:uniform"', '"train:unifrom"', "unknown section 'train:unifrom': did you mean train:uniform"),
         ('"plan"', '"paln"', "unknown section 'paln': did you mean plan"),
-        ("DEFAULT_PRESETS", "PRESET", "has no dictionary DEFAULT_PRESETS"),
+        ("DEFAULT_PRESETS", "PRESET", "has no DEFAULT_PRESETS of type dict"),
+        ('"*": "small"', '"*": None', "has no DEFAULT_PRESETS of type dict"),
+        ('"small": {', "1: {", "has no PRESETS of type dict"),
+        ('{"horizon": 3}', "None", r"PRESETS\['big'\] in .* must be a dictionary of sections"),
+        ('"horizon": 3', "3: 3", r"PRESETS\['big'\] in .* must be a dictionary of sections"),
+        (
+            '{"train": {"horizon": 5}}',
+            "7",
+            r"\['datasets'\]\['hopper-medium-v2'\] in .* must be a dictionary of sections",
+        ),
+        ('"horizon": 3', '"preset": "small"', "unknown key 'preset'"),
         ('"*": "small"', '"x": "small"', "no preset for 'mine'"),
         ("PRESETS = {", "PRESETS = {{", "could not be read: SyntaxError"),
         ("PRESETS = {", "BASE = {}\nPRESETS = {", "has a BASE, which is not read"),
@@ -322,7 +346,6 @@ def test_official_datasets_have_the_papers_preset(name: str, preset: str) -> Non
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "presets.json").read_text())
 KINDS: dict[str, tuple[type, ...]] = {"train": (TrainConfig, RunConfig), "plan": (PlannerConfig,)}
-CHOICES = {"model.head.name": "parameterization", "trainer.optimizer.name": "optimizer"}
 # What a golden set holds although it has no effect: settings of another parameterization or optimizer, and such.
 IDLE = {
     *("n_bins", "N", "embedding", "standardize", "smooth_coeff", "smooth_type"),
@@ -344,8 +367,7 @@ def resolved(section: str, preset: str, dataset: str, parameterization: str) -> 
     chosen["termination_penalty"] = resolve_penalty(chosen.get("termination_penalty", "auto"), dataset)
     others = {"parameterization": parameterization, "discount": 0.99}
     for kind in KINDS[section]:
-        for key, value in flatten(to_nested(build(kind, {**chosen, **others}))).items():
-            found[CHOICES.get(key, key.rpartition(".")[2])] = value
+        found |= to_flat(build(kind, {**chosen, **others}))
     return {**found, "preset": preset}
 
 

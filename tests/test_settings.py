@@ -8,7 +8,7 @@ from tap import TapIgnore
 
 from trajectory_adacat.command_line import CommandParser
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.settings import build, check_choices, flatten, from_nested, settings_of, to_nested, variant
+from trajectory_adacat.settings import build, check_choices, from_nested, settings_of, to_flat, to_nested, variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,13 @@ def test_nested_values_say_the_variants_name_and_leave_out_what_is_idle() -> Non
         "title": None,
     }
     assert from_nested(Drawing, nested) == drawing
-    assert flatten(nested)["figure.name"] == "square"
+
+
+def test_flat_values_are_those_that_build_takes() -> None:
+    drawing = Drawing(count=2, figure=Square(side=3.0))
+    flat = to_flat(drawing)
+    assert flat == {"count": 2, "red": 0, "shape": "square", "side": 3.0, "corners": "sharp", "title": None}
+    assert build(Drawing, flat) == drawing
 
 
 def test_settings_that_differ_in_an_idle_value_alone_are_the_same() -> None:
@@ -110,7 +116,10 @@ def test_settings_that_differ_in_an_idle_value_alone_are_the_same() -> None:
     ("values", "message"),
     [
         ({"shape": "round", "side": 3.0}, "--side has no effect with --shape round: it belongs to square"),
-        ({"shape": "square", "chamfer": 0.2}, "--chamfer has no effect with --corners sharp"),
+        (
+            {"shape": "square", "chamfer": 0.2},
+            "--chamfer has no effect with --corners sharp: leave it out, or change the other setting",
+        ),
         ({"shape": "oval"}, "shape must be one of round, square, got 'oval'"),
         ({"shape": "square", "side": -1.0}, "side must be above 0"),
         ({"shape": "square", "corners": "blunt"}, "corners must be one of sharp, round, got 'blunt'"),
@@ -126,8 +135,27 @@ def test_a_value_without_effect_that_was_not_given_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "nested", [{"count": 1, "size": 2}, {"figure": {"name": "round", "side": 1.0}, "count": 1}, {}]
+    ("nested", "message"),
+    [
+        ({"count": 1, "size": 2}, "Drawing has no setting 'size'"),
+        ({"figure": {"name": "round", "side": 1.0}, "count": 1}, "Round has no setting 'side'"),
+        ({}, "settings of Drawing lack 'count'"),
+        ([], r"settings of Drawing are \[\], not a dictionary"),
+        (None, "settings of Drawing are None, not a dictionary"),
+        ({"count": 1, "colour": "red"}, "settings of Colour are 'red', not a dictionary"),
+        ({"count": "1"}, "count is '1', which is not of type int"),
+        ({"count": True}, "count is True, which is not of type int"),
+        ({"count": 1, "title": 3}, r"title is 3, which is not of type str \| None"),
+        ({"count": 1, "figure": {}}, r"figure is \{\}, not a dictionary with a 'name'"),
+        ({"count": 1, "figure": None}, "figure is None, not a dictionary with a 'name'"),
+        ({"count": 1, "figure": {"name": "oval"}}, "shape must be one of round, square, got 'oval'"),
+        ({"count": 1, "figure": {"name": ["round"]}}, r"shape must be one of round, square, got \['round'\]"),
+    ],
 )
-def test_unknown_and_missing_keys_are_refused(nested: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
+def test_damaged_nested_settings_are_refused(nested: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         from_nested(Drawing, nested)
+
+
+def test_a_whole_number_is_read_for_a_float() -> None:
+    assert from_nested(Drawing, {"count": 1, "figure": {"name": "round", "radius": 2}}).figure == Round(radius=2)

@@ -1,4 +1,4 @@
-"""Checkpoints: folders of safetensors and JSON, written atomically, complete enough to plan without the dataset."""
+"""Checkpoints: folders of safetensors and JSON, written atomically. They suffice to plan without the dataset."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trajectory_adacat.checks import fits
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
@@ -22,20 +23,30 @@ from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.settings import from_nested, to_nested
 
 FORMAT = 2
-FLAT_FORMAT = 1  # whose settings are one flat list of flags
+FLAT_FORMAT = 1  # its settings are one flat list of flags
 DESCRIPTION = "checkpoint.json"
 NAME = re.compile(r"step_(\d+)")
+# What plan and --resume read of what the train command adds to a checkpoint, and the keys of its "dataset".
+TRAINED: dict[str, Any] = {
+    "parameterization": str,
+    "discount": float,
+    "train_seed": int,
+    "step": int,
+    "dataset": dict[str, Any],
+    "training": dict[str, Any],
+}
+TRAINED_ON = {"name", "sha256", "verified", "environment", "mean_return"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model with what planning needs to know of its training.
+    """A loaded model, with what planning needs from its training.
 
     Attributes:
         model: in evaluation mode.
         normalizer: of the training data.
-        description: what ``checkpoint.json`` says: configs, dataset, seed, step, versions, hashes of the files.
-        hash: SHA-256 of the description, which itself holds the hashes of all weights.
+        description: contents of ``checkpoint.json``: configs, dataset, seed, step, versions, hashes of the files.
+        hash: SHA-256 of the description file, which contains the hashes of all weights.
     """
 
     model: GPT
@@ -45,7 +56,7 @@ class Checkpoint:
 
 
 def checkpoint_name(step: int) -> str:
-    """The folder's name for a training step."""
+    """Return the folder's name for a training step."""
     return f"step_{step:08d}"
 
 
@@ -57,7 +68,7 @@ def save_checkpoint(
     training: Mapping[str, Tensor],
     description: Mapping[str, Any],
 ) -> None:
-    """Writes a checkpoint folder in one step: it is there whole or not at all.
+    """Write a checkpoint folder atomically.
 
     Args:
         folder: must not exist.
@@ -65,10 +76,10 @@ def save_checkpoint(
         ema: the moving average of the weights.
         normalizer: of the training data.
         training: the rest of the training's state, for resuming.
-        description: what else `Checkpoint.description` is to hold.
+        description: further entries of `Checkpoint.description`.
     """
     temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a killed process left
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
     temporary.mkdir(parents=True)
     tensors: dict[str, Mapping[str, Tensor]] = {
         "model.safetensors": model.state_dict(),
@@ -95,14 +106,14 @@ def save_checkpoint(
 
 
 def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
-    """The checkpoint folder of a training step below an experiment's folder, or ``folder`` if it is one.
+    """Return the checkpoint folder of a training step in an experiment's folder, or ``folder`` if it is a checkpoint.
 
     Raises:
         InputError: if there is none.
     """
     if (folder / DESCRIPTION).exists():
         if step != "latest" and folder.name != checkpoint_name(int(step) if str(step).isdecimal() else -1):
-            raise InputError(f"{folder} is a checkpoint itself, and not that of step {step!r}: name its parent folder.")
+            raise InputError(f"{folder} is itself a checkpoint, of another step than {step!r}: name its parent folder.")
         return folder
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     if not found:
@@ -117,7 +128,7 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint's JSON, in today's form whatever its format.
+    """Read a checkpoint's JSON; convert format 1 to today's.
 
     Raises:
         InputError: if it is missing, damaged or of another format.
@@ -131,7 +142,23 @@ def read_description(folder: Path) -> dict[str, Any]:
     if found == FLAT_FORMAT:
         return _upgraded(description, path)
     if found != FORMAT:
-        raise InputError(f"The checkpoint {folder} is of format {found}, this version reads formats up to {FORMAT}.")
+        raise InputError(f"The checkpoint {folder} is of format {found}; this version reads formats up to {FORMAT}.")
+    return description
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Read the JSON of a checkpoint of the train command; see `read_description`.
+
+    Raises:
+        InputError: as `read_description`, or if what that command writes is missing.
+    """
+    description = read_description(folder)
+    for key, annotation in TRAINED.items():
+        if not fits(description.get(key), annotation):
+            raise InputError(f"The checkpoint {folder} lacks its {key!r}: train it with trajectory-adacat.")
+    missing = TRAINED_ON - description["dataset"].keys()
+    if missing:
+        raise InputError(f"The checkpoint {folder} lacks {min(missing)!r} of its dataset: train it again.")
     return description
 
 
@@ -146,10 +173,10 @@ def _upgraded(description: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path, name: str, description: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Reads one file of a checkpoint and checks its hash.
+    """Read one file of a checkpoint and check its hash.
 
     Raises:
-        InputError: if it is missing or not the file that was written.
+        InputError: if it is missing or its hash differs.
     """
     path = folder / name
     try:
@@ -161,7 +188,7 @@ def read_tensors(folder: Path, name: str, description: Mapping[str, Any]) -> dic
 
 
 def load_model(path: str | Path, use_ema: bool = False, device: torch.device | str = "cpu") -> Checkpoint:
-    """Loads a checkpoint folder, or the latest one of an experiment's folder.
+    """Load a checkpoint folder, or the latest one of an experiment's folder.
 
     Args:
         path: the folder.
@@ -175,10 +202,9 @@ def load_model(path: str | Path, use_ema: bool = False, device: torch.device | s
     description = read_description(folder)
     weights = read_tensors(folder, "ema.safetensors" if use_ema else "model.safetensors", description)
     try:
-        config = from_nested(GPTConfig, description["model"])
-        model = GPT(config)
+        model = GPT(from_nested(GPTConfig, description.get("model")))
         model.load_state_dict(weights)
-    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (InputError, RuntimeError) as error:
         raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error
     normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, "normalizer.safetensors", description))
     return Checkpoint(model.to(device).eval(), normalizer, description, file_sha256(folder / DESCRIPTION))

@@ -20,7 +20,9 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.settings import Setting, build, settings_of
 
-NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)  # argparse's own takes -1e-3 for a flag
+NEGATIVE_NUMBER = re.compile(
+    r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE
+)  # argparse's own pattern takes -1e-3 for a flag
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 SIGPIPE = 13
@@ -117,7 +119,7 @@ def _metavar(annotation: Any) -> str:
 
 
 class CommandParser(Tap):
-    """Flags from typed attributes and from dataclasses; the comment beside each is its help text, and is required.
+    """Make flags of typed attributes and of dataclasses. The comment beside each is its help text and is required.
 
     Flags are never abbreviated. A boolean is set by ``--flag``, ``--flag true`` or ``--flag false``, whatever its
     default; a flag that may be None takes ``none``.
@@ -143,7 +145,7 @@ class CommandParser(Tap):
             annotation = self._annotation(name)
             inner = optional_inner(annotation) or annotation
             kwargs.setdefault("help", self._help_text(name, annotation, kwargs.get("default")))
-            if get_origin(inner) not in (list, tuple):  # the parser's own rules will do
+            if get_origin(inner) not in (list, tuple):  # Tap reads these itself
                 kwargs |= {"type": reader(annotation), "metavar": _metavar(inner)}
             if inner is bool:
                 kwargs |= {"nargs": "?", "const": True}
@@ -180,7 +182,7 @@ class CommandParser(Tap):
         return self.parse_args(argv)
 
     def _refuse_unknown(self, argv: Sequence[str]) -> None:
-        # Before argparse looks, which would first miss the required flag that a mistyped one was meant to be.
+        # Called before argparse, which would report a missing flag in place of the mistyped one.
         for token in argv:
             name = token.split("=", 1)[0]
             if re.match(r"--?[A-Za-z_]", name) and name not in self._option_string_actions:
@@ -188,7 +190,7 @@ class CommandParser(Tap):
                 raise InputError(f"There is no flag {name}: {suggest(name, known)} All flags: {self.prog} --help")
 
     def error(self, message: str) -> Any:
-        """Raise what argparse found wrong as an `InputError`."""
+        """Raise argparse's message as an `InputError`."""
         raise InputError(f"{message.removeprefix('argument ')} (all flags: {self.prog} --help)")
 
     def arguments(self) -> dict[str, Any]:
@@ -201,7 +203,7 @@ class CommandParser(Tap):
 
 
 def dataset_folder(dataset: str) -> str:
-    """Return a dataset's name as one folder name: a file's stem, without characters that are special in paths."""
+    """Return the folder's name for a dataset: the name or the file's stem, without characters special in paths."""
     name = Path(dataset).stem if Path(dataset).suffix in (".hdf5", ".h5") else dataset
     return re.sub(r"[^\w.-]+", "-", name)
 
@@ -210,11 +212,11 @@ class OfflineParser(CommandParser):
     """The flags of every command that works on an offline dataset, with values from a configuration file."""
 
     section: TapIgnore[str]  # the configuration's section, set by each subclass
-    parameterizations: TapIgnore[tuple[str, ...]] = ()  # those that may have a section of their own
+    parameterizations: TapIgnore[tuple[str, ...]] = ()  # names that a section such as "plan:adacat" may have
 
     dataset: str  # dataset name, such as hopper-medium-v2 or hopper-medium-collected
     config: str = "config.offline"  # configuration: a module or the path of a .py file
-    preset: str | None = None  # named settings of the configuration; by default it chooses by dataset
+    preset: str | None = None  # preset of the configuration; by default the one for the dataset
     logbase: str = "logs"  # folder under which everything is written, as <logbase>/<dataset>/<exp_name>
     exp_name: str = "experiment"  # experiment name; {flag} stands for another flag's value
     suffix: str = ""  # further folder below the experiment's
@@ -235,7 +237,8 @@ class OfflineParser(CommandParser):
         self._defaults = defaults
         self.given = {name: value for name, value in self.arguments().items() if value is not UNSET}
         configuration = Configuration(self.given.get("config", defaults["config"]))
-        configuration.check(self.section, self.flags, self.parameterizations)
+        settable = {name: kind for name, kind in self.flags.items() if name not in ("dataset", "config", "preset")}
+        configuration.check(self.section, settable, self.parameterizations)
         preset = self.given.get("preset") or configuration.preset_for(self.dataset)
         self._source, self._configuration = (self.section, preset, self.dataset), configuration
         self.use_parameterization(None)
@@ -243,18 +246,21 @@ class OfflineParser(CommandParser):
         return self
 
     def use_parameterization(self, parameterization: str | None) -> None:
-        """Set every flag to its value for a parameterization: its own sections of the configuration count."""
+        """Set every flag to its value for a parameterization, with the sections of the configuration for it."""
         chosen = self._configuration.values(*self._source, parameterization)
         values = self._defaults | chosen | self.given | {"preset": self._source[1]}
         for name, value in values.items():
             setattr(self, name, value)
+        del values["exp_name"]
         try:
             self.exp_name = self.exp_name.format_map(values)
-        except (KeyError, ValueError, IndexError) as error:
-            raise InputError(f"--exp_name {self.exp_name} refers to a flag that does not exist: {error}") from None
+        except KeyError as error:
+            raise InputError(f"--exp_name {self.exp_name} names no flag: {suggest(error.args[0], values)}") from None
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InputError(f"--exp_name {self.exp_name} is no name with {{flag}} in it: {error}") from None
 
     def settings(self, kind: type[Config], **others: Any) -> Config:
-        """Build a settings dataclass from the flags, with ``others`` in place of theirs.
+        """Build a settings dataclass from the flags; ``others`` override them.
 
         Raises:
             InputError: for a value out of range, or a flag on the command line that has no effect with the others.

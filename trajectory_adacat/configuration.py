@@ -1,9 +1,15 @@
 """Presets and per-dataset settings from a configuration file such as ``config/offline.py``.
 
-Later sources override earlier ones: the defaults, the preset, the preset's values for the dataset's name without its
-ending (``hopper-medium``, for ``hopper-medium-v2`` as for ``hopper-medium-collected``), those for its full name, the
-command line. Within each of them, a section of one parameterization (``"plan:adacat"``) overrides the general one
-(``"plan"``).
+Later sources override earlier ones:
+
+1. the defaults,
+2. the preset,
+3. the preset's values for the dataset without its ending: ``hopper-medium`` means ``hopper-medium-v2`` and
+   ``hopper-medium-collected``,
+4. the preset's values for the dataset's full name,
+5. the command line.
+
+In 2 to 4, a section of one parameterization (``"plan:adacat"``) overrides the general section (``"plan"``).
 """
 
 import importlib
@@ -19,6 +25,7 @@ from trajectory_adacat.errors import InputError
 
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
 SECTIONS = ("train", "plan")
+Layer = dict[str, dict[str, Any]]  # the values of each section, by name
 
 
 class Configuration:
@@ -34,9 +41,10 @@ class Configuration:
     def __init__(self, name: str) -> None:
         module = load_module(name)
         self.name = str(module.__file__)
-        for key in ("PRESETS", "DEFAULT_PRESETS"):
-            if not isinstance(vars(module).get(key), dict):
-                raise InputError(f"The configuration {self.name} has no dictionary {key}: see config/offline.py.")
+        for key, annotation in (("PRESETS", dict[str, Any]), ("DEFAULT_PRESETS", dict[str, str])):
+            if not fits(vars(module).get(key), annotation):
+                wanted = type_name(annotation)
+                raise InputError(f"The configuration {self.name} has no {key} of type {wanted}: see config/offline.py.")
         if hasattr(module, "BASE"):
             raise InputError(f"The configuration {self.name} has a BASE, which is not read: use a preset.")
         self.presets: dict[str, Any] = module.PRESETS
@@ -57,7 +65,7 @@ class Configuration:
                     self._check_values(f"{place}[{key!r}]", values, flags)
 
     def preset_for(self, dataset: str) -> str:
-        """Return the preset of a dataset when none is named: the first pattern that fits.
+        """Return the default preset of a dataset: that of the first pattern that fits.
 
         Raises:
             InputError: if none fits.
@@ -83,11 +91,19 @@ class Configuration:
             merged |= layer.get(section, {}) | layer.get(f"{section}:{parameterization}", {})
         return merged
 
-    def _all_layers(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _all_layers(self) -> Iterator[tuple[str, Layer]]:
         for name, preset in self.presets.items():
-            yield f"PRESETS[{name!r}]", {key: value for key, value in preset.items() if key != "datasets"}
-            for dataset, layer in preset.get("datasets", {}).items():
-                yield f"PRESETS[{name!r}]['datasets'][{dataset!r}]", layer
+            place = f"PRESETS[{name!r}]"
+            sections = self._as_layer(place, preset)
+            yield place, {key: values for key, values in sections.items() if key != "datasets"}
+            for dataset, layer in sections.get("datasets", {}).items():
+                inner = f"{place}['datasets'][{dataset!r}]"
+                yield inner, self._as_layer(inner, layer)
+
+    def _as_layer(self, place: str, value: Any) -> Layer:
+        if not fits(value, Layer):
+            raise InputError(f"{place} in {self.name} must be a dictionary of sections, each a dictionary by name.")
+        return value
 
     def _check_values(self, place: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         for key, value in values.items():

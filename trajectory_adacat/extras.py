@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from trajectory_adacat.errors import InputError
 
-# module: (package, extra). What several extras install is named with the extra "all".
+# module: (package, extra). Packages in several extras name the extra "all".
 OPTIONAL = {
     "tap": ("typed-argument-parser", "all"),
     "tqdm": ("tqdm", "all"),

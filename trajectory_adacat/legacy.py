@@ -1,4 +1,4 @@
-"""Settings as checkpoints of format 1 and the results made with them recorded them: one flat list of flags."""
+"""Convert the settings of checkpoints of format 1 and of their results, one flat list of flags, to nested ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,17 +10,17 @@ LOSS = ("action_weight", "reward_weight", "value_weight")
 ADAMW = ("learning_rate", "weight_decay", "beta1", "beta2")
 SCHEDULE = ("lr_decay", "warmup_epochs", "final_epochs", "lr_schedule_end")
 TRAINER = ("batch_size", "grad_norm_clip", *SCHEDULE, "ema_decay", "n_epochs_ref", "n_steps", "precision")
-YOUNGER = {"positions": "learned", "precision": "float32"}  # flags that the oldest results lack
+ADDED_LATER = {"positions": "learned", "precision": "float32"}  # the oldest results lack these flags
 
 
 def is_flat(training: Mapping[str, Any]) -> bool:
-    """Whether a training's settings are of the old, flat form."""
+    """Return whether the settings of a training are flat, as in format 1."""
     return "parameterization" in training
 
 
 def nested_training(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training in today's nested form, without those that had no effect."""
-    flat = {**YOUNGER, **flat}
+    """Return the settings of a training nested, without those that had no effect."""
+    flat = {**ADDED_LATER, **flat}
     parameterization, optimizer = flat["parameterization"], flat["optimizer"]
     idle = {"n_epochs_ref"} if flat["n_steps"] is not None else set()
     if not flat["lr_decay"]:
@@ -45,7 +45,7 @@ def nested_training(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested_model(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the form of a model, of a checkpoint of format 1, in today's nested form."""
+    """Return the model config of a checkpoint of format 1 nested."""
     rest = {key: value for key, value in flat.items() if key not in ("parameterization", "n_bins", "embedding")}
     name, n_bins = flat["parameterization"], flat["n_bins"]
     head = {"n_bins": n_bins, "embedding": flat["embedding"]} if name == "adacat" else {"N": n_bins}
@@ -53,7 +53,7 @@ def nested_model(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested_planner(planner: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a planner's settings, as old results recorded them, in today's form."""
+    """Return the planner settings of an old result with today's names, without those that had no effect."""
     planner = dict(planner)
     if "kind" in planner.get("window", {}):
         window = dict(planner["window"])

@@ -6,17 +6,18 @@ Each field is one line, with its help text as the comment beside it::
     class LossConfig:
         action_weight: float = 5.0  # weight of the action's dimensions in the loss
 
-A field may hold another such dataclass, or one of several (`variant`). Flags and configuration files name the fields
-of all of them in one flat list (`settings_of`, `build`); checkpoints and results hold them nested (`to_nested`,
-`from_nested`), without those that have no effect.
+A field may hold another such dataclass, or one of several (`variant`). Flags and configuration files name all settings
+in one flat list: `settings_of` lists them, `build` reads values, `to_flat` returns them. Checkpoints and results nest
+them: `to_nested`, `from_nested`. Both leave out settings that have no effect.
 """
 
 import dataclasses
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import Field, dataclass
+from dataclasses import MISSING, Field, dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
 
 Config = TypeVar("Config")
@@ -25,7 +26,7 @@ NAME = "name"  # the key of a variant's name in nested settings
 
 @dataclass(frozen=True)
 class Setting:
-    """One field, as a flag shows it; the default is `dataclasses.MISSING` where a command has to fill it in."""
+    """A field as a flag shows it. The default is `dataclasses.MISSING` if the command sets the value."""
 
     name: str
     annotation: Any
@@ -39,7 +40,7 @@ def variant(flag: str, variants: Mapping[str, type], default: str) -> Any:
 
 
 def check_choices(config: Any) -> None:
-    """Check the fields of a ``Literal`` type; for ``__post_init__``.
+    """Check the fields of a ``Literal`` type; call it in ``__post_init__``.
 
     Raises:
         InputError: if a value is not one of the choices.
@@ -70,12 +71,12 @@ def settings_of(kind: type) -> dict[str, Setting]:
 
 
 def build(kind: type[Config], values: Mapping[str, Any], given: Collection[str] = ()) -> Config:
-    """Build a dataclass from flat ``values``; a setting that they do not hold keeps its default.
+    """Build a dataclass from flat ``values``; settings without a value take their defaults.
 
     Args:
         kind: the dataclass.
-        values: of the settings, by name. Those that do not belong to the chosen variants are ignored.
-        given: names that the user gave on the command line: these must have an effect.
+        values: values by name. Those of other variants than the chosen ones are ignored.
+        given: names of the flags on the command line. Each must have an effect.
 
     Raises:
         InputError: if a value is out of range, or a given setting has no effect.
@@ -84,10 +85,8 @@ def build(kind: type[Config], values: Mapping[str, Any], given: Collection[str] 
     for field, annotation in _fields(kind):
         if _variants(field):
             chosen = values.get(_flag(field), _name_of(field, field.default))
-            if chosen not in _variants(field):
-                raise InputError(f"{_flag(field)} must be one of {', '.join(_variants(field))}, got {chosen!r}.")
+            arguments[field.name] = build(_chosen_kind(field, chosen), values, given)
             _refuse_other_variants(field, chosen, given)
-            arguments[field.name] = build(_variants(field)[chosen], values, given)
         elif dataclasses.is_dataclass(annotation):
             arguments[field.name] = build(annotation, values, given)  # type: ignore[arg-type]
         elif field.name in values:
@@ -95,47 +94,50 @@ def build(kind: type[Config], values: Mapping[str, Any], given: Collection[str] 
     config = kind(**arguments)
     for name, reason in _without_effect(config).items():
         if name in given:
-            raise InputError(f"--{name} has no effect with {reason}: give one of them.")
+            raise InputError(f"--{name} has no effect with {reason}: leave it out, or change the other setting.")
     return config
 
 
 def to_nested(config: Any) -> dict[str, Any]:
-    """Return the settings that have an effect as nested JSON values; a variant says its name."""
+    """Return the settings that have an effect as nested JSON values; a variant has a key "name"."""
     nested: dict[str, Any] = {}
+    idle = _without_effect(config)
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in _without_effect(config):
+        if field.name in idle:
             continue
+        value = getattr(config, field.name)
         name = {NAME: _name_of(field, value)} if _variants(field) else {}
         nested[field.name] = {**name, **to_nested(value)} if dataclasses.is_dataclass(value) else value
     return nested
 
 
-def from_nested(kind: type[Config], nested: Mapping[str, Any]) -> Config:
-    """Rebuild what `to_nested` gave.
+def from_nested(kind: type[Config], nested: Any) -> Config:
+    """Rebuild the dataclass from what `to_nested` returned.
 
     Raises:
-        TypeError: if a key is unknown or missing.
-        KeyError: if a variant is unknown.
+        InputError: if a key is unknown or missing, a variant is unknown, or a value has the wrong type.
     """
-    arguments = dict(nested)
-    for field, annotation in _fields(kind):
-        if field.name not in nested:
-            continue
-        inner = nested[field.name]
-        if _variants(field):
-            rest = {key: value for key, value in inner.items() if key != NAME}
-            arguments[field.name] = from_nested(_variants(field)[inner[NAME]], rest)
-        elif dataclasses.is_dataclass(annotation):
-            arguments[field.name] = from_nested(annotation, inner)  # type: ignore[arg-type]
+    _check_keys(kind, nested)
+    arguments = {
+        field.name: _read(field, annotation, nested[field.name])
+        for field, annotation in _fields(kind)
+        if field.name in nested
+    }
     return kind(**arguments)
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of keys, joined by dots."""
+def to_flat(config: Any) -> dict[str, Any]:
+    """Return the settings that have an effect, by the names of their flags, as `build` takes them."""
     flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    idle = _without_effect(config)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if _variants(field):
+            flat[_flag(field)] = _name_of(field, value)
+        if dataclasses.is_dataclass(value):
+            flat |= to_flat(value)
+        elif field.name not in idle:
+            flat[field.name] = value
     return flat
 
 
@@ -147,7 +149,7 @@ def _fields(kind: type) -> Iterator[tuple[Field, Any]]:
 
 
 def _help_texts(kind: type) -> dict[str, str]:
-    """Return the comments beside the fields, those of base classes included."""
+    """Return the comments beside the fields, including those of base classes."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
@@ -172,16 +174,45 @@ def _name_of(field: Field, config: Any) -> str:
 
 
 def _without_effect(config: Any) -> dict[str, str]:
-    """Return the fields that other fields make idle, with what does: what a config's own `without_effect` says."""
+    """Return the settings that have no effect, each with the flag that is the reason."""
     return config.without_effect() if hasattr(config, "without_effect") else {}
 
 
+def _chosen_kind(field: Field, name: Any) -> type:
+    if name not in list(_variants(field)):
+        raise InputError(f"{_flag(field)} must be one of {', '.join(_variants(field))}, got {name!r}.")
+    return _variants(field)[name]
+
+
 def _refuse_other_variants(field: Field, chosen: str, given: Collection[str]) -> None:
-    owners: dict[str, list[str]] = {}
-    for name, kind in _variants(field).items():
-        for setting in settings_of(kind):
-            owners.setdefault(setting, []).append(name)
-    for setting, names in owners.items():
-        if setting in given and chosen not in names:
+    for setting in given:
+        owners = [name for name, kind in _variants(field).items() if setting in settings_of(kind)]
+        if owners and chosen not in owners:
             flag = _flag(field)
-            raise InputError(f"--{setting} has no effect with --{flag} {chosen}: it belongs to {' and '.join(names)}.")
+            raise InputError(f"--{setting} has no effect with --{flag} {chosen}: it belongs to {' and '.join(owners)}.")
+
+
+def _check_keys(kind: type, nested: Any) -> None:
+    if not isinstance(nested, Mapping):
+        raise InputError(f"The settings of {kind.__name__} are {nested!r}, not a dictionary.")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in nested:
+        if name not in fields:
+            raise InputError(f"{kind.__name__} has no setting {name!r}: {suggest(name, fields)}")
+    for name, field in fields.items():
+        if name not in nested and field.default is MISSING and field.default_factory is MISSING:
+            raise InputError(f"The settings of {kind.__name__} lack {name!r}.")
+
+
+def _read(field: Field, annotation: Any, value: Any) -> Any:
+    """Return a field's value from its nested form."""
+    if _variants(field):
+        if not isinstance(value, Mapping) or NAME not in value:
+            raise InputError(f"{field.name} is {value!r}, not a dictionary with a {NAME!r}.")
+        rest = {key: inner for key, inner in value.items() if key != NAME}
+        return from_nested(_chosen_kind(field, value[NAME]), rest)
+    if dataclasses.is_dataclass(annotation):
+        return from_nested(annotation, value)  # type: ignore[arg-type]
+    if not fits(value, annotation):
+        raise InputError(f"{field.name} is {value!r}, which is not of type {type_name(annotation)}.")
+    return value

@@ -411,6 +411,8 @@ def test_a_training_may_be_prolonged(write_dataset: Write, run_train: RunTrain) 
         {"n_embd": 8},
         {"discount": 0.5},
         {"precision": "bfloat16"},
+        {"optimizer": "adamw"},
+        {"parameterization": "quantile", "exp_name": "gpt/adacat_0"},
     ],
     ids=str,
 )
@@ -496,6 +498,24 @@ def test_a_checkpoint_older_than_a_flag_was_trained_with_the_flags_default(
         run_train(path, resume="true", n_steps=9, precision="bfloat16")
     assert contents(home) == before
     run_train(path, resume="true", n_steps=9)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"zzz": 1}, "TrainConfig has no setting 'zzz'"),
+        ({"model": {"head": {"name": "gauss"}}}, "parameterization must be one of .* got 'gauss'"),
+        ({"trainer": {"batch_size": "8"}}, "batch_size is '8', which is not of type int"),
+    ],
+)
+def test_a_checkpoint_with_damaged_settings_is_not_resumed(
+    write_dataset: Write, run_train: RunTrain, training: dict[str, Any], message: str
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    file = find_checkpoint(run_train(path)) / "checkpoint.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "training": training}))
+    with pytest.raises(InputError, match=f"settings of .*step_00000006 cannot be read: {message}"):
+        run_train(path, resume="true", n_steps=9)
 
 
 def test_a_training_is_not_resumed_on_other_data(write_dataset: Write, run_train: RunTrain, home: Path) -> None:

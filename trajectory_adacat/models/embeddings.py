@@ -16,8 +16,8 @@ class ScalarEmbedding(nn.Module):
         embedding_size: width E of the model.
         kind: "shared" is the paper's single vector; "per_dimension" has one for each dimension.
 
-    The scalar is standardized first by the buffers ``mean`` and ``std`` of its dimension, shape ``(D,)``,
-    which are 0 and 1 until `set_statistics` is called.
+    The scalar is standardized first with the buffers ``mean`` and ``std``, shape ``(D,)``. They are 0 and 1 until
+    `set_statistics` is called.
     """
 
     mean: Tensor
@@ -32,12 +32,12 @@ class ScalarEmbedding(nn.Module):
         self.register_buffer("std", torch.ones(n_dimensions))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Sets the standardization, each ``(D,)``; a dimension without spread keeps the scale 1."""
+        """Set the standardization, each ``(D,)``; a constant dimension keeps the scale 1."""
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, 1.0))
 
     def forward(self, values: Tensor, dimensions: Tensor) -> Tensor:
-        """Embeds ``values [..., T]`` of ``dimensions [T]`` as ``[..., T, E]``."""
+        """Embed ``values [..., T]`` of ``dimensions [T]`` as ``[..., T, E]``."""
         scaled = (values - self.mean[dimensions]) / self.std[dimensions]
         rows = dimensions if len(self.weight) > 1 else torch.zeros_like(dimensions)
         return torch.addcmul(self.bias[rows], scaled.unsqueeze(-1), self.weight[rows])
@@ -60,9 +60,9 @@ class TokenEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(edges.shape[0] * self._n_bins, embedding_size))
 
     def forward(self, values: Tensor, dimensions: Tensor) -> Tensor:
-        """Embeds ``values [..., T]`` of ``dimensions [T]`` as ``[..., T, E]``."""
+        """Embed ``values [..., T]`` of ``dimensions [T]`` as ``[..., T, E]``."""
         inner = self.edges[dimensions, 1:-1].contiguous()  # [T, N - 1]
-        # The upper end belongs to the last bin of positive width, not to the padding that may follow it.
+        # 1 belongs to the last bin of positive width, not to the empty bins that may follow it.
         below_one = values.clamp(max=1.0 - torch.finfo(values.dtype).eps / 2)
         columns = below_one.movedim(-1, 0).flatten(1).contiguous()  # [T, everything else]
         bins = torch.searchsorted(inner, columns, right=True).view(values.movedim(-1, 0).shape).movedim(0, -1)

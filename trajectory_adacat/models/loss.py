@@ -1,4 +1,4 @@
-"""The training objective: a weighted, masked negative log-likelihood; and the likelihoods that are reported."""
+"""The weighted and masked training loss, and the likelihoods that are reported."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from trajectory_adacat.transition import TransitionSpec
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """The weights of the dimensions in the loss, Trajectory Transformer's by default; an observation's weigh 1.
+    """The weights of the dimensions in the loss (defaults of Trajectory Transformer). Observations have weight 1.
 
     Raises:
         InputError: for a value out of range.
@@ -39,11 +39,11 @@ def dimension_weights(config: LossConfig, spec: TransitionSpec) -> Tensor:
 
 
 def sequence_loss(losses: Tensor, mask: Tensor, spec: TransitionSpec, config: LossConfig) -> Tensor:
-    """Return the mean over all targets of the weighted loss; padded targets count as 0, as in the ancestor's code.
+    """Return the mean over all targets of the weighted loss; padded targets count as 0, as in Trajectory Transformer.
 
     Args:
-        losses: what a head's `loss` gives for the targets, tokens 1 to T - 1, ``[B, T - 1]``.
-        mask: bool ``[B, T]``, which tokens are real; token 0 is an observation's first.
+        losses: a head's `loss` of the targets, tokens 1 to T - 1, ``[B, T - 1]``.
+        mask: bool ``[B, T]``, False for padding; token 0 is the first of an observation.
         spec: the layout of a transition.
         config: the weights.
     """

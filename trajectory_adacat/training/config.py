@@ -14,24 +14,28 @@ from trajectory_adacat.training.objective import TrainingPrecision
 from trajectory_adacat.training.optimizer import OPTIMIZERS, AdamWConfig, ScheduleEnd
 
 LARGEST_SEED = 2**32 - 1
-REFERENCE_SIZE = 1e6  # transitions of the dataset that n_epochs_ref speaks of
+REFERENCE_SIZE = 1e6  # transitions of the dataset to which n_epochs_ref refers
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """What the optimizer does (supplementary C.3, Trajectory Transformer's settings).
+    """The settings of the optimization (supplementary C.3; defaults of Trajectory Transformer).
 
     Raises:
         InputError: for a value out of range.
     """
 
-    optimizer: AdamWConfig = variant("optimizer", OPTIMIZERS, default="adamw")  # muon: for the blocks' matrices
-    batch_size: int = 256  # sequences in a step, of all processes together
-    grad_norm_clip: float = 1.0  # largest norm of the gradient
-    lr_decay: bool = True  # warm the learning rate up and decay it, by tokens
-    warmup_epochs: float = 1.0  # warm-up, in epochs' tokens
-    final_epochs: float | None = 20.0  # end of the cosine, in epochs' tokens; none for the end of the training
-    lr_schedule_end: ScheduleEnd = "hold"  # the rate afterwards: a tenth, or rising as in the released code
+    optimizer: AdamWConfig = variant(
+        "optimizer", OPTIMIZERS, default="adamw"
+    )  # optimizer; muon updates the blocks' matrices, AdamW the rest
+    batch_size: int = 256  # sequences per step, over all processes
+    grad_norm_clip: float = 1.0  # gradients are clipped to this norm
+    lr_decay: bool = True  # warm up and decay the learning rate, by number of tokens
+    warmup_epochs: float = 1.0  # length of the warm-up, in epochs' tokens
+    final_epochs: float | None = 20.0  # end of the cosine decay, in epochs' tokens; none: the end of the training
+    lr_schedule_end: ScheduleEnd = (
+        "hold"  # learning rate after the decay: hold a tenth, or rise as in the released code
+    )
     ema_decay: float = 0.995  # decay of the moving average of the weights
     n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
     n_steps: int | None = None  # number of steps, in place of n_epochs_ref
@@ -48,7 +52,7 @@ class TrainerConfig:
                 raise InputError(f"{name} must be finite and not negative, got {value}.")
 
     def without_effect(self) -> dict[str, str]:
-        """Name the settings that others make idle."""
+        """Return the settings that have no effect, each with the flag that is the reason."""
         idle = {} if self.n_steps is None else {"n_epochs_ref": f"--n_steps {self.n_steps}"}
         if not self.lr_decay:
             idle |= dict.fromkeys(("warmup_epochs", "final_epochs", "lr_schedule_end"), "--lr_decay false")
@@ -57,7 +61,7 @@ class TrainerConfig:
         return idle
 
     def total_steps(self, n_windows: int) -> int:
-        """Return the number of steps: those asked for, or 1e6 / dataset size * n_epochs_ref epochs."""
+        """Return the number of steps: ``n_steps``, or those of 1e6 / dataset size * n_epochs_ref epochs."""
         if self.n_steps is not None:
             return self.n_steps
         epochs = max(1, int(REFERENCE_SIZE / n_windows * self.n_epochs_ref))
@@ -66,17 +70,17 @@ class TrainerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How a training runs: what never changes the method.
+    """The settings of a run that do not define the method.
 
     Raises:
         InputError: for a value out of range.
     """
 
     seed: int = 0  # random seed
-    accumulate: int = 1  # parts in which a step's batch is computed, to save memory
-    compile: bool = False  # compile the model without its heads by torch.compile
+    accumulate: int = 1  # micro-batches per step, to save memory
+    compile: bool = False  # compile the model except its heads with torch.compile
     log_freq: int = 100  # steps between two log lines
-    n_saves: int = 3  # checkpoints in all, evenly spaced, the last at the end
+    n_saves: int = 3  # number of checkpoints, evenly spaced, the last at the end
 
     def __post_init__(self) -> None:
         check_positive(self, ("accumulate", "log_freq", "n_saves"))

@@ -19,7 +19,7 @@ from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.settings import flatten, to_nested
+from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import SINGLE_PROCESS, World
 from trajectory_adacat.training.ema import make_ema
@@ -245,17 +245,21 @@ class Trainer:
         return tqdm(total=self.n_steps, initial=self.step, desc="train", unit="step", disable=disable)
 
 
-def check_serializable(description: Mapping[str, Any]) -> None:
+def check_serializable(description: Mapping[str, Any], prefix: str = "") -> None:
     """Check before the first step that a checkpoint can hold a description.
 
     Raises:
         InputError: naming the key whose value JSON cannot hold.
     """
-    for key, value in flatten(description).items():
+    for key, value in description.items():
+        if isinstance(value, Mapping):
+            check_serializable(value, f"{prefix}{key}.")
+            continue
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
-            raise InputError(f"A checkpoint cannot hold {key} = {value!r} ({error}): it is not JSON.") from error
+            name = f"{prefix}{key}"
+            raise InputError(f"A checkpoint cannot hold {name} = {value!r} ({error}): it is not JSON.") from error
 
 
 def _dropout_seed(seed: int, rank: int, step: int) -> int:

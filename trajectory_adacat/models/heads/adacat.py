@@ -23,7 +23,7 @@ class AdaCatConfig(ScalarHeadConfig):
     name: ClassVar[str] = "adacat"
 
     n_bins: int = 50  # number of bins k (2k outputs)
-    smooth_coeff: float = 0.001  # lambda: the uniform kernel's full width, the normal one's scale; 0 for no smoothing
+    smooth_coeff: float = 0.001  # lambda: full width of the uniform kernel or scale of the normal one; 0: no smoothing
     smooth_type: Literal["uniform", "normal"] = "uniform"  # smoothing kernel
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class AdaCatConfig(ScalarHeadConfig):
             raise InputError(f"smooth_coeff must be finite and not negative, got {self.smooth_coeff}.")
 
     def without_effect(self) -> dict[str, str]:
-        """Name the settings that others make idle."""
+        """Return the settings that have no effect, each with the flag that is the reason."""
         return {} if self.smooth_coeff else {"smooth_type": "--smooth_coeff 0"}
 
     def make(self, n_dimensions: int, width: int) -> tuple[ScalarEmbedding, "AdaCatHead"]:

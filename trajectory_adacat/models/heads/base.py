@@ -1,4 +1,4 @@
-"""What every output head has: a matrix for each dimension of a transition, a distribution and a loss."""
+"""Base classes of output heads and their configs."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from trajectory_adacat.settings import check_choices
 
 
 class Head(nn.Module):
-    """Map hidden states to a distribution for each next token, by a linear map of its dimension's own.
+    """Map hidden states to a distribution for each next token, with one linear map per dimension.
 
-    A subclass says how outputs become a distribution (`to_distribution`), and what is minimized (`loss`).
+    A subclass defines the distribution (`to_distribution`), and may replace the loss (`loss`).
 
     Args:
         n_dimensions: dimensions D of a transition.
@@ -47,7 +47,7 @@ class Head(nn.Module):
         """Return the distributions of ``outputs [..., T, O]`` for ``dimensions [T]``, or ``[..., O]`` for one."""
 
     def loss(self, distribution: Any, targets: Tensor) -> Tensor:
-        """Return what training minimizes for each target, batch shape: the negative log-likelihood in nats."""
+        """Return the training loss of each target, batch shape: the negative log-likelihood in nats."""
         return -distribution.log_prob(targets)
 
     def _all_outputs(self, hidden: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class HeadConfig:
         raise NotImplementedError
 
     def fit(self, embedding: Any, head: Any, tokens: Tensor) -> None:
-        """Set what both take from the training ``tokens [n, D]`` before the first step; nothing by default."""
+        """Set buffers of both from the training ``tokens [n, D]``; called before the first step. Does nothing here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class ScalarHeadConfig(HeadConfig):
         check_choices(self)
 
     def fit(self, embedding: ScalarEmbedding, head: Head, tokens: Tensor) -> None:
-        """Set the embedding's standardization from ``tokens [n, D]`` where it is asked for."""
+        """If ``standardize``, set the embedding's statistics from ``tokens [n, D]``."""
         if self.standardize:
             embedding.set_statistics(tokens.mean(0), tokens.std(0))
 

@@ -1,4 +1,4 @@
-"""The heads of the baselines: bins whose edges do not depend on the context (Trajectory Transformer; paper Table 4)."""
+"""The baselines' heads: bins with edges independent of the context (Trajectory Transformer; paper Table 4)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,7 +27,7 @@ class UniformConfig(HeadConfig):
         check_count("N", self.N)
 
     def make(self, n_dimensions: int, width: int) -> tuple[TokenEmbedding, "FixedBinsHead"]:
-        """Make the one-hot embedding and the head, both with edges of equal distance."""
+        """Make the one-hot embedding and the head, both with evenly spaced edges."""
         edges = uniform_edges(n_dimensions, self.N)
         return TokenEmbedding(edges, width), FixedBinsHead(edges, width)
 
@@ -46,7 +46,7 @@ class QuantileConfig(UniformConfig):
 
 
 class FixedBinsHead(Head):
-    """Predict the masses of fixed bins. The targets are not smoothed: no width can collapse.
+    """Predict the masses of fixed bins. Targets are not smoothed, because the widths cannot collapse.
 
     Args:
         edges: non-decreasing bin edges of each dimension from 0 to 1, shape ``(D, N + 1)``.
@@ -65,7 +65,7 @@ class FixedBinsHead(Head):
 
 
 def uniform_edges(n_dimensions: int, n_bins: int) -> Tensor:
-    """Return edges of equal distance, shape ``(D, N + 1)``."""
+    """Return evenly spaced edges, shape ``(D, N + 1)``."""
     return torch.linspace(0.0, 1.0, n_bins + 1).expand(n_dimensions, -1).contiguous()
 
 

@@ -40,7 +40,7 @@ class LogisticMixtureConfig(ScalarHeadConfig):
 class LogisticMixtureHead(Head):
     """Predict mixtures of m logistic distributions, 3m outputs: weights, centres and scales.
 
-    The density lives on the whole line. Samples and means are clamped to [0, 1], where the tokens are.
+    The support is the real line. Samples and means are clamped to [0, 1], the range of the tokens.
     """
 
     has_bins = False
@@ -48,7 +48,7 @@ class LogisticMixtureHead(Head):
 
     def __init__(self, n_dimensions: int, width: int, n_components: int) -> None:
         super().__init__(n_dimensions, width, 3 * n_components)
-        # The centres of untrained components are spread over [0, 1], so that they do not all learn the same.
+        # Spread the initial centres over [0, 1], so that the components learn different modes.
         centres = (torch.arange(n_components) + 0.5) / n_components
         self.register_buffer("centres", centres, persistent=False)
 

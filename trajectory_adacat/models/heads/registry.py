@@ -1,4 +1,4 @@
-"""The heads by the name that ``--parameterization`` takes; a new one is one line here and one file."""
+"""The heads by the name that ``--parameterization`` takes. A new head is one file and one line here."""
 
 from trajectory_adacat.models.heads.adacat import AdaCatConfig
 from trajectory_adacat.models.heads.base import HeadConfig
