@@ -25,9 +25,7 @@ class TrainerConfig:
         InputError: for a value out of range.
     """
 
-    optimizer: AdamWConfig = variant(
-        "optimizer", OPTIMIZERS, default="adamw"
-    )  # optimizer; muon updates the blocks' matrices, AdamW the rest
+    optimizer: AdamWConfig = variant("optimizer", OPTIMIZERS, default="adamw")  # muon: for the blocks' matrices
     batch_size: int = 256  # sequences per step, over all processes
     grad_norm_clip: float = 1.0  # gradients are clipped to this norm
     lr_decay: bool = True  # warm up and decay the learning rate, by number of tokens
