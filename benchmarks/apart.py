@@ -1,4 +1,4 @@
-"""Measurements in a process of their own, so that memory and compiled code are theirs alone."""
+"""Measurements in a separate process each, so that they share neither memory nor compiled code."""
 
 import multiprocessing
 import resource
@@ -9,16 +9,16 @@ from typing import Any
 
 
 def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls ``function``, which a fresh process can import, in such a process.
+    """Call ``function``, which must be importable, in a new process.
 
     Raises:
-        BrokenProcessPool: if the process dies, as it does where memory is short.
+        BrokenProcessPool: if the process dies, for example when memory runs out.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def peak_mib() -> float:
-    """The most memory that this process has held so far."""
+    """Return the peak memory of this process so far, in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

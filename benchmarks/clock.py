@@ -1,4 +1,4 @@
-"""The clock of the benchmarks."""
+"""Clock of the benchmarks."""
 
 import time
 
@@ -6,5 +6,5 @@ import torch
 
 
 def now() -> float:
-    """Seconds: of this process's processor where one thread computes, so that others on the machine count less."""
+    """Return processor seconds with one thread, since other processes affect them less; else wall-clock seconds."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()

@@ -3,7 +3,7 @@
     python benchmarks/dynamics.py
 
 prints, for each robot, the largest deviation from the recorded observations after 10 and after 300 steps, the number of
-recorded episodes that end at the recorded step, and the return of a fixed policy: the package's behavior policy without
+recorded episodes that end at the recorded step, and the return of a fixed policy: the packaged behaviour policy without
 noise.
 """
 

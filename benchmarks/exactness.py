@@ -1,8 +1,8 @@
-"""How far the fast planner is from the naive one, and bfloat16 from float32.
+"""Differences of the cached planner from the naive one, and of bfloat16 from float32.
 
-Run ``python -m benchmarks.exactness --checkpoint logs/hopper-medium-collected/gpt/adacat_0`` from the clone; without a
-checkpoint the weights are random. The cached and the naive planner act in float64 side by side in the environment; then
-decoders are led along the same tokens, from contexts that came up on the way.
+Run ``python -m benchmarks.exactness --checkpoint logs/hopper-medium-collected/gpt/adacat_0`` from the clone. Without
+a checkpoint the weights are random. The cached and the naive planner act in float64 in the same environment. Then
+decoders predict the same tokens from the contexts of that run.
 """
 
 import copy
@@ -18,6 +18,7 @@ from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
+from trajectory_adacat.computing import limit_onednn_cache
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.distributions import AdaCat, PiecewiseConstant
 from trajectory_adacat.environments import make_environment
@@ -30,21 +31,21 @@ from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.transition import TransitionSpec
 
 N_CONTEXTS = 16
-N_ROWS, N_EXPAND = 4, 2  # of the rows that are led along the same tokens
-ROBOT = "hopper-medium-v2"  # of random weights
-NOTICEABLE = 0.01  # of an action's range
+N_ROWS, N_EXPAND = 4, 2  # of the decoders that predict the same tokens
+ROBOT = "hopper-medium-v2"  # environment of random weights
+NOTICEABLE = 0.01  # fraction of the range of an action
 
 
 class ExactnessArguments(CommandParser):
     """Compare the cached planner with the naive one, and bfloat16 with float32."""
 
-    checkpoint: Path | None = None  # a trained model of AdaCat's; by default random weights for hopper
-    use_ema: bool = True  # the checkpoint's moving average of the weights
+    checkpoint: Path | None = None  # trained AdaCat model; by default random weights for hopper
+    use_ema: bool = True  # use the moving average of the weights
     steps: int = 200  # environment steps
     horizon: int = 3  # transitions to imagine
     beam_width: int = 32  # beams kept after each transition
     cdf_act: float = 0.8  # x: actions from the fewest bins that hold 1 - x of the probability mass
-    window: Window = "full"  # what stays in sight
+    window: Window = "full"  # how much of the past is visible while imagining
     max_context_transitions: int = 2  # bounds the real past
     positions: PositionKind = "learned"  # of random weights
     naive: bool = True  # also plan without caches in float64, which takes most of the time
@@ -53,24 +54,24 @@ class ExactnessArguments(CommandParser):
 
 
 def logits(distribution: PiecewiseConstant) -> Tensor:
-    """What the head gave for AdaCat's distribution, ``[..., 2k]``."""
+    """Return the outputs of the head for an AdaCat distribution, ``[..., 2k]``."""
     assert isinstance(distribution, AdaCat)
     return torch.cat([distribution.width_logits, distribution.mass_logits], -1)
 
 
-def lead(
+def predict_same_tokens(
     decoders: Sequence[Decoder], spec: TransitionSpec, n_environments: int, n_transitions: int, seed: int = 0
 ) -> Iterator[list[PiecewiseConstant]]:
-    """The decoders' distributions at every place, where all are given the tokens that the first one's gives.
+    """Yield the distributions of all decoders at each token. All decoders get the tokens sampled from the first one.
 
-    The rows are expanded and selected as in a search, but at random.
+    Rows are expanded as in a search, and selected at random.
 
     Args:
-        decoders: all with the same context.
-        spec: the layout of a transition.
-        n_environments: of the context.
-        n_transitions: how many to imagine.
-        seed: of the tokens and of the selections.
+        decoders: decoders of the same context.
+        spec: layout of a transition.
+        n_environments: environments of the context.
+        n_transitions: transitions to imagine.
+        seed: of the tokens and the selections.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -93,19 +94,19 @@ def lead(
 
 
 def relative_distances(reference: PiecewiseConstant, other: PiecewiseConstant) -> Tensor:
-    """The largest difference of each distribution's logits, over the largest logit, batch shape."""
+    """Return the largest difference of the logits of each distribution, relative to the largest; batch shape."""
     a, b = logits(reference).double(), logits(other).double()
     return (a - b).abs().amax(-1) / a.abs().amax(-1)
 
 
-class Drive:
-    """Planners that are asked side by side in an environment that follows the first.
+class PairedRun:
+    """Planners that act on the same observations. The environment takes the actions of the first planner.
 
-    All remember what was really done, so that they differ by one plan and not by their pasts.
+    All planners record the actions taken, so that their actions differ by one plan and not by the past.
 
     Args:
-        planners: by name.
-        robot: the environment's name.
+        planners: planners by name.
+        robot: name of the environment.
     """
 
     def __init__(self, planners: dict[str, Planner], robot: str) -> None:
@@ -114,7 +115,7 @@ class Drive:
         self.contexts: list[Tensor] = []  # a whole transition and the next observation, in [0, 1]
 
     def run(self, n_steps: int, seed: int) -> None:
-        """Takes ``n_steps``, over as many episodes as they need."""
+        """Take ``n_steps`` steps, over as many episodes as needed."""
         environment = make_environment(self._robot)
         ended, transition = True, None
         for _ in range(n_steps):
@@ -140,23 +141,23 @@ class Drive:
         return torch.cat([past, planner.normalizer.normalize(torch.from_numpy(observation), planner.spec.observation)])
 
     def differences(self, reference: str, other: str) -> np.ndarray:
-        """The largest difference between two planners' actions at each step, over the action's range."""
+        """Return the largest difference between the actions of two planners per step, relative to the action range."""
         planner = self._planners[self._first]
         span = (planner.normalizer.high - planner.normalizer.low)[planner.spec.action].numpy()
         gap = np.abs(np.array(self.actions[reference]) - np.array(self.actions[other]))
         return (gap / np.where(span > 0, span, 1.0)).max(-1)
 
     def n_differing(self, reference: str, other: str) -> int:
-        """How many of two planners' actions differ in float32, as the environment gets them."""
+        """Return how many actions of two planners differ in float32, the precision that the environment gets."""
         pairs = zip(self.actions[reference], self.actions[other], strict=True)
         return sum(not np.array_equal(a.astype(np.float32), b.astype(np.float32)) for a, b in pairs)
 
 
-def some_model(arguments: ExactnessArguments) -> tuple[GPT, MinMaxNormalizer, str]:
-    """The model, its normalizer and its environment's name.
+def make_model(arguments: ExactnessArguments) -> tuple[GPT, MinMaxNormalizer, str]:
+    """Return the model, its normalizer and the name of its environment.
 
     Raises:
-        InputError: if the checkpoint is none of AdaCat's, or does not say its environment.
+        InputError: if the checkpoint is not an AdaCat model, or names no environment.
     """
     if arguments.checkpoint is not None:
         loaded = load_model(arguments.checkpoint, arguments.use_ema)
@@ -173,30 +174,29 @@ def some_model(arguments: ExactnessArguments) -> tuple[GPT, MinMaxNormalizer, st
 
 
 def compare_decoders(reference: Decoder, other: Decoder, model: GPT, n_environments: int) -> tuple[Tensor, Tensor]:
-    """Relative distances of the logits and divergences of the distributions, along twice the trained block."""
+    """Return relative distances of the logits and divergences of the distributions, over twice the trained block."""
     distances, divergences = [], []
-    for p, q in lead([reference, other], model.spec, n_environments, 2 * model.config.n_transitions):
+    for p, q in predict_same_tokens([reference, other], model.spec, n_environments, 2 * model.config.n_transitions):
         distances.append(relative_distances(p, q).flatten())
         divergences.append(kl_divergence(p, q).flatten())
     return torch.cat(distances), torch.cat(divergences)
 
 
 def report(compared: str, measured: str, value: str) -> None:
-    """Prints a line of the table."""
+    """Print a line of the table."""
     print(f"| {compared} | {measured} | {value} |", flush=True)
 
 
-def report_actions(drive: Drive, naive: bool) -> None:
-    """Prints how far the planners' actions are from each other."""
+def report_actions(paired: PairedRun, naive: bool) -> None:
+    """Print the differences between the actions of the planners."""
     if naive:
-        n_differing = drive.n_differing("naive float64", "float64")
-        differences = drive.differences("naive float64", "float64")
-        report(
-            "cached and naive, float64", "actions that differ once in float32", f"{n_differing} of {len(differences)}"
-        )
+        n_differing = paired.n_differing("naive float64", "float64")
+        differences = paired.differences("naive float64", "float64")
+        share = f"{n_differing} of {len(differences)}"
+        report("cached and naive, float64", "actions that differ after rounding to float32", share)
         report("", "largest difference, of the action's range", f"{differences.max():.1e}")
     for reference, other in (("float64", "float32"), ("float32", "bfloat16")):
-        differences = drive.differences(reference, other)
+        differences = paired.differences(reference, other)
         share = f"{100 * (differences > NOTICEABLE).mean():.1f} % of {len(differences)}"
         report(
             f"{other} and {reference}, cached", f"actions that differ by over {NOTICEABLE:.0%} of their range", share
@@ -205,13 +205,13 @@ def report_actions(drive: Drive, naive: bool) -> None:
 
 
 def report_predictions(model: GPT, reduced: GPT, contexts: Tensor, window: WindowConfig) -> None:
-    """Prints how far predictions along the same tokens are from each other."""
+    """Print the differences between predictions of the same tokens."""
     n = len(contexts)
-    same = NaiveDecoder(model, contexts, window), CachedDecoder(model, contexts, window)
-    distances, _ = compare_decoders(*same, model, n)
+    decoders = NaiveDecoder(model, contexts, window), CachedDecoder(model, contexts, window)
+    distances, _ = compare_decoders(*decoders, model, n)
     report("cached and naive, float32", "largest relative distance of logits", f"{distances.max():.1e}")
-    other = CachedDecoder(model, contexts, window), CachedDecoder(reduced, contexts, window)
-    distances, divergences = compare_decoders(*other, model, n)
+    reduced_decoders = CachedDecoder(model, contexts, window), CachedDecoder(reduced, contexts, window)
+    distances, divergences = compare_decoders(*reduced_decoders, model, n)
     report("bfloat16 and float32, cached", "largest relative distance of logits", f"{distances.max():.1e}")
     report("", "mean relative distance of logits", f"{distances.mean():.1e}")
     report("", "mean Kullback-Leibler divergence of a token's distribution, nats", f"{divergences.mean():.1e}")
@@ -220,13 +220,14 @@ def report_predictions(model: GPT, reduced: GPT, contexts: Tensor, window: Windo
 
 @torch.inference_mode()
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table."""
+    """Print the table."""
     arguments = ExactnessArguments().parse(argv)
     check_positive(arguments, "steps", "threads")
     if arguments.seed < 0:
         raise InputError(f"--seed must not be negative, got {arguments.seed}.")
     torch.set_num_threads(arguments.threads)
-    model, normalizer, robot = some_model(arguments)
+    limit_onednn_cache()  # for the planner in bfloat16
+    model, normalizer, robot = make_model(arguments)
     search = BeamSearchConfig(0.99, arguments.horizon, arguments.beam_width, cdf_act=arguments.cdf_act)
     window = WindowConfig(arguments.window, arguments.max_context_transitions)
     config, reduced = PlannerConfig(search, window), PlannerConfig(search, window, precision="bfloat16")
@@ -238,13 +239,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     if arguments.naive:
         planners["naive float64"] = Planner(double, normalizer, config, NaiveDecoder)
-    drive = Drive(planners, robot)
-    drive.run(arguments.steps, arguments.seed)
-    if not drive.contexts:
+    paired = PairedRun(planners, robot)
+    paired.run(arguments.steps, arguments.seed)
+    if not paired.contexts:
         raise InputError(f"--steps {arguments.steps} leave no past to predict from: take more.")
     print("| compared | measured | value |\n|---|---|---|")
-    report_actions(drive, arguments.naive)
-    contexts = torch.stack(drive.contexts[:: -(-len(drive.contexts) // N_CONTEXTS)])
+    report_actions(paired, arguments.naive)
+    contexts = torch.stack(paired.contexts[:: -(-len(paired.contexts) // N_CONTEXTS)])
     report_predictions(planners["float32"].model, planners["bfloat16"].model, contexts, window)
 
 

@@ -1,4 +1,4 @@
-"""The floor of a computation: the time that its matrix products alone take, in their own shapes."""
+"""Lower bound of the time of a computation: the time of its matrix products alone, in their shapes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -15,15 +15,15 @@ MIN_SECONDS = 0.005
 
 
 class MatrixProducts(TorchDispatchMode):
-    """Records the shape of every matrix product that is computed while it is active."""
+    """Records the shape of every matrix product while active."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[Product] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Called for every operation."""
-        with self:  # without autograd, composite operations such as linear come whole: take them apart
+        """Count the matrix products of an operation, and run it."""
+        with self:  # without autograd, composite operations such as linear arrive whole: decompose them
             result = func.decompose(*args, **(kwargs or {}))
         if result is not NotImplemented:
             return result
@@ -50,17 +50,17 @@ class MatrixProducts(TorchDispatchMode):
             self.counts[(batch * heads, rows, keys.shape[2], size, queries.dtype)] += 1
 
     def rows(self, inner: int, columns: int) -> int:
-        """Rows in all that were multiplied by a matrix of this shape."""
+        """Return the total number of rows multiplied by a matrix of this shape."""
         products = self.counts.items()
         return sum(b * m * count for (b, m, k, n, _), count in products if (k, n) == (inner, columns))
 
     def seconds(self) -> float:
-        """The time that all of them take, each shape measured on its own."""
+        """Return the total time of all products; each shape is measured alone."""
         return sum(count * time_product(product) for product, count in self.counts.items())
 
 
 def time_product(product: Product) -> float:
-    """The shortest of some timings of one matrix product, in seconds."""
+    """Return the shortest of several timings of one matrix product, in seconds."""
     batch, rows, inner, columns, dtype = product
     if min(batch, rows, inner, columns) == 0:
         return 0.0
@@ -72,7 +72,7 @@ def time_product(product: Product) -> float:
 
 
 def shortest(call: Callable[[], object], repeats: int = 3) -> float:
-    """The shortest mean duration of a call, in seconds, over repeats of `MIN_SECONDS` or more."""
+    """Return the shortest mean duration of a call, in seconds, over repeats of at least `MIN_SECONDS`."""
     call()
     best = float("inf")
     for _ in range(repeats):

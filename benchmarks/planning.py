@@ -1,8 +1,8 @@
-"""Seconds per planned action, beside their floor and a planner without caches.
+"""Seconds per planned action, compared with their lower bound and with a planner without caches.
 
-Run ``python -m benchmarks.planning`` from the clone: fixed random weights, the default 128-wide model, a full context,
-the paper's searches, each measurement in a process of its own. The planner without caches works for one environment and
-in float32; it takes minutes for an action of hopper or walker2d, and ``--naive false`` leaves it out.
+Run ``python -m benchmarks.planning`` from the clone. It uses fixed random weights, the default model of width 128, a
+full context and the searches of the paper. Each measurement has its own process. The planner without caches runs for
+one environment in float32; it takes minutes per action in hopper and walker2d. ``--naive false`` skips it.
 """
 
 import itertools
@@ -17,20 +17,21 @@ from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.command_line import CommandParser, run_command
+from trajectory_adacat.computing import limit_onednn_cache
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.positions import PositionKind
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, Plan, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Window, WindowConfig
-from trajectory_adacat.planning.planner import Precision, environments_at_once
+from trajectory_adacat.planning.planner import Precision, environments_per_search
 from trajectory_adacat.profiling import StepProfile
 
 N_CONTEXT = 5
 
 
 class Setting(NamedTuple):
-    """A task's sizes and its search in the paper."""
+    """The sizes of a task and its search in the paper."""
 
     observation_size: int
     action_size: int
@@ -63,19 +64,19 @@ class PlanningArguments(CommandParser):
     """Time planned actions at the paper's settings."""
 
     tasks: list[str] = list(SETTINGS)  # which of halfcheetah, hopper, walker2d
-    environments: list[int] = [1, 15]  # how many environments at once
-    windows: list[Window] = list(get_args(Window))  # which of cropped, full
+    environments: list[int] = [1, 15]  # numbers of environments at once
+    windows: list[Window] = list(get_args(Window))  # cropped, full or both
     positions: Literal["learned", "rotary"] = "learned"  # the model's positions
-    precisions: list[Precision] = ["float32"]  # of the cached planner, which of float32, bfloat16
-    compile: bool = False  # compile the cached planner's blocks, before it is timed
+    precisions: list[Precision] = ["float32"]  # of the cached planner: float32, bfloat16 or both
+    compile: bool = False  # compile the blocks of the cached planner before timing it
     naive: bool = True  # also time the planner without caches, in one environment
-    profile: Path | None = None  # folder for a profile of each of the cached planner's cases
-    repeats: int = 3  # timings of each, of which the shortest counts
+    profile: Path | None = None  # folder for a profile of each case of the cached planner
+    repeats: int = 3  # timings per case, of which the shortest is reported
     threads: int = 1  # threads of this process
 
 
 class Timing(NamedTuple):
-    """What a search costs: seconds, tokens and the floor's seconds for one action of one environment; peak memory."""
+    """Cost of an action of one environment: seconds, tokens, lower bound of the seconds; and peak memory in MiB."""
 
     seconds: float
     tokens: float
@@ -84,7 +85,7 @@ class Timing(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What is measured."""
+    """Settings of one measurement."""
 
     task: str
     window: Window
@@ -99,7 +100,7 @@ class Case(NamedTuple):
 
 
 def make_search(case: Case) -> tuple[GPT, Callable[[], list[Plan]]]:
-    """A model of fixed random weights, and a plan with it for all environments."""
+    """Return a model of fixed random weights, and a function that plans with it for all environments."""
     torch.manual_seed(0)
     setting = SETTINGS[case.task]
     config = GPTConfig(setting.observation_size, setting.action_size, positions=case.positions)
@@ -115,7 +116,7 @@ def make_search(case: Case) -> tuple[GPT, Callable[[], list[Plan]]]:
 
     @torch.inference_mode()
     def plan() -> list[Plan]:
-        window, n = WindowConfig(case.window, N_CONTEXT), environments_at_once(search)
+        window, n = WindowConfig(case.window, N_CONTEXT), environments_per_search(search)
         parts = zip(context.split(n), uniforms.split(n), strict=True)
         return [beam_search(decoder(model, past, window), spec, search, normalizer, u) for past, u in parts]
 
@@ -123,12 +124,14 @@ def make_search(case: Case) -> tuple[GPT, Callable[[], list[Plan]]]:
 
 
 def measure(case: Case, repeats: int, threads: int, profile: Path | None = None) -> Timing:
-    """Times a plan and its matrix products in this process; ``profile`` is a folder for where the time goes.
+    """Time a plan and its matrix products in this process, and write a profile to the folder ``profile``.
 
-    The plan without caches is timed once, while its products are recorded: a cost of microseconds for each of its
-    operations, which take milliseconds.
+    The plan without caches is timed once, while its products are recorded. Recording takes microseconds per operation,
+    the operation itself milliseconds.
     """
     torch.set_num_threads(threads)
+    if case.precision == "bfloat16":
+        limit_onednn_cache()
     model, plan = make_search(case)
     with MatrixProducts() as products:
         seconds = [timed(plan)]
@@ -148,20 +151,20 @@ def measure(case: Case, repeats: int, threads: int, profile: Path | None = None)
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Return the seconds that a call takes."""
     started = now()
     call()
     return now() - started
 
 
 def describe(timing: Timing) -> list[str]:
-    """A timing's columns, without its memory."""
+    """Return the columns of a timing, except memory."""
     columns = [f"{timing.seconds:.3f}", f"{timing.tokens:,.0f}", f"{timing.tokens / timing.seconds:,.0f}"]
     return [*columns, f"{timing.floor:.3f}", f"{timing.seconds / timing.floor:.2f}"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, a line when it is measured."""
+    """Print the table, each line once it is measured."""
     arguments = PlanningArguments().parse(argv)
     for name, known in (("tasks", SETTINGS), ("windows", get_args(Window)), ("precisions", get_args(Precision))):
         unknown = {*getattr(arguments, name)} - {*known}

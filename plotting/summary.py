@@ -9,10 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
@@ -20,12 +19,14 @@ from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import Summary, interquartile_mean, summarize
 from trajectory_adacat.plotting.published import PublishedScore
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others follow by name
 SEEDS = ["train_seed", "rollout_seed"]
 # Prefixes of the frame's columns of settings. Planner and training have settings of the same names.
 ENVIRONMENT, METHOD, TRAINING = "environment.", "method.", "method.training "
 UNSET = "unset"  # no JSON text
-DEFAULTS_OF_OLD_RESULTS = {f"{TRAINING}precision": '"float32"'}  # settings that older results do not record
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,14 @@ def gather(results: Mapping[Any, RolloutResult], published: Sequence[PublishedSc
     return sorted(rows, key=lambda row: (row.dataset, bool(row.qualifiers)))
 
 
-def to_frame(results: Mapping[Any, RolloutResult]) -> pd.DataFrame:
+def to_frame(results: Mapping[Any, RolloutResult]) -> "pd.DataFrame":
     """Return a frame with one row for each result, its attributes and its settings as columns.
 
     The settings are ``environment.*``, ``method.*`` (of the planner) and ``method.training *``, nested names joined by
     dots. They are JSON texts, so that 1, 1.0 and true differ; a setting that a result does not have is "unset".
     """
+    import pandas as pd  # slow to import
+
     frame = pd.DataFrame({"location": str(location), **vars(result)} for location, result in results.items())
     frame["dynamics"] = [result.environment["dynamics"] for result in results.values()]
     settings = pd.DataFrame(
@@ -95,7 +98,7 @@ def to_frame(results: Mapping[Any, RolloutResult]) -> pd.DataFrame:
         }
         for result in results.values()
     )
-    return frame.join(settings.fillna({**dict.fromkeys(settings, UNSET), **DEFAULTS_OF_OLD_RESULTS}))
+    return frame.join(settings.fillna(dict.fromkeys(settings, UNSET)))
 
 
 def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
@@ -146,7 +149,7 @@ def _flatten(settings: Mapping[str, Any], prefix: str) -> dict[str, str]:
     return flat
 
 
-def _split(frame: pd.DataFrame, prefix: str) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+def _split(frame: "pd.DataFrame", prefix: str) -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
     """Split results by the settings with a prefix; return the settings in which the parts differ with each part."""
     differing = [column for column in sorted(frame) if column.startswith(prefix) and frame[column].nunique() > 1]
     if not differing:
@@ -172,7 +175,7 @@ def _name(column: str) -> str:
     return column.rpartition(".")[2]
 
 
-def _row(dataset: str, qualifiers: tuple[str, ...], frame: pd.DataFrame, published: Sequence[PublishedScore]) -> Row:
+def _row(dataset: str, qualifiers: tuple[str, ...], frame: "pd.DataFrame", published: Sequence[PublishedScore]) -> Row:
     scored = bool(frame["normalized_score"].notna().all())
     values = {}
     for parameterization, alike in frame.groupby("parameterization", sort=False):
@@ -205,7 +208,7 @@ def _recorded(dataset: str, references: Iterable[Mapping[str, float]], scored: b
     return {name: sorted(values) for name, values in found.items()}
 
 
-def _refuse_duplicates(runs: pd.DataFrame) -> None:
+def _refuse_duplicates(runs: "pd.DataFrame") -> None:
     for (train_seed, rollout_seed), same in runs.groupby(SEEDS):
         if len(same) > 1:
             first, second, *_ = same.itertuples()

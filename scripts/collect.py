@@ -1,4 +1,4 @@
-"""Collect a dataset: run a behavior policy in MuJoCo and write a D4RL-format HDF5 file."""
+"""Collect a dataset: run a behaviour policy in MuJoCo and write a D4RL-format HDF5 file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from trajectory_adacat.environments import Dynamics
 
 
 class Parser(CommandParser):
-    """Run a behavior policy in MuJoCo and write its transitions to a D4RL-format HDF5 file."""
+    """Run a behaviour policy in MuJoCo and write its transitions to a D4RL-format HDF5 file."""
 
     dataset: str = "hopper-medium-collected"  # dataset to collect, such as walker2d-random-collected
     transitions: int = DEFAULT_TRANSITIONS  # number of environment steps to record

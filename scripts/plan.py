@@ -13,7 +13,7 @@ from tqdm import tqdm
 from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_description
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
-from trajectory_adacat.computing import use_device, use_threads
+from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
@@ -45,7 +45,7 @@ class PlanArguments(OfflineParser):
     seed: int = 0  # seed of the first episode
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
     max_episode_length: int = 1000  # steps after which an episode is cut
-    compile: bool = False  # compile what follows the attention in each block (torch.compile); no gain on a CPU
+    compile: bool = False  # compile the blocks except attention (torch.compile); no gain on a CPU
     overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of each process
@@ -176,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     use_threads(arguments.threads)
     device = use_device(arguments.device)
     config = planner_config(arguments, checkpoint.description["discount"])
+    if config.precision == "bfloat16":
+        limit_onednn_cache()  # worker processes inherit it
     settings = planner_settings(arguments, config)
     writer = ResultsWriter(arguments.savepath, settings, checkpoint.hash, delete_others=arguments.overwrite)
     name = arguments.environment or checkpoint.description["dataset"]["environment"]

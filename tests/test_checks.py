@@ -54,7 +54,8 @@ def test_the_closest_name_is_suggested() -> None:
 
 
 def test_types_are_named_as_in_source_code() -> None:
-    assert [type_name(kind) for kind in (int, int | None, list[int])] == ["int", "int | None", "list[int]"]
+    kinds = (int, int | None, list[int], Literal["a", "b"], float | Literal["mean"])
+    assert [type_name(kind) for kind in kinds] == ["int", "int | None", "list[int]", "a|b", "float | mean"]
 
 
 class Flags:

@@ -1,9 +1,11 @@
 """Devices and threads."""
 
+import os
+
 import pytest
 import torch
 
-from trajectory_adacat.computing import use_device, use_threads
+from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.errors import InputError
 
 
@@ -35,3 +37,13 @@ def test_thread_counts_below_one_are_refused(count: int, threads: int) -> None:
     with pytest.raises(InputError, match="--threads"):
         use_threads(count)
     assert torch.get_num_threads() == threads
+
+
+def test_the_onednn_cache_is_limited_unless_the_user_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "7")  # restored after the test
+    limit_onednn_cache()
+    assert os.environ[name] == "7"
+    del os.environ[name]
+    limit_onednn_cache()
+    assert os.environ[name] == "16"

@@ -62,7 +62,12 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def type_name(annotation: Any) -> str:
-    """Return a type's name for help texts and errors."""
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
+    """Return a type as help texts and errors show it, such as ``int | None`` or ``adamw|muon``."""
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(type_name(argument) for argument in get_args(annotation))
+    if annotation is NoneType:
+        return "None"
+    is_plain = isinstance(annotation, type) and get_origin(annotation) is None
+    return annotation.__name__ if is_plain else str(annotation).replace("typing.", "")

@@ -85,9 +85,8 @@ def _read_any_of(annotation: Any) -> Callable[[str], Any]:
 def _metavar(annotation: Any) -> str:
     if annotation is bool:
         return "true|false"
-    return (
-        "|".join(map(str, get_args(annotation))) if get_origin(annotation) is Literal else type_name(annotation).upper()
-    )
+    is_choice = get_origin(annotation) is Literal
+    return type_name(annotation) if is_choice else type_name(annotation).replace(" ", "").upper()
 
 
 class CommandParser(Tap):

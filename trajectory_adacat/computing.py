@@ -1,5 +1,7 @@
 """Device and number of threads of a command."""
 
+import os
+
 import torch
 
 from trajectory_adacat.errors import InputError
@@ -29,3 +31,13 @@ def use_threads(count: int) -> None:
     if count < 1:
         raise InputError(f"--threads must be at least 1, got {count}.")
     torch.set_num_threads(count)
+
+
+def limit_onednn_cache() -> None:
+    """Bound the memory of bfloat16 planning on a CPU. Call it before the first bfloat16 product of the process.
+
+    oneDNN prepares a kernel for each shape and keeps 1024 of them by default. The shapes change with the length of the
+    key-value cache, so that this takes gigabytes. A value of ONEDNN_PRIMITIVE_CACHE_CAPACITY in the environment, which
+    new processes inherit, overrides the limit of 16.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")

@@ -17,7 +17,7 @@ PROGRAM = "trajectory-adacat"
 COMMANDS = {
     "train": ("trajectory_adacat.scripts.train", "train a model on an offline dataset"),
     "plan": ("trajectory_adacat.scripts.plan", "control the robot with a trained model and record the rollouts"),
-    "collect": ("trajectory_adacat.scripts.collect", "roll out a behavior policy and write a D4RL-format HDF5 file"),
+    "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),
     "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),
     "compare": ("trajectory_adacat.plotting.compare", "test whether two sets of rollouts differ in return"),

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 D4RL_QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
 MAX_EPISODE_STEPS = 1000  # D4RL's time limit, the same for all robots
-RANDOM = "random"  # the quality whose behavior policy draws actions uniformly
+RANDOM = "random"  # the quality whose behaviour policy draws actions uniformly
 
 Source = Literal["v2", "collected"]
 
@@ -18,7 +18,7 @@ class NamedDataset(NamedTuple):
 
     Args:
         robot: which robot moves.
-        quality: of the behavior policy, such as ``medium-replay``.
+        quality: of the behaviour policy, such as ``medium-replay``.
         source: ``v2`` for D4RL's official file, ``collected`` for one that this package collects.
     """
 

@@ -24,7 +24,7 @@ PINNED = OfficialFile(FILE_NAME, len(CONTENT), hashlib.sha256(CONTENT).hexdigest
 
 @dataclasses.dataclass
 class Behaviour:
-    """The server's behavior; ``requests`` lists the Range headers that it received."""
+    """The server's behaviour; ``requests`` lists the Range headers that it received."""
 
     content: bytes = CONTENT
     ranges: bool = True

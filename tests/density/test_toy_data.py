@@ -10,7 +10,7 @@ def test_spirals_lie_in_the_unit_square_and_are_symmetric_about_its_centre() -> 
     points = two_spirals(20_000, torch.Generator().manual_seed(0))
     assert points.shape == (20_000, 2)
     assert ((points > 0) & (points < 1)).all()
-    for arm in (points[::2], points[1::2]):  # the mean of an arm is off the center
+    for arm in (points[::2], points[1::2]):  # the mean of an arm is off the centre
         assert (arm.mean(dim=0) - 0.5).abs().max() > 0.01
     torch.testing.assert_close(points[::2].mean(dim=0), 1 - points[1::2].mean(dim=0), atol=0.01, rtol=0)
 

@@ -10,7 +10,14 @@ from scipy import integrate, stats
 from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, Independent, TransformedDistribution
 
-from trajectory_adacat.distributions import AdaCat, FixedBins, LogisticMixture, TruncatedNormal, TruncatedUniform
+from trajectory_adacat.distributions import (
+    AdaCat,
+    FixedBins,
+    LogisticMixture,
+    PiecewiseConstant,
+    TruncatedNormal,
+    TruncatedUniform,
+)
 
 Make = Callable[..., Distribution]
 BATCH = (3, 2)
@@ -138,6 +145,16 @@ def test_cdf_and_icdf_do_not_decrease(make: Make) -> None:
     value = distribution.icdf(level)
     assert (value.diff(dim=0) >= 0).all()
     assert (distribution.cdf(value).diff(dim=0) >= 0).all()
+
+
+@pytest.mark.parametrize("make", [make_adacat, make_fixed_bins, make_logistic_mixture], ids=lambda make: make.__name__)
+def test_mass_of_an_interval_is_a_difference_of_the_cdf(
+    make: Callable[[], PiecewiseConstant | LogisticMixture],
+) -> None:
+    distribution = make()
+    ends = distribution.icdf(levels(20).sort(dim=0).values)
+    mass = distribution.interval_log_prob(ends[:-1], ends[1:]).exp()
+    torch.testing.assert_close(mass, distribution.cdf(ends).diff(dim=0), rtol=0, atol=1e-12)
 
 
 @every_distribution

@@ -19,7 +19,7 @@ from trajectory_adacat.planning.beam_search import (
     draw,
     expected,
     keep_likely,
-    keep_places,
+    keep_parent_rows,
     uniforms_shape,
 )
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
@@ -121,7 +121,7 @@ def plain_search(
             earned += config.discount**step * reward
             candidates.append((row, earned, earned + config.discount ** (step + 1) * value))
         order = sorted(range(len(candidates)), key=lambda c: -candidates[c][2])[: config.beam_width]
-        chosen = order if step == 0 else keep_places(torch.tensor([order]), config.n_expand)[0].tolist()
+        chosen = order if step == 0 else keep_parent_rows(torch.tensor([order]), config.n_expand)[0].tolist()
         scores = [candidates[c][2] for c in chosen]
         beams = [candidates[c][:2] for c in chosen]
         if step + 1 < config.horizon:
@@ -173,7 +173,7 @@ def test_cached_and_naive_searches_agree(window: WindowConfig) -> None:
 def test_children_keep_their_parents_places(seed: int, n_rows: int, n_expand: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.stack([torch.randperm(n_rows * n_expand, generator=generator)[:n_rows] for _ in range(3)])
-    kept = keep_places(chosen, n_expand)
+    kept = keep_parent_rows(chosen, n_expand)
     assert kept.sort(-1).values.tolist() == chosen.sort(-1).values.tolist()
     for before, after in zip(chosen.tolist(), kept.tolist(), strict=True):
         for parent in {candidate // n_expand for candidate in before}:

@@ -54,7 +54,7 @@ def test_cached_equals_uncached_beyond_the_window_and_after_reordering(
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-def test_compiled_equals_plain_and_is_compiled_once(positions: str) -> None:
+def test_compiled_equals_plain_and_compiles_each_part_once(positions: str) -> None:
     plain, compiled = random_model(positions=positions), random_model(positions=positions)
     graphs = CompileCounter()  # traces as every backend does, and runs what it traced
     compiled.compile_decoding(backend=graphs)
@@ -69,7 +69,7 @@ def test_compiled_equals_plain_and_is_compiled_once(positions: str) -> None:
             found = all_predictions(CachedDecoder(compiled, context, window), compiled, n_environments, 5)
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-    assert graphs.frame_count == 1
+    assert graphs.frame_count == 2  # what precedes attention and what follows it, each for all shapes
 
 
 def test_the_number_of_beams_may_change() -> None:
@@ -114,9 +114,9 @@ def test_expanding_candidates_is_refused(model: GPT) -> None:
 
 def test_windows() -> None:
     cropped, full = WindowConfig("cropped", 5), WindowConfig("full", 5)
-    assert [cropped.kept(n, 10) for n in (0, 3, 4, 5, 10)] == [0, 3, 4, 4, 4]
-    assert [full.kept(n, 10) for n in (0, 5, 9, 10)] == [0, 5, 9, 5]
-    assert full.kept(5, 5) == 2
+    assert [cropped.num_visible(n, 10) for n in (0, 3, 4, 5, 10)] == [0, 3, 4, 4, 4]
+    assert [full.num_visible(n, 10) for n in (0, 5, 9, 10)] == [0, 5, 9, 5]
+    assert full.num_visible(5, 5) == 2
     with pytest.raises(InputError, match="max_context_transitions"):
         WindowConfig("cropped", 0)
     with pytest.raises(InputError, match="window"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.exactness import lead, relative_distances
+from benchmarks.exactness import predict_same_tokens, relative_distances
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.environments import make_environment
@@ -88,7 +88,9 @@ def test_logits_in_float32_are_those_of_the_naive_decoder(window: WindowConfig, 
     context = torch.rand(3, model.spec.dimension + model.spec.observation_size)
     with torch.inference_mode():
         decoders = NaiveDecoder(model, context, window), CachedDecoder(model, context, window)
-        for reference, other in lead(decoders, model.spec, len(context), 2 * model.config.n_transitions + 1):
+        for reference, other in predict_same_tokens(
+            decoders, model.spec, len(context), 2 * model.config.n_transitions + 1
+        ):
             assert relative_distances(reference, other).max() < 1e-5
 
 

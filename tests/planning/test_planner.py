@@ -193,7 +193,7 @@ def test_more_environments_than_fit_one_search_are_planned_for_in_turns(
     agent = planner(model)
     agent.reset([1, 2, 3, 4])
     together = play(agent, 3, [0, 1, 2, 3])
-    monkeypatch.setattr(planner_module, "MOST_BEAMS", 3 * SEARCH.beam_width)
+    monkeypatch.setattr(planner_module, "MAX_BEAMS", 3 * SEARCH.beam_width)
     searched = []
 
     def search(decoder: CachedDecoder, *arguments: Any) -> Plan:

@@ -138,11 +138,6 @@ def test_values_that_are_printed_alike_are_distinguished_by_their_json_texts() -
     ]
 
 
-def test_results_older_than_the_trainings_precision_are_pooled_with_those_in_float32() -> None:
-    (row,) = rows_of([trained(0, {}, n_layer=3), trained(1, {}, n_layer=3, precision="float32")])
-    assert {column: len(values) for column, values in row.values.items()} == {"adacat": 2}
-
-
 def test_settings_may_differ_between_parameterizations() -> None:
     runs = [result(planner={"drop_act": 0.6}), result(parameterization="uniform", planner={"cdf_act": 0.6})]
     assert columns_of(rows_of(runs)) == ["uniform", "adacat"]

@@ -1,4 +1,4 @@
-"""Collect datasets: run a behavior policy in MuJoCo and write a D4RL-format HDF5 file."""
+"""Collect datasets: run a behaviour policy in MuJoCo and write a D4RL-format HDF5 file."""
 
 import os
 from dataclasses import dataclass

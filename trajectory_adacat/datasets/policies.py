@@ -1,4 +1,4 @@
-"""The behavior policies of the collected datasets, in NumPy."""
+"""The behaviour policies of the collected datasets, in NumPy."""
 
 import functools
 import hashlib

@@ -142,9 +142,9 @@ def histogram(points: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def density_image(model: nn.Module) -> np.ndarray:
-    """Evaluate the density at the pixel centers of an image ``[y, x]``."""
-    centers = (torch.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
-    points = torch.cartesian_prod(centers, centers)  # x varies slowest
+    """Evaluate the density at the pixel centres of an image ``[y, x]``."""
+    centres = (torch.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
+    points = torch.cartesian_prod(centres, centres)  # x varies slowest
     density = model(points).log_prob(points).sum(dim=-1).exp()
     return density.reshape(IMAGE_SIZE, IMAGE_SIZE).T.numpy()
 

@@ -110,9 +110,8 @@ class RolloutResult:
         if not isinstance(values, dict):
             raise InputError(f"The rollout result {location} is a {type(values).__name__}, not a JSON object.")
         cls._check(values, location)
-        values["environment"].pop(OLD_ENVIRONMENT_KEY, None)
-        values = _upgraded(values)
-        return cls(**{"return_" if key == "return" else key: value for key, value in values.items()})
+        upgraded = _upgrade(values)
+        return cls(**{"return_" if key == "return" else key: value for key, value in upgraded.items()})
 
     @classmethod
     def _check(cls, values: dict[str, Any], location: Location) -> None:
@@ -257,12 +256,14 @@ def _write_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """Bring the settings of an older result into today's form."""
-    training = values["checkpoint"].get("training")
+def _upgrade(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with the settings of older results in today's form."""
+    checkpoint, training = values["checkpoint"], values["checkpoint"].get("training")
     if training and is_flat(training):
-        values["checkpoint"] = {**values["checkpoint"], "training": nested_training(training)}
-    return {**values, "planner": nested_planner(values["planner"])}
+        checkpoint = {**checkpoint, "training": nested_training(training)}
+    environment = {key: value for key, value in values["environment"].items() if key != OLD_ENVIRONMENT_KEY}
+    planner = nested_planner(values["planner"])
+    return {**values, "checkpoint": checkpoint, "environment": environment, "planner": planner}
 
 
 def _key(name: str) -> str:

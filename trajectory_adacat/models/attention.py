@@ -1,6 +1,6 @@
-"""Attention: who may attend to what, within a sequence and from new tokens to caches that rows share."""
+"""Attention: the mask, self-attention within sequences, and attention of new tokens to caches that rows share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,27 +12,56 @@ from trajectory_adacat.models.kv_cache import KVCache
 from trajectory_adacat.models.positions import Rotation, rotate
 from trajectory_adacat.transition import TransitionSpec
 
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values [*, H, d] -> concatenated heads [*, E]
+
 
 def is_attended(positions: Tensor, spec: TransitionSpec) -> Tensor:
-    """Whether any later query may attend to the tokens at ``positions``: to all but the values."""
+    """Return whether later queries may attend to the tokens at ``positions``: True for all but value tokens."""
     return positions % spec.dimension != spec.value
 
 
 def attention_mask(positions: Tensor, spec: TransitionSpec) -> Tensor:
-    """Which key (column) each query (row) at ``positions [T]`` may attend to, bool ``[T, T]``: nothing later, no value.
+    """Return which keys (columns) each query (row) at ``positions [T]`` may attend to, bool ``[T, T]``.
 
-    The same rule serves training, prefill and cached decoding, so that they cannot disagree.
+    A query attends to its own and earlier positions, except to value tokens. Training, prefill and cached decoding
+    use this one rule, so that they cannot disagree.
     """
     return (positions[:, None] >= positions[None, :]) & is_attended(positions, spec)[None, :]
 
 
-def attend_rows(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_mask: Tensor | None) -> Tensor:
-    """Attention of all rows over caches that groups of rows share: each is read once, not once a row.
+def self_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, rotation: Rotation | None, dropout: float
+) -> Tensor:
+    """Attend within each sequence.
+
+    Args:
+        queries, keys, values: ``[B, T, H, d]``.
+        mask: bool ``[T, T]``, which keys each query may attend to.
+        rotation: of rotary positions.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        The concatenated heads, ``[B, T, E]``.
+    """
+    queries, keys, values = (part.transpose(1, 2) for part in (queries, keys, values))  # [B, H, T, d]
+    queries, keys = rotate(queries, rotation), rotate(keys, rotation)
+    precision: AbstractContextManager = nullcontext()
+    if queries.dtype == torch.bfloat16 and queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # On a CPU, the backward pass of the fused kernel is slower in bfloat16 than in float32.
+        precision = torch.autocast("cpu", enabled=False)
+        queries, keys, values = queries.float(), keys.float(), values.float()
+    with precision:
+        outputs = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
+    return outputs.transpose(1, 2).flatten(2)
+
+
+def attend_to_caches(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], last_mask: Tensor | None) -> Tensor:
+    """Attend to the keys of several caches with one softmax, and read each cache once for all rows that share it.
 
     Args:
         queries: ``[G, R, H, L, d]``.
-        caches: keys and values ``[G, S, H, n, d]`` each; rows r with equal ``r // (R / S)`` share one.
-        block_mask: bool ``[L, m]``, which of the last m keys of the last cache each query sees; None for all.
+        caches: keys and values, each ``[G, S, H, n, d]``; rows r with equal ``r // (R / S)`` share an entry.
+        last_mask: bool ``[L, m]``, which of the last m keys of the last cache each query may attend to; None for all.
 
     Returns:
         ``[G, R, H, L, d]``.
@@ -48,79 +77,65 @@ def attend_rows(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], block_
     scaled = queries * size**-0.5
     grouped = [group(scaled, keys.shape[1]) @ keys.transpose(-1, -2) for keys, _ in caches]
     scores = torch.cat([ungroup(score) for score in grouped], -1)  # [G, R, H, L, all keys]
-    if block_mask is not None:
-        scores[..., scores.shape[-1] - block_mask.shape[1] :].masked_fill_(~block_mask, -torch.inf)
+    if last_mask is not None:
+        scores[..., scores.shape[-1] - last_mask.shape[1] :].masked_fill_(~last_mask, -torch.inf)
     weights = scores.softmax(-1).split([keys.shape[-2] for keys, _ in caches], -1)
     parts = [ungroup(group(w, values.shape[1]) @ values) for w, (_, values) in zip(weights, caches, strict=True)]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True)
-class NewTokens:
-    """What the layers need to know of tokens that are being decoded; see `GPT.decode`.
+class CachedAttention:
+    """Attention of new tokens, ``[G, R, L]``, to cached tokens and to each other.
 
     Attributes:
-        shared: caches of the tokens before those in ``own``, each shared by groups of rows.
-        own: the cache that takes the new tokens' keys and values.
-        stored: which of the new tokens are stored, int64; None for all.
-        mask: bool ``[L, stored]``, which of them each new token may attend to; None for all.
+        shape: G, R and L.
+        prefix_caches: caches of the tokens before those in ``row_cache``, each shared by groups of rows.
+        row_cache: the cache that stores the keys and values of the new tokens.
+        stored: indices of the new tokens to store, int64; None for all.
+        mask: bool ``[L, number stored]``, which of the stored tokens each new one may attend to; None for all.
         rotation: of rotary positions.
     """
 
-    shared: Sequence[KVCache]
-    own: KVCache
+    shape: torch.Size
+    prefix_caches: Sequence[KVCache]
+    row_cache: KVCache
     stored: Tensor | None
     mask: Tensor | None
     rotation: Rotation | None
 
+    def __call__(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Store a layer's keys and values, then attend: ``[G * R * L, H, d]`` to ``[G * R * L, E]``."""
+        queries, keys, values = (self._by_row(part) for part in (queries, keys, values))  # [G, R, H, L, d]
+        queries, keys = rotate(queries, self.rotation), rotate(keys, self.rotation)
+        if self.stored is not None:
+            keys, values = keys[..., self.stored, :], values[..., self.stored, :]
+        self.row_cache.write(layer, keys, values)
+        caches = [(cache.keys(layer), cache.values(layer)) for cache in self.prefix_caches if cache.length]
+        length = self.row_cache.length + keys.shape[-2]
+        if length:
+            caches.append((self.row_cache.keys(layer, length), self.row_cache.values(layer, length)))
+        return attend_to_caches(queries, caches, self.mask).transpose(2, 3).flatten(3).flatten(0, 2)
+
+    def _by_row(self, part: Tensor) -> Tensor:
+        return part.unflatten(0, self.shape).transpose(2, 3)
+
 
 class Attention(nn.Module):
-    """Multi-head self-attention.
+    """The linear maps of multi-head attention.
 
     Args:
-        width: of the model, E.
-        n_head: heads H; each is ``width / n_head`` wide.
-        dropout: of the attention weights, in training.
+        width: model width E.
+        n_head: heads H, each ``E / H`` wide.
     """
 
-    def __init__(self, width: int, n_head: int, dropout: float) -> None:
+    def __init__(self, width: int, n_head: int) -> None:
         super().__init__()
         self.n_head = n_head
-        self.dropout = dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor, rotation: Rotation | None) -> Tensor:
-        """Attends within ``x [B, T, E]`` where the bool ``mask [T, T]`` allows."""
-        heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
-        heads = heads.permute(2, 0, 3, 1, 4)  # [3, B, H, T, d]
-        queries, keys, values = heads.unbind(0)
-        queries, keys = rotate(queries, rotation), rotate(keys, rotation)
-        dropout = self.dropout if self.training else 0.0
-        precision: AbstractContextManager = nullcontext()
-        if queries.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # On a CPU the fused kernel's backward pass is slower in bfloat16 than in float32.
-            precision = torch.autocast("cpu", enabled=False)
-            queries, keys, values = (part.to(self.qkv.weight.dtype) for part in (queries, keys, values))
-        with precision:
-            y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
-        return self.project(y.transpose(1, 2).flatten(2))
-
-    def remember(self, x: Tensor, layer: int, new: NewTokens) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Stores the keys and values of new tokens ``x [G, R, L, E]``; see `GPT.decode`.
-
-        Returns:
-            What `attend_rows` takes: their queries ``[G, R, H, L, d]``, and all keys and values that these attend to.
-        """
-        heads = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1))
-        heads = heads.permute(3, 0, 1, 4, 2, 5)  # [3, G, R, H, L, d]
-        queries, keys, values = heads.unbind(0)
-        queries, keys = rotate(queries, new.rotation), rotate(keys, new.rotation)
-        if new.stored is not None:
-            keys, values = keys[..., new.stored, :], values[..., new.stored, :]
-        new.own.write(layer, keys, values)
-        length = new.own.length + keys.shape[-2]
-        caches = [(cache.keys(layer), cache.values(layer)) for cache in new.shared if cache.length]
-        if length:
-            caches.append((new.own.keys(layer, length), new.own.values(layer, length)))
-        return queries, caches
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map ``x [*, E]`` to queries, keys and values, each ``[*, H, d]``."""
+        queries, keys, values = self.qkv(x.to(self.qkv.weight.dtype)).unflatten(-1, (3, self.n_head, -1)).unbind(-3)
+        return queries, keys, values

@@ -1,8 +1,8 @@
 """The Trajectory Transformer: a GPT over the scalar tokens of transitions."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Self, cast
 
 import torch
@@ -10,11 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.attention import Attention, NewTokens, attend_rows, attention_mask, is_attended
+from trajectory_adacat.models.attention import (
+    Attend,
+    Attention,
+    CachedAttention,
+    attention_mask,
+    is_attended,
+    self_attention,
+)
 from trajectory_adacat.models.heads.base import HeadConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.models.kv_cache import KVCache
-from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions, Rotation
+from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions
 from trajectory_adacat.settings import check_choices, variant
 from trajectory_adacat.transition import TransitionSpec
 
@@ -95,36 +102,31 @@ class GPTConfig(ModelConfig):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block. Training and decoding share it; they differ in how it attends."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config.width, config.n_head, config.attn_pdrop)
+        self.attention = Attention(config.width, config.n_head)
         self.mlp_norm = nn.LayerNorm(config.width)
         self.expand = nn.Linear(config.width, 4 * config.width)
         self.contract = nn.Linear(4 * config.width, config.width)
         self.dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, mask: Tensor, rotation: Rotation | None) -> Tensor:
-        """Maps ``x [B, T, E]`` to the same shape."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
-        return x + self.dropout(self._mlp(x))
-
-    def after_attention(self, x: Tensor, read: Tensor) -> Tensor:
-        """Maps rows ``x [N, E]``, with what attention read for each ``[N, E]``, to the same shape; for decoding."""
-        x = x + self.attention.project(read)
-        return x + self._mlp(x)
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(self.mlp_norm(x).to(self.expand.weight.dtype))))
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """Map ``x [*, E]`` to the same shape. Only ``attend`` mixes tokens; all else treats each token alone."""
+        # Call `attend` here rather than in a submodule, so that `GPT.compile_decoding` gets two graphs and not four.
+        heads = attend(*self.attention.queries_keys_values(self.attention_norm(x)))
+        x = x + self.dropout(self.attention.project(heads))
+        hidden = F.gelu(self.expand(self.mlp_norm(x).to(self.expand.weight.dtype)))
+        return x + self.dropout(self.contract(hidden))
 
 
 class GPT(nn.Module):
-    """A causal transformer over tokens in [0, 1] whose heads give a distribution for each next token.
+    """A causal transformer over tokens in [0, 1] whose heads give the distribution of each next token.
 
     Args:
-        config: the model's form.
+        config: the architecture.
     """
 
     mask: Tensor
@@ -145,7 +147,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         mask = attention_mask(torch.arange(config.block_size), self.spec)
         self.register_buffer("mask", mask, persistent=False)
-        self._after_attention: Callable[[Block, Tensor, Tensor], Tensor] = Block.after_attention
+        self._is_compiled = False
         self._initialize()
 
     def _initialize(self) -> None:
@@ -153,17 +155,17 @@ class GPT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
-        # With a zero offset, the first norm would keep no more of a scalar times a vector than the scalar's sign.
+        # With a zero offset, the first norm would reduce a scalar times a vector to the sign of the scalar.
         for parameter in (*self.embedding.parameters(), self.positions.weight, self.head.weight):
             nn.init.normal_(parameter, std=INITIAL_STD)
 
     def fit_statistics(self, tokens: Tensor) -> "GPT":
-        """Take what embedding and head need of the training ``tokens [n, D]`` before the first step. Return itself."""
+        """Fit embedding and head to the training ``tokens [n, D]``, before the first step; return the model."""
         self.config.head.fit(self.embedding, self.head, tokens)
         return self
 
     def forward(self, tokens: Tensor) -> Any:
-        """The distributions of tokens 1 to T, batch shape ``[B, T]``, given ``tokens [B, T]`` 0 to T - 1.
+        """Return the distributions of tokens 1 to T, batch shape ``[B, T]``, given ``tokens [B, T]`` 0 to T - 1.
 
         Raises:
             InputError: if there are more tokens than the model was built for.
@@ -172,15 +174,15 @@ class GPT(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.positions.weight.device
 
     def hidden(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The last layer's normalized output, ``[B, T, E]``, for ``tokens [B, T]``.
+        """Return the normalized output of the last block, ``[B, T, E]``, for ``tokens [B, T]``.
 
         Args:
-            tokens: at most the trained block's, unless a mask is given.
-            mask: bool ``[T, T]``, another one than the trained block's.
+            tokens: at most `GPTConfig.block_size` per row, unless a mask is given.
+            mask: bool ``[T, T]`` in place of the trained block's mask.
 
         Raises:
             InputError: if there are more tokens than the model was built for.
@@ -188,15 +190,20 @@ class GPT(nn.Module):
         length = tokens.shape[1]
         if mask is None and length > self.config.block_size:
             raise InputError(f"{length} tokens do not fit a model of {self.config.block_size}.")
-        mask = self.mask[:length, :length] if mask is None else mask
         positions = torch.arange(length, device=tokens.device)
-        x, rotation = self.dropout(self._embed(tokens, positions)), self.positions.rotation(positions)
+        attend = partial(
+            self_attention,
+            mask=self.mask[:length, :length] if mask is None else mask,
+            rotation=self.positions.rotation(positions),
+            dropout=self.config.attn_pdrop if self.training else 0.0,
+        )
+        x = self.dropout(self._embed(tokens, positions))
         for block in self.blocks:
-            x = block(x, mask, rotation)
+            x = block(x, attend)
         return self.norm(x)
 
-    def new_cache(self, n_environments: int, n_rows: int, capacity: int, keys_across: bool = False) -> KVCache:
-        """An empty cache for this model's layers, on its device, in its precision; see `KVCache`."""
+    def new_cache(self, n_environments: int, n_rows: int, capacity: int, transposed_keys: bool = False) -> KVCache:
+        """Return an empty cache for this model's layers, on its device and in its precision; see `KVCache`."""
         config = self.config
         return KVCache(
             n_layers=config.n_layer,
@@ -207,58 +214,59 @@ class GPT(nn.Module):
             head_size=config.n_embd,
             device=self.device,
             dtype=cast(Block, self.blocks[0]).attention.qkv.weight.dtype,
-            keys_across=keys_across,
+            transposed_keys=transposed_keys,
         )
 
     def reduce_precision(self) -> "GPT":
-        """Keeps the blocks' matrices, and with them the cache, in bfloat16; all else stays as it is. Returns itself.
+        """Convert the matrices of the blocks, and thereby the cache, to bfloat16; return the model.
 
-        Embeddings, norms, the sum along the residual path and the heads keep their precision: a scalar's digits
-        are the data.
+        Embeddings, norms, the residual stream and the heads keep their precision, because the digits of a scalar are
+        the data. On a CPU, call `computing.limit_onednn_cache` first.
         """
-        # On a CPU, bfloat16 products of each shape are prepared anew, and 1024 of them kept by default: gigabytes, as a
-        # cache's length goes through hundreds.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)
         return self
 
     def compile_decoding(self, backend: str = "inductor") -> "GPT":
-        """Compiles (``torch.compile``) what follows the attention in decoding, when it is first used. Returns itself.
+        """Compile the blocks for decoding (``torch.compile``, at first use), except attention; return the model.
 
-        Not what comes before: caches have too many shapes, each of which would be compiled on its own.
+        The caches take many shapes, and each would be compiled on its own.
         """
-        self._after_attention = torch.compile(Block.after_attention, dynamic=True, backend=backend)
+        for block in self.blocks:
+            block.compile(dynamic=True, backend=backend)
+        self._is_compiled = True
         return self
 
-    def decode(self, tokens: Tensor, position: int, shared: Sequence[KVCache], own: KVCache) -> Tensor:
-        """The output at the last of some new tokens; their keys and values go to ``own``.
+    def decode(self, tokens: Tensor, position: int, prefix_caches: Sequence[KVCache], row_cache: KVCache) -> Tensor:
+        """Return the output at the last of the new tokens, and store keys and values of all of them in ``row_cache``.
 
-        Keys that no query may attend to are not stored, so that what is stored is attended to without a mask.
+        Keys that no query may attend to are not stored, so that stored keys need no mask.
 
         Args:
-            tokens: ``[G, R, L]``, the tokens at ``position`` to ``position + L - 1`` of each row.
-            position: where the first of them stands.
-            shared: caches of the tokens before those in ``own``, each shared by groups of rows.
-            own: the cache of these rows, ``[G, R]``.
+            tokens: ``[G, R, L]``, the tokens of each row at ``position`` to ``position + L - 1``.
+            position: of the first token.
+            prefix_caches: caches of the tokens before those in ``row_cache``, each shared by groups of rows.
+            row_cache: the cache of these rows, ``[G, R]``.
 
         Returns:
             ``[G, R, E]``.
         """
-        positions = torch.arange(position, position + tokens.shape[-1])  # on the CPU: what is stored decides shapes
+        positions = torch.arange(position, position + tokens.shape[-1])  # on the CPU, since shapes depend on `stored`
         stored = is_attended(positions, self.spec).nonzero().squeeze(1)
         mask = attention_mask(positions, self.spec)[:, stored].to(self.device) if len(positions) > 1 else None
+        subset = stored.to(self.device) if len(stored) < len(positions) else None
         positions = positions.to(self.device)
-        some = stored.to(self.device) if len(stored) < len(positions) else None
-        new = NewTokens(shared, own, some, mask, self.positions.rotation(positions))
-        x = self._embed(tokens, positions)
-        for layer, block in enumerate(cast(Sequence[Block], self.blocks)):
-            queries, caches = block.attention.remember(block.attention_norm(x), layer, new)
-            read = attend_rows(queries, caches, new.mask).transpose(2, 3).flatten(3)  # [G, R, L, E]
-            x = self._after_attention(block, x.flatten(0, 2), read.flatten(0, 2)).view_as(x)
-        own.advance(len(stored))
-        return self.norm(x[..., -1, :])
+        rotation = self.positions.rotation(positions)
+        attend = CachedAttention(tokens.shape, prefix_caches, row_cache, subset, mask, rotation)
+        x = self._embed(tokens, positions).flatten(0, 2)  # [G * R * L, E]: one graph for all shapes, where compiled
+        for layer, block in enumerate(self.blocks):
+            x = block(x, self._uncompiled(partial(attend, layer)))
+        row_cache.advance(len(stored))
+        return self.norm(x.unflatten(0, tokens.shape)[..., -1, :])
+
+    def _uncompiled(self, attend: Attend) -> Attend:
+        return torch.compiler.disable(attend) if self._is_compiled else attend
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         return self.embedding(tokens, positions % self.spec.dimension) + self.positions(positions)

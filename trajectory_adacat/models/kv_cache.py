@@ -1,4 +1,4 @@
-"""Preallocated keys and values of a decoder's rows."""
+"""Preallocated cache of attention keys and values."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ class KVCache:
 
     Args:
         n_layers: layers of the model.
-        n_environments: G.
-        n_rows: rows S of an environment.
+        n_environments: environments G.
+        n_rows: rows S per environment.
         n_heads: attention heads H.
-        capacity: most tokens a row can hold.
+        capacity: maximum tokens per row.
         head_size: width d of a head.
-        device: where they are kept.
-        dtype: in which precision.
-        keys_across: keep a row's keys across tokens, ``[d, n]`` in memory: faster to read where there are many, slower
-            to write one by one.
+        device: device of the cache.
+        dtype: precision of the cache.
+        transposed_keys: store the keys of a row as ``[d, n]`` in memory. This is faster to read for many tokens, and
+            slower to write one by one.
     """
 
     def __init__(
@@ -30,64 +30,72 @@ class KVCache:
         head_size: int,
         device: torch.device,
         dtype: torch.dtype,
-        keys_across: bool = False,
+        transposed_keys: bool = False,
     ) -> None:
         self.n_rows = n_rows
         self._capacity = capacity
-        # Layers stand outermost, so that a layer's rows and heads collapse into one batch of matrices.
+        # Layers are the outermost dimension, so that the rows and heads of a layer form one batch of matrices.
         outer = (n_layers, n_environments, n_rows, n_heads)
-        shape = (*outer, head_size, capacity) if keys_across else (*outer, capacity, head_size)
+        shape = (*outer, head_size, capacity) if transposed_keys else (*outer, capacity, head_size)
         self._keys = torch.empty(shape, device=device, dtype=dtype)
         self._values = torch.empty((*outer, capacity, head_size), device=device, dtype=dtype)
-        if keys_across:
+        if transposed_keys:
             self._keys = self._keys.transpose(-1, -2)
         self._first = self._end = 0
 
     @property
     def length(self) -> int:
-        """How many tokens each row holds."""
+        """Tokens per row."""
         return self._end - self._first
 
     def keys(self, layer: int, length: int | None = None) -> Tensor:
-        """The first ``length`` keys (all by default), a view ``[G, S, H, length, d]``."""
+        """Return the first ``length`` keys (all by default), a view ``[G, S, H, length, d]``."""
         return self._keys[layer, ..., self._held(length), :]
 
     def values(self, layer: int, length: int | None = None) -> Tensor:
-        """The first ``length`` values (all by default), a view ``[G, S, H, length, d]``."""
+        """Return the first ``length`` values (all by default), a view ``[G, S, H, length, d]``."""
         return self._values[layer, ..., self._held(length), :]
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Stores ``[G, S, H, n, d]`` behind what is there; `advance` counts them once every layer has written."""
-        room = self._room(keys.shape[-2])
-        self._keys[layer, ..., room, :] = keys
-        self._values[layer, ..., room, :] = values
+        """Store ``[G, S, H, n, d]`` after the existing tokens. `length` grows only when `advance` is called.
+
+        Raises:
+            ValueError: if the capacity is exceeded.
+        """
+        slots = self._next_slots(keys.shape[-2])
+        self._keys[layer, ..., slots, :] = keys
+        self._values[layer, ..., slots, :] = values
 
     def advance(self, n_tokens: int) -> None:
-        """Counts ``n_tokens`` that every layer has written."""
+        """Add ``n_tokens`` to the length. Call it once all layers have written them."""
         self._end += n_tokens
 
     def clear(self) -> None:
-        """Forgets all tokens; the memory stays."""
+        """Remove all tokens and keep the memory."""
         self._first = self._end = 0
 
     def drop(self, n_tokens: int) -> None:
-        """Forgets the oldest tokens, without moving the others."""
+        """Remove the oldest tokens without moving the others."""
         self._first += n_tokens
 
     def move_rows(self, sources: Tensor) -> None:
-        """Makes row s of environment g a copy of row ``sources[g, s]``; rows that stay are not copied."""
-        places = torch.arange(self.n_rows, device=sources.device).expand_as(sources)
-        environment, place = (sources != places).nonzero(as_tuple=True)
-        source = sources[environment, place]
-        for used in self._all_held():
-            used[:, environment, place] = used[:, environment, source]
+        """Replace row s of environment g by a copy of row ``sources[g, s]``, unless they are the same row."""
+        rows = torch.arange(self.n_rows, device=sources.device).expand_as(sources)
+        environment, row = (sources != rows).nonzero(as_tuple=True)
+        source = sources[environment, row]
+        for tensor in self._all_held():
+            tensor[:, environment, row] = tensor[:, environment, source]
 
     def append_rows(self, other: "KVCache", rows: Tensor) -> None:
-        """Appends to row s of environment g all tokens of ``other``'s row ``rows[g, s]``."""
-        room, environments = self._room(other.length), torch.arange(rows.shape[0], device=rows.device)[:, None]
+        """Append all tokens of row ``rows[g, s]`` of ``other`` to row s of environment g.
+
+        Raises:
+            ValueError: if the capacity is exceeded.
+        """
+        slots, environments = self._next_slots(other.length), torch.arange(rows.shape[0], device=rows.device)[:, None]
         keys, values = other._all_held()
-        self._keys[..., room, :] = keys[:, environments, rows]
-        self._values[..., room, :] = values[:, environments, rows]
+        self._keys[..., slots, :] = keys[:, environments, rows]
+        self._values[..., slots, :] = values[:, environments, rows]
         self._end += other.length
 
     def _held(self, length: int | None = None) -> slice:
@@ -96,10 +104,10 @@ class KVCache:
     def _all_held(self) -> tuple[Tensor, Tensor]:
         return self._keys[..., self._held(), :], self._values[..., self._held(), :]
 
-    def _room(self, n_tokens: int) -> slice:
-        """The places of the next tokens; where the end is reached, those still held move to the front first."""
+    def _next_slots(self, n_tokens: int) -> slice:
+        """Return the slots of the next tokens. At the end of the memory, first move the tokens held to its front."""
         length = self.length
-        if length + n_tokens > self._capacity:  # one token would else be broadcast to no room at all, and be lost
+        if length + n_tokens > self._capacity:  # otherwise a single token would broadcast to an empty slice and be lost
             raise ValueError(f"{length + n_tokens} tokens exceed the cache's capacity of {self._capacity}.")
         if self._end + n_tokens > self._capacity:
             keys, values = self._all_held()

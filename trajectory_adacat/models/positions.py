@@ -1,4 +1,4 @@
-"""Where a token stands: learned positions, or rotary ones over transitions with learned ones within a transition."""
+"""Position encodings: learned, or rotary over transitions with learned positions within a transition."""
 
 from typing import Literal
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 PositionKind = Literal["learned", "rotary"]
 Rotation = tuple[Tensor, Tensor]
-ROTARY_BASE = 100.0  # transitions are few: the slowest pair of features turns by about one radian in 100 of them
+ROTARY_BASE = 100.0  # small, since transitions are few: the slowest pair rotates about one radian in 100 of them
 
 
 class LearnedPositions(nn.Module):
-    """One vector for each position of the trained block, as in the paper.
+    """One learned vector per position of the trained block, as in the paper.
 
     Args:
         block_size: positions T.
@@ -23,18 +23,18 @@ class LearnedPositions(nn.Module):
         self.weight = nn.Parameter(torch.empty(block_size, embedding_size))
 
     def forward(self, positions: Tensor) -> Tensor:
-        """What is added to the embeddings at ``positions [T]``, ``[T, E]``."""
+        """Return the vectors to add to the embeddings at ``positions [T]``, ``[T, E]``."""
         return self.weight[positions]
 
     def rotation(self, positions: Tensor) -> Rotation | None:
-        """None: queries and keys stay as they are."""
+        """Return None: queries and keys are not rotated."""
         return None
 
 
 class RotaryPositions(nn.Module):
-    """Queries and keys are turned by their transition's index (RoFormer), so that only distances count.
+    """Rotation of queries and keys by the index of their transition (RoFormer), so that only distances matter.
 
-    When the window slides, what stays in sight stays valid. Within a transition positions are learned.
+    When the window slides, cached keys stay valid. Positions within a transition are learned.
 
     Args:
         n_dimensions: dimensions D of a transition.
@@ -51,18 +51,18 @@ class RotaryPositions(nn.Module):
         self.register_buffer("frequencies", ROTARY_BASE**-exponents, persistent=False)
 
     def forward(self, positions: Tensor) -> Tensor:
-        """What is added to the embeddings at ``positions [T]``, ``[T, E]``."""
+        """Return the vectors to add to the embeddings at ``positions [T]``, ``[T, E]``."""
         return self.weight[positions % len(self.weight)]
 
     def rotation(self, positions: Tensor) -> Rotation:
-        """Cosines and sines of the angles at ``positions [T]``, each ``[T, d / 2]``."""
+        """Return the cosines and sines of the angles at ``positions [T]``, each ``[T, d / 2]``."""
         transitions = positions // len(self.weight)
         angles = transitions[:, None] * self.frequencies
         return angles.cos(), angles.sin()
 
 
 def rotate(features: Tensor, rotation: Rotation | None) -> Tensor:
-    """Turns pairs of ``features [..., T, d]``: the first half of the last dimension with the second."""
+    """Rotate ``features [..., T, d]``: feature i and feature ``i + d / 2`` form a pair. None leaves them unchanged."""
     if rotation is None:
         return features
     cosines, sines = (part.to(features.dtype) for part in rotation)

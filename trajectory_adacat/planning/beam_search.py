@@ -1,4 +1,4 @@
-"""Beam search for high reward under the model, batched over environments."""
+"""Beam search for high returns under the model, batched over environments."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -66,12 +66,12 @@ class BeamSearchConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """The best beam of each environment, as tokens in [0, 1].
+    """The best beam of each environment, in tokens in [0, 1].
 
     Attributes:
-        observations: imagined, after the first action, ``[G, horizon - 1, o]``.
+        observations: imagined observations after the first action, ``[G, horizon - 1, o]``.
         actions: ``[G, horizon, a]``.
-        scores: the discounted return that the search expects of it, ``[G]``.
+        scores: predicted discounted return, ``[G]``.
     """
 
     observations: Tensor
@@ -80,7 +80,7 @@ class Plan:
 
 
 def keep_likely(distribution: PiecewiseConstant, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
-    """Applies the cutoffs that are set; all of them rank bins by mass."""
+    """Apply the cutoffs that are set. All of them rank bins by mass."""
     if k is not None:
         distribution = distribution.keep_top_bins(k)
     if drop > 0.0:
@@ -91,23 +91,23 @@ def keep_likely(distribution: PiecewiseConstant, k: int | None, cdf: float, drop
 
 
 def draw(distribution: PiecewiseConstant, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """One value of each distribution, by inverting its cdf at ``uniforms``; same shape."""
+    """Sample each distribution by inverting its cdf at ``uniforms``, of the same shape."""
     if sampling == "mean":
         return distribution.mean
     return distribution.icdf(uniforms) if sampling == "uniform" else distribution.icdf_midpoint(uniforms)
 
 
 def expected(distribution: PiecewiseConstant, percentile: float | Literal["mean"]) -> Tensor:
-    """What a predicted reward or value counts for, batch shape."""
+    """Return the number that represents a predicted reward or value: its mean or percentile; batch shape."""
     if percentile == "mean":
         return distribution.mean
     return distribution.icdf(torch.full_like(distribution.mean, percentile / 100.0))
 
 
-def keep_places(candidates: Tensor, n_expand: int) -> Tensor:
-    """Reorders chosen ``candidates [G, S]`` so that a parent's first child takes its parent's place.
+def keep_parent_rows(candidates: Tensor, n_expand: int) -> Tensor:
+    """Reorder chosen ``candidates [G, S]`` so that the first child of each parent takes the row of its parent.
 
-    The search treats its beams as a set, and a row that stays in its place need not be copied.
+    The order of beams does not matter to the search, and a row that stays in place is not copied.
     """
     ordered = candidates.sort(-1).values
     parents = ordered // n_expand
@@ -116,12 +116,12 @@ def keep_places(candidates: Tensor, n_expand: int) -> Tensor:
     taken = torch.zeros_like(is_first).scatter(1, parents, True)
     free = taken.long().argsort(dim=-1, stable=True)
     nth_other = ((~is_first).cumsum(-1) - 1).clamp(min=0)
-    places = torch.where(is_first, parents, free.gather(1, nth_other))
-    return torch.empty_like(ordered).scatter(1, places, ordered)
+    rows = torch.where(is_first, parents, free.gather(1, nth_other))
+    return torch.empty_like(ordered).scatter(1, rows, ordered)
 
 
 class _Rows:
-    """The rows of a search, ``[G, R]``: their tokens since the first action, and their rewards so far."""
+    """The rows of a search, ``[G, R]``: their tokens from the first action on and their rewards so far."""
 
     def __init__(self, decoder: Decoder, uniforms: Tensor, sampling: Sampling) -> None:
         self._decoder, self._uniforms, self._sampling = decoder, uniforms, sampling
@@ -129,7 +129,7 @@ class _Rows:
         self.rewards = self.tokens.new_zeros(uniforms.shape[0], 1, dtype=torch.float64)  # [G, R], discounted sum
 
     def sample(self, step: int, dimension: int, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
-        """Draws the next token of each row; returns its distribution before the cutoffs."""
+        """Sample and append the next token of each row; return its distribution before the cutoffs."""
         distribution = self._decoder.next_distribution(dimension)
         uniforms = self._uniforms[:, step, dimension, : self.tokens.shape[1]]
         self.append(draw(keep_likely(distribution, k, cdf, drop), uniforms, self._sampling))
@@ -152,7 +152,7 @@ class _Rows:
 
 
 def uniforms_shape(spec: TransitionSpec, config: BeamSearchConfig) -> tuple[int, int, int]:
-    """The shape of the random numbers that the search of one environment takes."""
+    """Return the shape of the random numbers that the search needs per environment."""
     return config.horizon, spec.dimension, config.beam_width * config.n_expand
 
 
@@ -164,18 +164,17 @@ def beam_search(
     normalizer: MinMaxNormalizer,
     uniforms: Tensor,
 ) -> Plan:
-    """Looks for the actions of the highest expected return, for all environments at once.
+    """Search for the actions of the highest predicted return, for all environments at once.
 
-    In each imagined transition every beam is expanded by ``n_expand`` sampled actions, each followed by a predicted
-    reward and value, and the ``beam_width`` best are kept: those with the highest discounted sum of the rewards so
-    far and the discounted value that follows, both of them predicted means (supplementary C.3) or
-    percentiles, as configured.
+    At each imagined transition, expand every beam by ``n_expand`` sampled actions and predict the reward and value of
+    each. Keep the ``beam_width`` candidates with the highest score: the discounted sum of the rewards so far plus the
+    discounted value. Rewards and values are predicted means (supplementary C.3) or percentiles, as configured.
 
     Args:
-        decoder: holds the context of each environment, which ends with its current observation.
-        spec: the layout of a transition.
-        config: how to search.
-        normalizer: gives rewards and values their units.
+        decoder: holds the context of each environment, which ends with the current observation.
+        spec: layout of a transition.
+        config: search settings.
+        normalizer: converts rewards and values to their units.
         uniforms: random numbers in [0, 1), ``[G, *uniforms_shape(spec, config)]``.
     """
     rows = _Rows(decoder, uniforms, config.sampling)
@@ -190,8 +189,8 @@ def beam_search(
         last = draw(keep_likely(value, config.k_rew, 0.0, 0.0), uniforms[:, step, spec.value], config.sampling)
         scores = rows.rewards + config.discount ** (step + 1) * _in_units(value, spec.value, config, normalizer)
         chosen = scores.topk(config.beam_width, -1).indices
-        if step > 0:  # before, all have the same parent
-            chosen = keep_places(chosen, config.n_expand)
+        if step > 0:  # at step 0, all candidates have the same parent
+            chosen = keep_parent_rows(chosen, config.n_expand)
         rows.select(chosen)
         scores = scores.gather(1, chosen)
         if step + 1 < config.horizon:
@@ -210,7 +209,7 @@ def _in_units(
 def _best_plan(tokens: Tensor, scores: Tensor, spec: TransitionSpec, horizon: int) -> Plan:
     best = scores.argmax(-1)
     environments = torch.arange(len(best), device=best.device)
-    # The tokens begin with the first action and end before the last value.
+    # The tokens start at the first action and end before the last value.
     padded = torch.nn.functional.pad(tokens[environments, best], (spec.action.start, 1))
     transitions = padded.unflatten(-1, (horizon, spec.dimension))
     return Plan(

@@ -1,4 +1,4 @@
-"""The planner: a trained model that acts, with its memory of past transitions."""
+"""The planner: a trained model that acts by beam search and keeps the recent past of each environment."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowCo
 from trajectory_adacat.settings import check_choices
 
 Precision = Literal["float32", "bfloat16"]
-MOST_BEAMS = 1024  # of all environments that are planned for at once: more save no time, and memory grows with them
+MAX_BEAMS = 1024  # per search, over all environments: more save no time, and memory grows with them
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,23 @@ class PlannerConfig:
             raise InputError("max_context_transitions must be at least 2 to plan for more than one step when cropped.")
 
 
-def environments_at_once(search: BeamSearchConfig) -> int:
-    """For how many environments one search plans; others follow, which changes no plan."""
-    return max(1, MOST_BEAMS // search.beam_width)
+def environments_per_search(search: BeamSearchConfig) -> int:
+    """Return the maximum number of environments per search. Splitting them over several searches changes no plan."""
+    return max(1, MAX_BEAMS // search.beam_width)
 
 
-class _Memory:
-    """What one environment has been through since its episode began."""
+class _Episode:
+    """State of the running episode of one environment."""
 
     def __init__(self, seed: int, length: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
-        self.transitions: deque[Tensor] = deque(maxlen=length)  # [D] each, in [0, 1], the newest last
-        self.observation: Tensor | None = None  # [o], waiting for its action and reward
-        self.action: Tensor | None = None  # [a], the one last given out
-        self.planned: list[Tensor] = []  # [a] each: what is left of the last plan
+        self.transitions: deque[Tensor] = deque(maxlen=length)  # [D] each, in [0, 1], oldest first
+        self.observation: Tensor | None = None  # [o], without action and reward so far
+        self.action: Tensor | None = None  # [a], last action returned by act()
+        self.planned: list[Tensor] = []  # [a] each: the rest of the last plan
 
     def context(self) -> Tensor:
-        """The past transitions in sight and the current observation, ``[n]``."""
+        """Return the visible past transitions and the current observation, ``[n]``."""
         assert self.observation is not None
         return torch.cat([*self.transitions, self.observation])
 
@@ -71,13 +71,13 @@ class Planner:
     """Acts in one or more environments at once by beam search under a model.
 
     Args:
-        model: the trained model; it is put into evaluation mode and into the config's precision.
-        normalizer: maps transitions to the model's [0, 1].
-        config: how to plan.
-        make_decoder: what decodes the model; another one than the cached serves comparison.
+        model: trained model; it is set to evaluation mode and to the precision of the config.
+        normalizer: maps transitions to [0, 1].
+        config: planning settings.
+        make_decoder: makes the decoder of a model and context; tests and benchmarks pass one without caches.
 
     Raises:
-        InputError: if the model cannot hold the context.
+        InputError: if the context exceeds the block that the model was trained on.
     """
 
     def __init__(
@@ -110,100 +110,105 @@ class Planner:
         self._make_decoder = make_decoder
         self.normalizer = normalizer.to("cpu")
         self._device_normalizer = normalizer.to(model.device)
-        self._memories: list[_Memory] = []
+        self._episodes: list[_Episode] = []
         self.n_clamped = 0
 
     @classmethod
     def from_checkpoint(
         cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu", compiled: bool = False
     ) -> "Planner":
-        """Loads a checkpoint folder; the dataset is not needed.
+        """Load a planner from a checkpoint folder; the dataset is not needed.
 
         Args:
-            path: the folder.
-            config: how to plan.
-            device: where.
-            compiled: see `GPT.compile_decoding`.
+            path: checkpoint folder.
+            config: planning settings.
+            device: device of the model.
+            compiled: whether to call `GPT.compile_decoding`.
 
         Raises:
-            InputError: if the checkpoint is missing or damaged, or the model cannot hold what the config asks for.
+            InputError: if the checkpoint is missing or damaged, or the context exceeds the trained block.
         """
         loaded = load_model(path, use_ema=config.use_ema, device=device)
         return cls(loaded.model.compile_decoding() if compiled else loaded.model, loaded.normalizer, config)
 
     def reset(self, seeds: Sequence[int] | int = 0) -> None:
-        """Forgets the past and begins an episode in each of ``len(seeds)`` environments (an int: in one)."""
+        """Start an episode in each of ``len(seeds)`` environments, or in one if ``seeds`` is an int."""
         length = self.config.window.max_context_transitions - 1 if self.config.prefix_context else 0
-        self._memories = [_Memory(seed, length) for seed in np.atleast_1d(seeds).tolist()]
+        self._episodes = [_Episode(seed, length) for seed in np.atleast_1d(seeds).tolist()]
 
     @property
     def n_environments(self) -> int:
-        """How many environments `reset` was given."""
-        return len(self._memories)
+        """Number of environments passed to `reset`."""
+        return len(self._episodes)
 
     def act(self, observations: ArrayLike, environments: Sequence[int] | None = None) -> np.ndarray:
-        """The next action of each named environment (all by default), ``[M, a]``, in the environment's units.
+        """Return the next action of each given environment, ``[M, a]``, in the units of the environment.
 
         Args:
-            observations: the current observations, ``[M, o]``.
-            environments: which environments these are; finished ones are left out and cost nothing.
+            observations: current observations, ``[M, o]``.
+            environments: indices of these environments, all by default. Leave out finished ones to save time.
 
         Raises:
-            InputError: if the observations are not finite, or not of the model's shape.
+            InputError: if the observations are not finite or have another shape.
+            RuntimeError: before `reset`.
         """
-        memories = self._named(environments)
-        self._remember(memories, observations)
-        waiting = [memory for memory in memories if not memory.planned]
-        # Episodes that began together have contexts of one length, and are planned for together.
-        for length in sorted({len(memory.transitions) for memory in waiting}):
-            alike = [memory for memory in waiting if len(memory.transitions) == length]
-            n = environments_at_once(self.config.search)
-            for first in range(0, len(alike), n):
-                self._plan(alike[first : first + n])
-        for memory in memories:
-            memory.action = memory.planned.pop(0)
-        actions = torch.stack([memory.action for memory in memories if memory.action is not None])
+        episodes = self._select(environments)
+        self._set_observations(episodes, observations)
+        waiting = [episode for episode in episodes if not episode.planned]
+        # One search needs contexts of equal length. Episodes that started together have them.
+        for length in sorted({len(episode.transitions) for episode in waiting}):
+            group = [episode for episode in waiting if len(episode.transitions) == length]
+            n = environments_per_search(self.config.search)
+            for first in range(0, len(group), n):
+                self._plan(group[first : first + n])
+        for episode in episodes:
+            episode.action = episode.planned.pop(0)
+        actions = torch.stack([episode.action for episode in episodes if episode.action is not None])
         return self.normalizer.denormalize(actions, self.spec.action).numpy()
 
     def observe(
         self, rewards: ArrayLike, actions: ArrayLike | None = None, environments: Sequence[int] | None = None
     ) -> None:
-        """Tells what the environments answered, after `act`.
+        """Record the outcome of the last step. Call it after each `act`.
 
         Args:
             rewards: ``[M]``.
-            actions: what was really done, ``[M, a]``, where that is not what `act` gave.
-            environments: which environments these are, all by default.
+            actions: the actions taken, ``[M, a]``; by default those returned by `act`.
+            environments: indices of these environments, all by default.
+
+        Raises:
+            InputError: if the numbers are not finite or have another shape.
+            RuntimeError: before `act`.
         """
-        memories = self._named(environments)
-        taken = self._normalize(rewards, slice(self.spec.reward, self.spec.reward + 1), (len(memories), 1))
-        done = (
+        episodes = self._select(environments)
+        normalized_rewards = self._normalize(rewards, slice(self.spec.reward, self.spec.reward + 1), (len(episodes), 1))
+        taken = (
             None
             if actions is None
-            else self._normalize(actions, self.spec.action, (len(memories), self.spec.action_size))
+            else self._normalize(actions, self.spec.action, (len(episodes), self.spec.action_size))
         )
-        for i, memory in enumerate(memories):
-            if memory.observation is None or memory.action is None:
-                raise RuntimeError("observe() follows act()")
-            action = memory.action if done is None else done[i]
-            # The value of a past transition is not known, and no query attends to it.
-            memory.transitions.append(torch.cat([memory.observation, action, taken[i], torch.zeros(1)]))
-            memory.observation = memory.action = None
+        for i, episode in enumerate(episodes):
+            if episode.observation is None or episode.action is None:
+                raise RuntimeError("call act() before observe()")
+            action = episode.action if taken is None else taken[i]
+            # The value of a past transition is unknown, and no query attends to it.
+            episode.transitions.append(torch.cat([episode.observation, action, normalized_rewards[i], torch.zeros(1)]))
+            episode.observation = episode.action = None
 
-    def _named(self, environments: Sequence[int] | None) -> list[_Memory]:
-        if not self._memories:
-            raise RuntimeError("reset() comes first")
-        return self._memories if environments is None else [self._memories[i] for i in environments]
+    def _select(self, environments: Sequence[int] | None) -> list[_Episode]:
+        if not self._episodes:
+            raise RuntimeError("call reset() first")
+        return self._episodes if environments is None else [self._episodes[i] for i in environments]
 
-    def _remember(self, memories: Sequence[_Memory], observations: ArrayLike) -> None:
-        current = self._normalize(observations, self.spec.observation, (len(memories), self.spec.observation_size))
-        for memory, observation in zip(memories, current, strict=True):
-            memory.observation = observation
+    def _set_observations(self, episodes: Sequence[_Episode], observations: ArrayLike) -> None:
+        current = self._normalize(observations, self.spec.observation, (len(episodes), self.spec.observation_size))
+        for episode, observation in zip(episodes, current, strict=True):
+            episode.observation = observation
 
     def _normalize(self, values: ArrayLike, dimensions: slice, shape: tuple[int, int]) -> Tensor:
         array = np.asarray(values, dtype=np.float64)
-        fits = array.shape == shape or (shape[1] == 1 and array.shape == shape[:1])  # rewards may be a vector
-        if not fits or not np.isfinite(array).all():
+        has_shape = array.shape == shape or (shape[1] == 1 and array.shape == shape[:1])  # rewards may be a vector
+        if not has_shape or not np.isfinite(array).all():
             raise InputError(
                 f"Expected finite values for {shape[0]} environments and dimensions {dimensions.start} to "
                 f"{dimensions.stop - 1} of a transition, got an array of shape {array.shape}."
@@ -212,15 +217,15 @@ class Planner:
         self.n_clamped += self.normalizer.count_outside(tensor, dimensions)
         return self.normalizer.normalize(tensor, dimensions)
 
-    def _plan(self, memories: Sequence[_Memory]) -> None:
+    def _plan(self, episodes: Sequence[_Episode]) -> None:
         device = self.model.device
         search = self.config.search
         shape = uniforms_shape(self.spec, search)
-        # Each environment draws from its own generator, so that its numbers do not depend on its neighbours.
-        uniforms = torch.stack([torch.rand(shape, generator=memory.generator) for memory in memories]).to(device)
-        context = torch.stack([memory.context() for memory in memories]).to(device)
+        # Each environment has its own generator, so that its random numbers do not depend on the others.
+        uniforms = torch.stack([torch.rand(shape, generator=episode.generator) for episode in episodes]).to(device)
+        context = torch.stack([episode.context() for episode in episodes]).to(device)
         with torch.inference_mode():
             decoder = self._make_decoder(self.model, context, self.config.window)
             plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms)
-        for memory, actions in zip(memories, plan.actions[:, : self.config.plan_freq].cpu(), strict=True):
-            memory.planned = list(actions)
+        for episode, actions in zip(episodes, plan.actions[:, : self.config.plan_freq].cpu(), strict=True):
+            episode.planned = list(actions)
