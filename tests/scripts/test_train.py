@@ -437,6 +437,7 @@ def test_a_training_is_not_resumed_with_other_settings(
         ("adacat", {"n_epochs_ref": 3}, "--n_epochs_ref has no effect with --n_steps 6"),
         ("adacat", {"lr_decay": "false", "warmup_epochs": 2}, "--warmup_epochs has no effect with --lr_decay false"),
         ("adacat", {"lr_schedule_end": "rise"}, "--lr_schedule_end has no effect with --final_epochs none"),
+        ("adacat", {"smooth_fraction": 0.5}, "--smooth_fraction has no effect with --smooth_start none"),
         ("adacat", {"smooth_coeff": 0, "smooth_type": "normal"}, "--smooth_type has no effect with --smooth_coeff 0"),
     ],
 )

@@ -77,3 +77,14 @@ def test_an_interrupted_run_can_be_resumed_from_its_last_checkpoint(
     make_trainer(tmp_path / "whole", n_steps=8, n_saves=4).train()
     assert checkpoint_bytes(tmp_path, 8) == checkpoint_bytes(tmp_path / "whole", 8)
     assert [line["step"] for line in read_metrics(tmp_path)] == list(range(1, 9))
+
+
+def test_annealed_smoothing_resumes_at_its_step(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    form = {"smooth_start": 0.5, "smooth_coeff": 0.001, "smooth_fraction": 1.0}
+    settings = {"n_steps": 4, "n_saves": 2, "form": form}
+    make_trainer(tmp_path / "whole", **settings).train()
+    resume(make_trainer(tmp_path / "second", **settings), tmp_path / "whole", 2).train()
+    assert checkpoint_bytes(tmp_path / "second", 4) == checkpoint_bytes(tmp_path / "whole", 4)
+    constant = {"n_steps": 4, "n_saves": 2, "form": {"smooth_coeff": 0.001}}
+    make_trainer(tmp_path / "constant", **constant).train()
+    assert checkpoint_bytes(tmp_path / "constant", 4) != checkpoint_bytes(tmp_path / "whole", 4)

@@ -190,6 +190,7 @@ class Trainer:
     def _train_step(self, micro_batches: list[Batch], n_windows: int) -> dict[str, float | Tensor]:
         """Update the model by the mean loss over the ``n_windows`` windows of all ranks; return the step's metrics."""
         learning_rate = self._set_learning_rate()
+        self.model.head.set_progress(self.step / self.n_steps)
         self.model.train()
         self.model.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.model.device)

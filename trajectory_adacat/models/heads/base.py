@@ -50,6 +50,9 @@ class Head(nn.Module):
         """Return the training loss of each target, batch shape: the negative log-likelihood in nats."""
         return -distribution.log_prob(targets)
 
+    def set_progress(self, progress: float) -> None:
+        """Tell the head which share of the training's steps is done, in [0, 1], before each step; for schedules."""
+
     def _all_outputs(self, hidden: Tensor) -> Tensor:
         """Map ``hidden [B, T, E]`` to ``[B, T, O]``, each position by the matrix of the dimension it predicts."""
         n_dimensions, n_rows = len(self.weight), hidden.shape[1]
