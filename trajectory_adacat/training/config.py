@@ -25,17 +25,13 @@ class TrainerConfig:
         InputError: for a value out of range.
     """
 
-    optimizer: AdamWConfig = variant(
-        "optimizer", OPTIMIZERS, default="adamw"
-    )  # optimizer; muon updates the blocks' matrices, AdamW the rest
+    optimizer: AdamWConfig = variant("optimizer", OPTIMIZERS, default="adamw")  # muon: for the blocks' matrices
     batch_size: int = 256  # sequences per step, over all processes
     grad_norm_clip: float = 1.0  # gradients are clipped to this norm
     lr_decay: bool = True  # warm up and decay the learning rate, by number of tokens
     warmup_epochs: float = 1.0  # length of the warm-up, in epochs' tokens
     final_epochs: float | None = 20.0  # end of the cosine decay, in epochs' tokens; none: the end of the training
-    lr_schedule_end: ScheduleEnd = (
-        "hold"  # learning rate after the decay: hold a tenth, or rise as in the released code
-    )
+    lr_schedule_end: ScheduleEnd = "hold"  # afterwards: hold a tenth of the rate, or rise as in the released code
     ema_decay: float = 0.995  # decay of the moving average of the weights
     n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
     n_steps: int | None = None  # number of steps, in place of n_epochs_ref
