@@ -113,7 +113,7 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
     """
     if (folder / DESCRIPTION).exists():
         if step != "latest" and folder.name != checkpoint_name(int(step) if str(step).isdecimal() else -1):
-            raise InputError(f"{folder} is itself a checkpoint, of another step than {step!r}: name its parent folder.")
+            raise InputError(f"{folder} is a checkpoint itself, and not that of step {step!r}: name its parent folder.")
         return folder
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     if not found:

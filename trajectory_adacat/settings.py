@@ -12,7 +12,7 @@ them: `to_nested`, `from_nested`. Both leave out settings that have no effect.
 """
 
 import dataclasses
-import inspect
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -148,17 +148,13 @@ def _fields(kind: type) -> Iterator[tuple[Field, Any]]:
         yield field, annotations[field.name]
 
 
+@functools.cache
 def _help_texts(kind: type) -> dict[str, str]:
     """Return the comments beside the fields, including those of base classes."""
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if dataclasses.is_dataclass(base):
-            for line in inspect.getsource(base).splitlines():
-                declaration, _, comment = line.partition("  # ")
-                name, colon, _ = declaration.strip().partition(":")
-                if colon and name in base.__annotations__:
-                    found[name] = comment
-    return found
+    from tap.utils import get_class_variables  # only parsers need it
+
+    bases = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
+    return {name: found["comment"] for base in bases for name, found in get_class_variables(base).items()}
 
 
 def _variants(field: Field) -> Mapping[str, type]:

@@ -31,9 +31,7 @@ class TrainerConfig:
     lr_decay: bool = True  # warm up and decay the learning rate, by number of tokens
     warmup_epochs: float = 1.0  # length of the warm-up, in epochs' tokens
     final_epochs: float | None = 20.0  # end of the cosine decay, in epochs' tokens; none: the end of the training
-    lr_schedule_end: ScheduleEnd = (
-        "hold"  # learning rate after the decay: hold a tenth, or rise as in the released code
-    )
+    lr_schedule_end: ScheduleEnd = "hold"  # afterwards: hold a tenth of the rate, or rise as in the released code
     ema_decay: float = 0.995  # decay of the moving average of the weights
     n_epochs_ref: float = 50.0  # epochs for a dataset of a million transitions; others take the same number of steps
     n_steps: int | None = None  # number of steps, in place of n_epochs_ref
