@@ -82,6 +82,7 @@ def throughput(task: str, n_processes: int, threads: int, seconds: float) -> flo
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes, context, _keep_barrier, (context.Barrier(n_processes),)) as pool:
         rates = [pool.submit(_measure, task, threads, seconds) for _ in range(n_processes)]
+        pool.submit(int)  # wakes the pool's thread, which else does not watch the process that was started last
         return sum(rate.result() for rate in rates)
 
 

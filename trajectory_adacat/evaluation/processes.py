@@ -51,6 +51,7 @@ def run_in_processes(
         try:
             with _sigint_ignored():  # workers inherit it
                 futures = [pool.submit(_work, share, seeds[i::n_processes], i) for i, share in enumerate(shares)]
+                pool.submit(int)  # wakes the pool's thread, which else does not watch the worker that was started last
                 workers = [child for child in multiprocessing.active_children() if child not in others]
             return _collect(futures, steps, seeds, on_step)
         except BrokenProcessPool:
