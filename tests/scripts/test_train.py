@@ -222,8 +222,8 @@ def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_step(
     write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = train.load_dataset
-    monkeypatch.setattr(train, "load_dataset", lambda *given: dataclasses.replace(load(*given), environment=b"bytes"))
-    with pytest.raises(InputError, match=r"cannot hold dataset.environment = b'bytes'"):
+    monkeypatch.setattr(train, "load_dataset", lambda *given: dataclasses.replace(load(*given), notes=[b"bytes"]))
+    with pytest.raises(InputError, match=r"cannot hold dataset.notes = \[b'bytes'\]"):
         run_train(write_dataset(9, 8, 7, 6))
     assert not (home / "logs").exists()
 

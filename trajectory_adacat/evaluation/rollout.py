@@ -1,5 +1,6 @@
 """Run episodes with a planner, several side by side."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +142,7 @@ def run_episodes(
     finite reward and two flags, ends its own episode with an ``error``; the others go on.
     """
     results = [EpisodeResult(seed) for seed in seeds]
-    size = planner.spec.observation_size
+    size = math.prod(environments[0].observation_space.shape or ())
     observations: dict[int, np.ndarray] = {}
     for i, environment in enumerate(environments):
         with _recorded(results[i]):
