@@ -15,7 +15,7 @@ from trajectory_adacat.training.logger import read_metrics
 
 Write = Callable[..., Path]
 STATE = ("model.safetensors", "ema.safetensors", "training.safetensors")
-UNEVEN = {"batch_size": "7", "learning_rate": "0.01", "warmup_epochs": "0.1"}
+UNEVEN = {"batch_size": "7", "learning_rate": "0.01", "warmup_epochs": "0.1", "termination_penalty": "-100"}
 DROPOUT = {"attn_pdrop": "0.2", "resid_pdrop": "0.2", "embd_pdrop": "0.2"}
 WITHOUT_DROPOUT = dict.fromkeys(DROPOUT, "0")
 
