@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.environments import EnvironmentSource
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.models.gpt import GPT, GPTConfig
@@ -327,14 +328,21 @@ def test_an_own_environment_under_a_robots_id_has_no_score(
 
 @pytest.mark.parametrize(
     ("environment", "asked", "limit"),
-    [(LINE, None, 6), (LINE, 4, 4), (LINE, 3000, 6), (ENDLESS, None, 1000), (ENDLESS, 7, 7), (ENDLESS, 1001, 1001)],
+    [(LINE, None, 6), (LINE, 4, 4), (LINE, 3000, 6), (ENDLESS, 7, 7)],
 )
 def test_the_environments_own_time_limit_holds(
     trained: Path, run_plan: Plan, environment: str, asked: int | None, limit: int
 ) -> None:
-    for result in run_plan(environment=environment, max_episode_length=asked, horizon=1, beam_width=1, n_expand=1):
+    for result in run_plan(
+        environment=environment, max_episode_length=asked, n_rollouts=1, horizon=1, beam_width=1, n_expand=1
+    ):
         assert (result["length"], result["truncated"]) == (limit, True)
         assert result["planner"]["max_episode_length"] == limit
+
+
+@pytest.mark.parametrize(("asked", "limit"), [(None, 1000), (3000, 3000)])
+def test_an_environment_without_a_limit_is_cut_at_1000_unless_told_otherwise(asked: int | None, limit: int) -> None:
+    assert plan.episode_limit(EnvironmentSource(ENDLESS), asked) == limit
 
 
 def test_a_robot_is_cut_after_1000_steps_by_default(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:
