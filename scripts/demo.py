@@ -13,6 +13,7 @@ from trajectory_adacat.environments import environment_info, make_environment
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import standard_error
+from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.plotting import plot, table
 from trajectory_adacat.plotting.formats import number, with_error
 from trajectory_adacat.provenance import git_revision, library_versions
@@ -23,6 +24,7 @@ class DemoArguments(OfflineParser):
     """Collect a dataset, train on it, plan, and tabulate the scores beside a random policy's and the data's."""
 
     section: TapIgnore[str] = "demo"
+    parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
 
     dataset: str = "hopper-medium-collected"  # dataset that can be collected on demand
     preset: str | None = "demo"  # named settings of the configuration

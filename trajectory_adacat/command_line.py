@@ -236,11 +236,12 @@ class OfflineParser(CommandParser):
         super().parse(argv)
         self._defaults = defaults
         self.given = {name: value for name, value in self.arguments().items() if value is not UNSET}
-        configuration = Configuration(self.given.get("config", defaults["config"]))
+        named = defaults | self.given
+        configuration = Configuration(named["config"])
         settable = {name: kind for name, kind in self.flags.items() if name not in ("dataset", "config", "preset")}
         configuration.check(self.section, settable, self.parameterizations)
-        preset = self.given.get("preset") or configuration.preset_for(self.dataset)
-        self._source, self._configuration = (self.section, preset, self.dataset), configuration
+        preset = named["preset"] or configuration.preset_for(named["dataset"])
+        self._source, self._configuration = (self.section, preset, named["dataset"]), configuration
         self.use_parameterization(None)
         self.use_parameterization(getattr(self, "parameterization", None))
         return self

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.results import RolloutResult, load_results
+from trajectory_adacat.scripts import demo, plan, train
 from trajectory_adacat.scripts.demo import report
 
 
@@ -26,6 +27,20 @@ def save(folder: Path, parameterization: str, returns: list[float], **changes: o
             **changes,
         }
         RolloutResult(parameterization=parameterization, rollout_seed=seed, return_=value, **values).save(folder)
+
+
+def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, list[str]] = {}
+    monkeypatch.setattr(train, "main", lambda argv: given.update(train=argv))
+    monkeypatch.setattr(plan, "main", lambda argv: given.update(plan=argv))
+    monkeypatch.setattr(demo, "report", lambda folder: None)
+    demo.main(["--logbase", str(tmp_path), "--n_rollouts", "1", "--seed", "4"])
+    trained, planned = train.TrainArguments().parse(given["train"]), plan.PlanArguments().parse(given["plan"])
+    assert trained.dataset == planned.dataset == "hopper-medium-collected"
+    assert trained.preset == planned.preset == "demo"
+    assert (trained.arguments()["seed"], planned.seed, planned.n_rollouts) == (4, 4, 1)
+    assert trained.savepath == Path(tmp_path, "hopper-medium-collected", planned.gpt_loadpath)
+    assert len(load_results([tmp_path / "hopper-medium-collected" / "demo" / "random"])) == 1
 
 
 def test_the_report_says_that_its_error_is_of_one_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,8 +213,8 @@ class Trainer:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise InputError(
-                    f"The {name} is {float(value)} at step {self.step}: a lower --learning_rate may help. "
-                    "Earlier checkpoints are kept."
+                    f"The {name} is {float(value)} at step {self.step}. Train again with a lower --learning_rate "
+                    "under another --exp_name; earlier checkpoints are kept."
                 )
 
     def _set_learning_rate(self) -> float:
