@@ -51,7 +51,7 @@ class PlanArguments(OfflineParser):
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
     max_episode_length: int | None = None  # cut episodes earlier than the environment does, or at 1000 if it never does
     compile: bool = False  # compile the blocks except attention (torch.compile); no gain on a CPU
-    overwrite: bool = False  # delete this experiment's results that are of other settings or of another checkpoint
+    overwrite: bool = False  # delete this experiment's results of other settings, another checkpoint or environment
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of each process
     processes: int = 1  # processes that share the rollouts, each with its own threads

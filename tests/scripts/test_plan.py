@@ -368,8 +368,8 @@ def test_a_failed_rollout_is_recorded_apart_and_the_others_go_on(
     assert "RuntimeError: the line is cut" in failure["error"]
     assert f"{LINE}, seed 1, failed at step 1: RuntimeError: the line is cut" in capsys.readouterr().err
     assert len(load_results([folder])) == 2
-    found = run_plan(n_rollouts=3)  # in another environment, so that the results above stay
-    assert len([result for result in found if "env_kwargs" not in result["environment"]]) == 3
+    assert len(run_plan(n_rollouts=3)) == 5  # in another environment, so the results above stay
+    assert len(run_plan(n_rollouts=3, overwrite=True)) == 3
     assert not (folder / "failures.jsonl").exists()
 
 

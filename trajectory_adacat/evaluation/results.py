@@ -167,7 +167,7 @@ class ResultsWriter:
         folder: folder of the experiment; the first write creates it.
         planner: planner settings of all results in the folder.
         checkpoint_hash: hash of the checkpoint of all results in the folder.
-        delete_others: whether the first write deletes results of other settings or of another checkpoint.
+        delete_others: whether the first write deletes results of other settings, another checkpoint or environment.
 
     Attributes:
         seeds: rollout seeds of the results written so far.
@@ -190,11 +190,13 @@ class ResultsWriter:
 
     def write(self, result: RolloutResult) -> Path:
         """Write a result as :meth:`RolloutResult.save` does, and return the path of the file."""
-        path = _write(
-            result,
-            self._folder,
-            lambda old: result.replaces(old) or (self._delete_others and self._is_other(old)),
-        )
+        here = without_nulls(result.environment)
+
+        def is_replaced(old: RolloutResult) -> bool:
+            is_other = self._is_other(old) or without_nulls(old.environment) != here
+            return result.replaces(old) or (self._delete_others and is_other)
+
+        path = _write(result, self._folder, is_replaced)
         self.seeds.add(result.rollout_seed)
         return path
 
