@@ -6,9 +6,10 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.training.muon import Muon
 
 ScheduleEnd = Literal["hold", "rise"]
 MIN_LR_FACTOR = 0.1
@@ -57,8 +58,7 @@ def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
     """Return AdamW for all parameters (as the paper), or AdamW and Muon, which takes the matrices of the blocks.
 
     Only matrices of linear layers are decayed, not embeddings, positions, biases and layer norms. AdamW is fused: one
-    pass over each parameter. Muon scales its updates to the RMS of AdamW's (``match_rms_adamw``); it updates one
-    matrix at a time, with bfloat16 products. Each parameter group stores its peak learning rate as ``peak_lr``.
+    pass over each parameter. Each parameter group stores its peak learning rate as ``peak_lr``.
     """
     muon_params: list[nn.Parameter] = []
     decay: list[nn.Parameter] = []
@@ -75,7 +75,7 @@ def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
     optimizers: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)]
     if isinstance(config, MuonConfig) and muon_params:
         peak, weight_decay = config.muon_learning_rate, config.weight_decay
-        optimizers.append(Muon(muon_params, lr=peak, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(Muon(muon_params, lr=peak, weight_decay=weight_decay))
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["peak_lr"] = group["lr"]
     return optimizers
