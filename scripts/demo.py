@@ -20,8 +20,12 @@ from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.scripts import plan, train
 
 
+# Act by a sample of the model's action distribution: a good clone returns what the data returns.
+NO_SEARCH = ["--horizon", "1", "--beam_width", "1", "--n_expand", "1", "--cdf_act", "0"]
+
+
 class DemoArguments(OfflineParser):
-    """Collect a dataset, train on it, plan, and tabulate the scores beside a random policy's and the data's."""
+    """Collect a dataset, train on it, act with and without a search, and tabulate the returns beside the data's."""
 
     section: TapIgnore[str] = "demo"
     parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
@@ -30,7 +34,7 @@ class DemoArguments(OfflineParser):
     preset: str | None = "demo"  # named settings of the configuration
     exp_name: str = "demo"  # experiment name
     seed: int = 0  # seed of the training and of the first episode
-    n_rollouts: int = 3  # episodes of the planner and of the random policy
+    n_rollouts: int = 3  # episodes with a search, without one, and of the random policy
     n_steps: int | None = None  # training steps, by default the preset's
 
 
@@ -85,25 +89,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     train.main([*common, "--exp_name", f"{arguments.exp_name}/gpt", "--overwrite", *steps])
     for old in ("plans", "random"):  # results of the deleted model
         shutil.rmtree(folder / old, ignore_errors=True)
-    plan_flags = ["--gpt_loadpath", f"{arguments.exp_name}/gpt", "--exp_name", f"{arguments.exp_name}/plans"]
-    plan.main([*common, *plan_flags, "--n_rollouts", str(arguments.n_rollouts)])
+    common += ["--gpt_loadpath", f"{arguments.exp_name}/gpt", "--n_rollouts", str(arguments.n_rollouts)]
+    for name, flags in {"no_search": NO_SEARCH, "search": []}.items():
+        plan.main([*common, "--exp_name", f"{arguments.exp_name}/plans/{name}", *flags])
     for result in random_results(arguments):
         result.save(folder / "random")
     report(folder)
 
 
 def report(folder: Path) -> None:
-    """Print the table; write it and its figure into ``folder``."""
+    """Print the tables; write the score table and its figure into ``folder``."""
     table.main([str(folder)])
     table.main([str(folder), "--out", str(folder / "table.md")])
     plot.main([str(folder), "--out", str(folder / "scores.png")])
-    results = load_results([folder]).values()
-    planned = [result.return_ for result in results if "dataset mean return" in result.references]
-    data = next(r.references["dataset mean return"] for r in results if "dataset mean return" in r.references)
-    mean = with_error(float(np.mean(planned)), standard_error(planned))
-    print(f"\nThe planner's mean return is {mean}, and that of the dataset's episodes {number(data)}.")
-    over = f"{len(planned)} rollouts" if len(planned) > 1 else "one rollout"
-    print(f"It is over {over} of one training: another training, or another processor, may give another mean.")
+    searched, sampled = (returns_in(folder / "plans" / name) for name in ("search", "no_search"))
+    data = next(iter(load_results([folder / "plans"]).values())).references["dataset mean return"]
+    rows = {
+        "the dataset's episodes, mean": number(data),
+        "no search: actions sampled from the model": with_error(float(np.mean(sampled)), standard_error(sampled)),
+        "search": with_error(float(np.mean(searched)), standard_error(searched)),
+    }
+    print()
+    for name, cell in {"": "return", **rows}.items():
+        print(f"{name:<44}{cell}")
+    over = f"{len(searched)} rollouts" if len(searched) > 1 else "one rollout"
+    print(f"\nOver {over} of one training: another training, or another processor, may give another mean.")
+
+
+def returns_in(folder: Path) -> list[float]:
+    """Return the returns of the results in a folder."""
+    return [result.return_ for result in load_results([folder]).values()]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from trajectory_adacat.evaluation.scores import references_in, score
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.profiling import table_path
-from trajectory_adacat.provenance import git_revision, library_versions
+from trajectory_adacat.provenance import git_revision, library_versions, processor
 from trajectory_adacat.settings import to_nested
 
 FAILURES_FILE = "failures.jsonl"
@@ -186,7 +186,7 @@ def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
             "dataset": {key: dataset[key] for key in ("label", "sha256", "environment")},
         },
         environment=setting.environment,
-        versions=library_versions(),
+        versions={**library_versions(), "processor": processor()},
         git_revision=git_revision(),
         seconds_per_action=episode.seconds_per_action,
         data_status="verified" if dataset["verified"] else "unverified",

@@ -30,6 +30,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
+from trajectory_adacat.provenance import processor
 from trajectory_adacat.settings import from_nested, to_flat, to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
@@ -99,6 +100,7 @@ def describe(config: TrainConfig, run: RunConfig, dataset: Dataset, environment:
         "parameterization": config.model.head.name,
         "discount": config.data.discount,
         "train_seed": run.seed,
+        "processor": processor(),
         "dataset": {
             "name": dataset.name,
             "label": dataset.label,

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from trajectory_adacat import provenance
-from trajectory_adacat.provenance import library_versions
+from trajectory_adacat.provenance import library_versions, processor
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -83,3 +84,9 @@ def test_the_installed_versions_are_reported(monkeypatch: pytest.MonkeyPatch) ->
     assert versions["numpy"] == version("numpy")
     monkeypatch.setattr(provenance, "LIBRARIES", ("no-such-library",))
     assert library_versions() == {"no-such-library": "not installed"}
+
+
+def test_the_processor_is_named_with_its_vector_instructions() -> None:
+    name, _, capability = processor().rpartition(" ")
+    assert name
+    assert capability == f"({torch.backends.cpu.get_cpu_capability()})"

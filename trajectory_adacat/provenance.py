@@ -1,5 +1,6 @@
-"""Record where a result came from: library versions and the revision of the code."""
+"""Record where a result came from: library versions, the processor and the revision of the code."""
 
+import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,17 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[library] = "not installed"
     return versions
+
+
+def processor() -> str:
+    """Return the processor's name with the vector instructions that torch uses: other ones give another training."""
+    import torch  # slow to import
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    info = Path("/proc/cpuinfo")  # Linux; elsewhere `platform` knows more
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()} ({capability})"
 
 
 def git_revision() -> str | None:

@@ -30,15 +30,21 @@ def save(folder: Path, parameterization: str, returns: list[float], **changes: o
 
 
 def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, list[str]] = {}
-    monkeypatch.setattr(train, "main", lambda argv: given.update(train=argv))
-    monkeypatch.setattr(plan, "main", lambda argv: given.update(plan=argv))
+    trainings: list[list[str]] = []
+    plans: list[list[str]] = []
+    monkeypatch.setattr(train, "main", trainings.append)
+    monkeypatch.setattr(plan, "main", plans.append)
     monkeypatch.setattr(demo, "report", lambda folder: None)
     demo.main(["--logbase", str(tmp_path), "--n_rollouts", "1", "--seed", "4"])
-    trained, planned = train.TrainArguments().parse(given["train"]), plan.PlanArguments().parse(given["plan"])
+    trained = train.TrainArguments().parse(trainings[0])
+    sampled, planned = (plan.PlanArguments().parse(argv) for argv in plans)
     assert trained.dataset == planned.dataset == "hopper-medium-collected"
     assert trained.preset == planned.preset == "demo"
     assert (trained.arguments()["seed"], planned.seed, planned.n_rollouts) == (4, 4, 1)
+    sampling, search = (plan.planner_config(arguments, 0.99).search for arguments in (sampled, planned))
+    assert (sampling.horizon, sampling.beam_width, sampling.n_expand, sampling.cdf_act) == (1, 1, 1, 0.0)
+    assert search.horizon > 1
+    assert sampled.savepath != planned.savepath
     assert trained.savepath == Path(tmp_path, "hopper-medium-collected", planned.gpt_loadpath)
     assert len(load_results([tmp_path / "hopper-medium-collected" / "demo" / "random"])) == 1
 
@@ -46,12 +52,17 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
 def test_the_report_says_that_its_error_is_of_one_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = {"label": "hopper-medium-collected", "sha256": "ab" * 32, "environment": "hopper-medium-collected"}
     planned = {"checkpoint": {"hash": "a", "step": 10, "dataset": data}, "references": {"dataset mean return": 0.021}}
-    save(tmp_path / "plans", "adacat", [0.0125, 0.0135], **planned)
+    save(tmp_path / "plans" / "search", "adacat", [0.0125, 0.0135], **planned)
+    sampling = {**planned, "planner": {"search": {"horizon": 1}}}
+    save(tmp_path / "plans" / "no_search", "adacat", [0.0105, 0.0115], **sampling)
     save(tmp_path / "random", "random policy", [0.001, 0.002], checkpoint={"hash": None})
     report(tmp_path)
     printed = capsys.readouterr().out
-    assert "The planner's mean return is 0.01300 ± 0.00050, and that of the dataset's episodes 0.021." in printed
-    assert "over 2 rollouts of one training" in printed
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["search", "0.01300", "±", "0.00050"] in lines
+    assert any(line[:2] == ["no", "search:"] and line[-3:] == ["0.01100", "±", "0.00050"] for line in lines)
+    assert any(line[:3] == ["the", "dataset's", "episodes,"] and line[-1] == "0.021" for line in lines)
+    assert "Over 2 rollouts of one training" in printed
     assert printed.count("\nhopper-medium-collected") == 1  # one row: the random policy depends on no data
     assert "(one training x 2)" in printed
     assert "(2 rollouts)" in printed

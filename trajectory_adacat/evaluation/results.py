@@ -52,7 +52,7 @@ class RolloutResult:
             ``train_seed`` have one ``hash``.
         environment: holds at least the id as ``environment`` and the ``dynamics``, such as ``v2`` or ``native``. Only
             rollouts in equal environments are pooled.
-        versions: version of each library, by name.
+        versions: version of each library, by name, and the ``processor`` that ran the episode.
         git_revision: revision of the code; None outside a clone.
         seconds_per_action: wall-clock seconds for each planned action.
         data_status: ``verified`` if the data was identified as the official file of its name, or as collected by
