@@ -19,7 +19,6 @@ from trajectory_adacat.plotting.formats import number, with_error
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.scripts import plan, train
 
-
 # Act by a sample of the model's action distribution: a good clone returns what the data returns.
 NO_SEARCH = ["--horizon", "1", "--beam_width", "1", "--n_expand", "1", "--cdf_act", "0"]
 

@@ -152,3 +152,9 @@ def test_an_empty_batch_works(make: Callable[[Tensor], PiecewiseConstant]) -> No
     assert density.sample().shape == density.mean.shape == density.mode.shape == (0,)
     assert density.drop_bins(0.5).icdf(torch.zeros(0)).shape == (0,)
     assert density.log_prob(torch.zeros(3, 0)).shape == (3, 0)
+
+
+def test_width_at_is_the_width_of_the_bin_that_holds_the_value() -> None:
+    density = AdaCat(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.3, 0.6]]).log(), torch.zeros(2, 3))
+    values = torch.tensor([[0.0], [0.55], [1.0]])
+    torch.testing.assert_close(density.width_at(values), torch.tensor([[0.5, 0.1], [0.25, 0.6], [0.25, 0.6]]))

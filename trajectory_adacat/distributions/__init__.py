@@ -6,5 +6,14 @@ from trajectory_adacat.distributions.fixed_bins import FixedBins
 from trajectory_adacat.distributions.logistic_mixture import LogisticMixture
 from trajectory_adacat.distributions.piecewise import PiecewiseConstant
 from trajectory_adacat.distributions.smoothing import TruncatedNormal, TruncatedUniform
+from trajectory_adacat.distributions.smoothing_schedule import SmoothingSchedule
 
-__all__ = ["AdaCat", "FixedBins", "LogisticMixture", "PiecewiseConstant", "TruncatedNormal", "TruncatedUniform"]
+__all__ = [
+    "AdaCat",
+    "FixedBins",
+    "LogisticMixture",
+    "PiecewiseConstant",
+    "SmoothingSchedule",
+    "TruncatedNormal",
+    "TruncatedUniform",
+]

@@ -115,6 +115,11 @@ class PiecewiseConstant(Distribution):
         """Log-density within each bin ``[..., k]``; -inf for a bin without mass."""
         return self._log_density.to(self._dtype)
 
+    def width_at(self, value: Tensor) -> Tensor:
+        """Return the width of the bin that holds each ``value``, in the shape to which it broadcasts."""
+        found = self._locate(self._edges, value)
+        return found.gather(self._widths).to(result_dtype(self._mass_logits, value))
+
     # -- densities and masses ----------------------------------------------------------------------------------
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -38,16 +38,16 @@ class Muon(Optimizer):
         if closure is not None:
             raise ValueError("Muon takes no closure.")
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for parameters in by_shape.values():
                 self._update(parameters, **{name: group[name] for name in ("lr", "weight_decay", "momentum")})
 
-    def _update(self, parameters: list[nn.Parameter], lr: float, weight_decay: float, momentum: float) -> None:
+    def _update(self, parameters: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
         """Update matrices of one shape."""
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         buffers = [self._momentum_buffer(parameter) for parameter in parameters]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         updates = orthogonalize(torch.stack(torch._foreach_lerp(gradients, buffers, momentum)))
@@ -55,7 +55,7 @@ class Muon(Optimizer):
         scale = RMS_OF_ADAMW * max(parameters[0].shape) ** 0.5
         torch._foreach_add_(parameters, list(updates.unbind()), alpha=-lr * scale)
 
-    def _momentum_buffer(self, parameter: nn.Parameter) -> Tensor:
+    def _momentum_buffer(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
