@@ -34,6 +34,8 @@ class ToyParser(CommandParser):
     test_points: int = DEFAULTS.test_points  # size of the held-out set
     batch_size: int = DEFAULTS.batch_size  # points per update
     smoothing: float = DEFAULTS.smoothing  # FULL width of the uniform smoothing kernel, the paper's lambda
+    smooth_start: float = DEFAULTS.smooth_start  # figure 3: first width of the annealed kernel
+    smooth_bins: float = DEFAULTS.smooth_bins  # figure 3: least width of the annealed kernel, in bins
     spiral_bins: int = DEFAULTS.spiral_bins  # figure 1: number of AdaCat's bins
     uniform_bins: tuple[int, ...] = DEFAULTS.uniform_bins  # figure 1: numbers of uniform bins to compare with
     spiral_steps: int = DEFAULTS.spiral_steps  # figure 1: number of updates

@@ -12,6 +12,7 @@ from trajectory_adacat.density.toy_models import (
     mean_negative_log_likelihood,
     training_loss,
 )
+from trajectory_adacat.distributions import SmoothingSchedule
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
@@ -32,7 +33,7 @@ def test_densities_depend_on_the_first_coordinate_only(adaptive: bool) -> None:
 def test_objectives_agree_if_the_density_is_constant_within_the_kernel(objective: str) -> None:
     density = bin_density(torch.tensor([0.0, 0.0, 1.0, 0.0]), adaptive=True)
     targets = torch.tensor([0.2, 0.3, 0.8])
-    loss = training_loss(density, targets, objective, 0.01)  # type: ignore[arg-type]
+    loss = training_loss(density, targets, objective, SmoothingSchedule(0.01), 1.0)  # type: ignore[arg-type]
     torch.testing.assert_close(loss, -density.log_prob(targets).mean())
 
 
@@ -41,10 +42,19 @@ def test_analytic_objective_is_the_mean_over_the_kernel_that_single_samples_esti
     density = bin_density(torch.tensor([0.0, 0.0, 2.0, 0.0]), adaptive=True)
     targets = torch.full((20_000,), 0.49)
     left, right = density.log_density.tolist()
+    schedule = SmoothingSchedule(0.1)
     expected = -(0.6 * left + 0.4 * right)  # the kernel spans [0.44, 0.54]
-    assert float(training_loss(density, targets, "analytic", 0.1)) == pytest.approx(expected, abs=1e-5)
-    assert float(training_loss(density, targets, "single", 0.1)) == pytest.approx(expected, abs=0.03)
-    assert float(training_loss(density, targets, "plain", 0.1)) == pytest.approx(-left)
+    assert float(training_loss(density, targets, "analytic", schedule, 1.0)) == pytest.approx(expected, abs=1e-5)
+    assert float(training_loss(density, targets, "single", schedule, 1.0)) == pytest.approx(expected, abs=0.03)
+    assert float(training_loss(density, targets, "plain", schedule, 1.0)) == pytest.approx(-left)
+
+
+def test_the_annealed_objective_narrows_its_kernel() -> None:
+    density = bin_density(torch.tensor([0.0, 0.0, 2.0, 0.0]), adaptive=True)
+    targets, schedule = torch.tensor([0.45, 0.52]), SmoothingSchedule(0.01, start=0.2, fraction=0.5)
+    early, late = (float(training_loss(density, targets, "annealed", schedule, share)) for share in (0.0, 0.5))
+    assert early == pytest.approx(float(training_loss(density, targets, "analytic", SmoothingSchedule(0.2), 1.0)))
+    assert late == pytest.approx(float(training_loss(density, targets, "analytic", SmoothingSchedule(0.01), 1.0)))
 
 
 def test_likelihood_of_a_point_is_the_sum_over_its_coordinates() -> None:
@@ -59,6 +69,6 @@ def test_fit_lowers_the_loss_and_reports_each_step() -> None:
     torch.manual_seed(0)
     steps: list[int] = []
     model, data = MarginalModel(8, adaptive=True), 0.3 + 0.1 * torch.rand(500)
-    fit(model, data, "analytic", 0.02, 30, 64, 0.1, steps.append, decay=True)
+    fit(model, data, "analytic", SmoothingSchedule(0.02), 30, 64, 0.1, steps.append, decay=True)
     assert steps == list(range(1, 31))
     assert mean_negative_log_likelihood(model, data) < -0.8

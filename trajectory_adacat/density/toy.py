@@ -19,6 +19,7 @@ from trajectory_adacat.density.toy_models import (
     fit,
     mean_negative_log_likelihood,
 )
+from trajectory_adacat.distributions import SmoothingSchedule
 from trajectory_adacat.errors import InputError
 
 COLLAPSED_WIDTH = 1e-4  # a bin narrower than this counts as collapsed
@@ -36,6 +37,8 @@ class ToySettings:
         test_points: size of the held-out set.
         batch_size: points in each update.
         smoothing: full width of the uniform smoothing kernel, the paper's lambda.
+        smooth_start: its first width where it is annealed.
+        smooth_bins: its least width in widths of the target's bin, where it is annealed.
         spiral_bins: number of AdaCat's bins in Figure 1.
         uniform_bins: numbers of uniform bins to compare with.
         spiral_steps: updates in Figure 1.
@@ -54,6 +57,8 @@ class ToySettings:
     test_points: int = 20_000
     batch_size: int = 512
     smoothing: float = 0.01
+    smooth_start: float = 0.2
+    smooth_bins: float = 1.0
     spiral_bins: int = 16
     uniform_bins: tuple[int, ...] = (16, 32, 64, 128)
     spiral_steps: int = 3000
@@ -70,6 +75,18 @@ class ToySettings:
                 raise InputError(f"--{name} needs at least one value.")
             if name != "seeds" and min(numbers) <= 0:
                 raise InputError(f"--{name} must be positive, got {min(numbers)}.")
+        if self.smooth_start < self.smoothing:
+            raise InputError(f"--smooth_start must be at least --smoothing {self.smoothing}, got {self.smooth_start}.")
+
+    @property
+    def constant(self) -> SmoothingSchedule:
+        """The paper's smoothing."""
+        return SmoothingSchedule(self.smoothing)
+
+    @property
+    def annealed(self) -> SmoothingSchedule:
+        """Smoothing from coarse to fine."""
+        return SmoothingSchedule(self.smoothing, self.smooth_start, bins=self.smooth_bins)
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Run:
     """The settings of one training, apart from the model and the data."""
 
     objective: Objective
-    smoothing: float
+    schedule: SmoothingSchedule
     steps: int
     batch_size: int
     learning_rate: float
@@ -85,7 +102,7 @@ class Run:
 
     def train(self, model: nn.Module, data: Tensor, after_step: Callable[[int], object]) -> None:
         """Train ``model`` on ``data``."""
-        fit(model, data, after_step=after_step, **asdict(self))
+        fit(model, data, after_step=after_step, **vars(self))
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def spirals(settings: ToySettings, progress: Callable[[], object]) -> tuple[dict
             model = AutoregressiveModel(bins, adaptive)
             run = Run(
                 objective="analytic" if adaptive else "plain",
-                smoothing=settings.smoothing,
+                schedule=settings.constant,
                 steps=settings.spiral_steps,
                 batch_size=settings.batch_size,
                 learning_rate=settings.spiral_learning_rate,
@@ -176,7 +193,7 @@ def mixture(settings: ToySettings, progress: Callable[[], object]) -> dict[str, 
 
 
 def collapse(settings: ToySettings, progress: Callable[[], object]) -> dict[str, Any]:
-    """Run Figure 3: bins collapse under the plain and the single-sample objective, not under the analytic one.
+    """Run Figure 3: bins collapse under the plain and the single-sample objective, not under the smoothed ones.
 
     Args:
         settings: settings of the experiment.
@@ -234,7 +251,7 @@ def interval_run(settings: ToySettings, objective: Objective) -> Run:
     """Return the training settings of Figures 2 and 3."""
     return Run(
         objective=objective,
-        smoothing=settings.smoothing,
+        schedule=settings.annealed if objective == "annealed" else settings.constant,
         steps=settings.interval_steps,
         batch_size=settings.batch_size,
         learning_rate=settings.interval_learning_rate,

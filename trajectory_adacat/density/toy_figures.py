@@ -18,6 +18,7 @@ TITLES = {
     "plain": "no smoothing",
     "single": "one sample from the kernel",
     "analytic": "analytic smoothing",
+    "annealed": "analytic smoothing, annealed",
 }
 
 
@@ -93,15 +94,16 @@ def draw_mixture(results: dict[str, Any]) -> Figure:
 
 def draw_collapse(results: dict[str, Any]) -> Figure:
     """Draw Figure 3: the density at several stages of the training for each objective, over the target."""
-    figure = Figure(figsize=(15, 4), layout="constrained")
-    for axis, (name, stages) in zip(figure.subplots(1, 3, sharey=True), results["stages"].items(), strict=True):
+    figure = Figure(figsize=(5 * len(results["stages"]), 4), layout="constrained")
+    axes = figure.subplots(1, len(results["stages"]), sharey=True)
+    for axis, (name, stages) in zip(axes, results["stages"].items(), strict=True):
         draw_target(axis)
         for place, stage in enumerate(stages, start=1):
             # The density of a collapsed bin is huge: the axis limits cut it off.
             axis.stairs(
                 stage["density"],
                 stage["edges"],
-                color="C0" if name == "analytic" else "C3",
+                color="C3" if name in ("plain", "single") else "C0",
                 alpha=place / len(stages),  # earlier stages are more transparent
                 label=f"step {stage['step']}",
             )

@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trajectory_adacat.distributions import AdaCat, TruncatedUniform
+from trajectory_adacat.distributions import AdaCat, SmoothingSchedule
 
-Objective = Literal["plain", "single", "analytic"]
-OBJECTIVES: tuple[Objective, ...] = ("plain", "single", "analytic")
+Objective = Literal["plain", "single", "analytic", "annealed"]
+OBJECTIVES: tuple[Objective, ...] = ("plain", "single", "analytic", "annealed")
 
 
 def bin_density(params: Tensor, adaptive: bool) -> AdaCat:
@@ -19,21 +19,24 @@ def bin_density(params: Tensor, adaptive: bool) -> AdaCat:
     return AdaCat(torch.zeros_like(params), params, validate_args=False)
 
 
-def training_loss(density: AdaCat, targets: Tensor, objective: Objective, smoothing: float) -> Tensor:
+def training_loss(
+    density: AdaCat, targets: Tensor, objective: Objective, schedule: SmoothingSchedule, progress: float
+) -> Tensor:
     """Return the mean negative log-likelihood.
 
     ``plain`` evaluates it at the targets (Equation 3), ``single`` at one sample from each target's smoothing kernel
-    (Section 3.2), ``analytic`` smooths it in closed form (Equation 8).
+    (Section 3.2), ``analytic`` and ``annealed`` smooth it in closed form (Equation 8).
 
     Args:
         density: batch shape ``[b, ...]`` or a shape that broadcasts to it.
         targets: in [0, 1], ``[b, ...]``.
         objective: one of the above.
-        smoothing: full width of the uniform kernel.
+        schedule: the smoothing kernel.
+        progress: share of the training that is done.
     """
-    if objective == "plain":
+    kernel = None if objective == "plain" else schedule.kernel(density, targets, progress)
+    if kernel is None:
         return -density.log_prob(targets).mean()
-    kernel = TruncatedUniform(targets, smoothing, validate_args=False)
     if objective == "single":
         return -density.log_prob(kernel.sample()).mean()
     return -density.smoothed_log_prob(kernel).mean()
@@ -97,7 +100,7 @@ def fit(
     model: nn.Module,
     data: Tensor,
     objective: Objective,
-    smoothing: float,
+    schedule: SmoothingSchedule,
     steps: int,
     batch_size: int,
     learning_rate: float,
@@ -110,7 +113,7 @@ def fit(
         model: maps a batch of points to their density.
         data: the training set.
         objective: see :func:`training_loss`.
-        smoothing: full width of the uniform kernel.
+        schedule: the smoothing kernel.
         steps: number of updates.
         batch_size: points per update.
         learning_rate: Adam's initial learning rate.
@@ -118,13 +121,13 @@ def fit(
         decay: whether the learning rate decays to 0 along a cosine.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps if decay else 2**62)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps if decay else 2**62)
     for step in range(1, steps + 1):
         batch = data[torch.randint(len(data), (batch_size,))]
         optimizer.zero_grad()
-        training_loss(model(batch), batch, objective, smoothing).backward()
+        training_loss(model(batch), batch, objective, schedule, (step - 1) / steps).backward()
         optimizer.step()
-        schedule.step()
+        rates.step()
         after_step(step)
 
 
