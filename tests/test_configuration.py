@@ -391,3 +391,10 @@ def test_every_preset_has_the_values_that_results_were_made_with(section: str, p
             name: value for name, value in expected.items() if name in found
         }, case
         assert expected.keys() - found.keys() <= IDLE, case
+
+
+@pytest.mark.parametrize("parameterization", ["adacat", "uniform", "quantile", "logistic_mixture"])
+def test_only_the_released_preset_has_the_released_head(parameterization: str) -> None:
+    presets = Configuration("config.offline").presets
+    found = {name: resolved("train", name, "hopper-medium-v2", parameterization)["head_init"] for name in presets}
+    assert found == {**dict.fromkeys(presets, "normal"), "table4-released": "uniform"}

@@ -126,11 +126,65 @@ def test_more_tokens_than_the_model_was_built_for_are_refused(make_model: MakeMo
         ("smooth_coeff", float("nan")),
         ("smooth_type", "gaussian"),
         ("positions", "sinusoidal"),
+        ("head_init", "zeros"),
     ],
 )
 def test_a_form_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=name):
         build(GPTConfig, {"observation_size": 2, "action_size": 1, name: value}).spec  # noqa: B018
+
+
+# -- initial weights -----------------------------------------------------------------------------------------
+
+
+def new_model(**changes: Any) -> GPT:
+    torch.manual_seed(0)
+    return GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **changes}))
+
+
+@pytest.mark.parametrize("form", [{}, {"embedding": "per_dimension", "positions": "rotary"}], ids=str)
+def test_positions_and_the_scalars_offset_start_at_zero(form: dict[str, str]) -> None:
+    model = new_model(**form)
+    assert not model.positions.weight.any()
+    assert not model.embedding.get_parameter("bias").any()
+
+
+@pytest.mark.parametrize("parameterization", [*PARAMETERIZATIONS, "logistic_mixture"])
+def test_embedding_and_linear_layers_start_normal_and_without_bias(parameterization: str) -> None:
+    model = new_model(parameterization=parameterization, n_embd=64)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert len(linear) == 4 * 4
+    weights = [model.embedding.get_parameter("weight"), *(module.weight for module in linear.values())]
+    for weight in (parameter.detach() for parameter in weights):
+        assert float(weight.std()) == pytest.approx(0.02, rel=0.15)
+        assert abs(float(weight.mean())) < 0.005
+        assert float(weight.abs().max()) > 2 * 0.02  # a uniform one would end at 1.7 of its standard deviations
+    assert not any(module.bias.any() for module in linear.values())
+
+
+@pytest.mark.parametrize("parameterization", [*PARAMETERIZATIONS, "logistic_mixture"])
+def test_the_head_starts_normal_or_uniform(parameterization: str) -> None:
+    """Uniform weights lie within 1 / sqrt(E) for the width E of the model: 128."""
+    normal, uniform = (
+        new_model(parameterization=parameterization, head_init=init).head.weight.detach()
+        for init in ("normal", "uniform")
+    )
+    assert float(normal.std()) == pytest.approx(0.02, rel=0.02)
+    assert float(normal.abs().max()) > 3 * 0.02
+    bound = 128**-0.5
+    assert float(uniform.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert 0.999 * bound < float(uniform.abs().max()) <= bound
+
+
+def test_the_first_gradient_reaches_positions_offset_and_embedding() -> None:
+    """At first the tokens look alike, since the first norm leaves only the sign of a scalar times a vector."""
+    model = new_model(embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
+    tokens = random_tokens(4, model.config.block_size + 1)
+    model.head.loss(model(tokens[:, :-1]), tokens[:, 1:]).mean().backward()
+    for parameter in (model.positions.weight, *model.embedding.parameters()):
+        assert parameter.grad is not None
+        assert torch.isfinite(parameter.grad).all()
+        assert float(parameter.grad.abs().max()) > 0.0
 
 
 # -- dropout -------------------------------------------------------------------------------------------------

@@ -75,9 +75,9 @@ def test_actions_in_float64_are_those_of_the_naive_planner(window: WindowConfig,
         assert len(np.unique(cached)) > 2  # not all at a bound
         n_steps += len(cached)
         n_live.add(len(cached))
-        if n_steps >= N_STEPS:
+        if n_steps >= N_STEPS and len(n_live) > 2:  # some have gone on after others fell
             break
-    assert len(n_live) > 2  # some have gone on after others fell
+        assert n_steps < 5 * N_STEPS
 
 
 @pytest.mark.parametrize("window", [WindowConfig("cropped", 3), WindowConfig("full", 2)], ids=str)

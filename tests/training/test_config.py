@@ -53,3 +53,12 @@ def test_checkpoints_are_evenly_spaced_and_include_the_last_step(
     n_steps: int, n_saves: int, expected: set[int]
 ) -> None:
     assert RunConfig(n_saves=n_saves).saved_steps(n_steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_windows", "batch_size", "expected"), [(20, 10, 2), (21, 10, 3), (29, 10, 3), (7, 10, 1), (1, 1, 1)]
+)
+def test_an_epoch_keeps_its_partial_last_batch(n_windows: int, batch_size: int, expected: int) -> None:
+    config = TrainerConfig(batch_size=batch_size, n_epochs_ref=n_windows * 3.5e-6)
+    assert config.steps_per_epoch(n_windows) == expected
+    assert config.total_steps(n_windows) == 3 * expected

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from trajectory_adacat.training.optimizer import ScheduleEnd, learning_rate_factor
 
@@ -59,8 +59,11 @@ def test_the_factor_never_rises_during_the_decay(n: int) -> None:
 def after_one_step(
     make_trainer: MakeTrainer, folder: Path, **settings: Any
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the weights before and after one step."""
+    """Return the weights before and after one step, from random weights: decay does not show on zeros."""
     trainer = make_trainer(folder, n_steps=1, lr_decay=False, **settings)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in trainer.model.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=generator)
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
     trainer.train()
     return before, {name: parameter.detach() for name, parameter in trainer.model.named_parameters()}
@@ -68,17 +71,22 @@ def after_one_step(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("parameterization", ["adacat", "uniform"])
-def test_weight_decay_acts_on_matrices_only(
-    make_trainer: MakeTrainer, tmp_path: Path, optimizer: str, parameterization: str
+@pytest.mark.parametrize("form", [{}, {"embedding": "per_dimension", "positions": "rotary"}], ids=str)
+def test_weight_decay_acts_on_the_weights_of_linear_maps_only(
+    make_trainer: MakeTrainer, tmp_path: Path, optimizer: str, parameterization: str, form: dict[str, str]
 ) -> None:
-    """Steps with and without decay differ by learning rate * decay * weight, for decayed weights only."""
+    """The scalar embedding is a linear map, the token embedding is not.
+
+    Steps with and without decay differ by learning rate * decay * weight, for decayed weights only.
+    """
     rates = {"learning_rate": 0.01, "muon_learning_rate": 0.01}
-    common = {"optimizer": optimizer, "form": {"parameterization": parameterization}, **rates}
+    common = {"optimizer": optimizer, "form": {"parameterization": parameterization, **form}, **rates}
     before, without = after_one_step(make_trainer, tmp_path / "a", weight_decay=0.0, **common)
     _, with_decay = after_one_step(make_trainer, tmp_path / "b", weight_decay=1.0, **common)
     decayed = {name for name in before if not torch.equal(with_decay[name], without[name])}
     matrices = {f"blocks.0.{layer}.weight" for layer in ("attention.qkv", "attention.project", "expand", "contract")}
-    assert decayed == {"head.weight", *matrices}
+    scalar_embedding = {"embedding.weight"} if parameterization == "adacat" else set()
+    assert decayed == {"head.weight", *matrices, *scalar_embedding}
     for name in decayed:
         torch.testing.assert_close(without[name] - with_decay[name], 0.01 * before[name], atol=1e-6, rtol=1e-4)
 

@@ -16,9 +16,13 @@ from .conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("form", [{}, DROPOUT, {"parameterization": "uniform"}], ids=str)
-def test_resuming_is_bit_exact(make_trainer: MakeTrainer, tmp_path: Path, optimizer: str, form: dict[str, Any]) -> None:
-    """The resumed run starts inside the second epoch: an epoch has three steps."""
-    settings = {"n_steps": 8, "n_saves": 2, "optimizer": optimizer, "form": form, "learning_rate": 0.01}
+@pytest.mark.parametrize("batch_size", [8, 10])
+def test_resuming_is_bit_exact(
+    make_trainer: MakeTrainer, tmp_path: Path, optimizer: str, form: dict[str, Any], batch_size: int
+) -> None:
+    """The resumed run starts inside the second epoch: an epoch has three steps, the last with 8 or with 4 windows."""
+    form_settings = {"optimizer": optimizer, "form": form, "batch_size": batch_size}
+    settings = {"n_steps": 8, "n_saves": 2, "learning_rate": 0.01, **form_settings}
     make_trainer(tmp_path / "whole", **settings).train()
     first = make_trainer(tmp_path / "parts", **settings)
     first.train()

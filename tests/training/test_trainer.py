@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.training.evaluation import evaluation_batches, negative_log_likelihoods
 from trajectory_adacat.training.logger import read_metrics
+from trajectory_adacat.training.objective import Objective
 
 from .conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, checkpoint_tensors
 
@@ -28,6 +30,35 @@ def test_each_epoch_visits_every_window_once_in_a_new_order(
     epochs = [list(itertools.chain(*recorded.requested[i : i + 3])) for i in (0, 3)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(24))
     assert epochs[0] != epochs[1] != list(range(24))
+
+
+def test_the_last_batch_of_an_epoch_holds_the_windows_that_are_left(
+    make_trainer: MakeTrainer, windows: SequenceDataset, tmp_path: Path
+) -> None:
+    recorded = RecordingDataset(windows)
+    make_trainer(tmp_path, training=recorded, n_steps=6, batch_size=10).train()
+    assert [len(batch) for batch in recorded.requested] == [10, 10, 4] * 2
+    for epoch in (recorded.requested[:3], recorded.requested[3:]):
+        assert sorted(itertools.chain(*epoch)) == list(range(24))
+
+
+def test_the_loss_and_gradient_of_a_partial_batch_are_means_over_its_windows(
+    make_trainer: MakeTrainer, windows: SequenceDataset, tmp_path: Path
+) -> None:
+    """The weights hardly move, so that those after training give the loss of each step."""
+    recorded = RecordingDataset(windows)
+    settings = {"n_steps": 3, "batch_size": 10, "learning_rate": 1e-30, "lr_decay": False, "grad_norm_clip": 1e9}
+    trainer = make_trainer(tmp_path, training=recorded, accumulate=3, **settings)
+    trainer.train()
+    last = torch.tensor([window for part in recorded.requested[-3:] for window in part])
+    assert len(last) == 4
+    trainer.model.zero_grad()
+    loss = Objective(trainer.model, LossConfig(), "float32", False)(windows.batch(last))
+    loss.backward()
+    logged = read_metrics(tmp_path)[-1]
+    assert logged["loss"] == pytest.approx(float(loss), rel=1e-5)
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in trainer.model.parameters()])
+    assert logged["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
 
 
 def test_the_batch_size_is_limited_to_the_dataset(
@@ -48,12 +79,13 @@ def test_training_lowers_the_loss(make_trainer: MakeTrainer, tmp_path: Path) -> 
 
 
 def test_ema_weights_follow_the_recursion(make_trainer: MakeTrainer, tmp_path: Path) -> None:
-    make_trainer(tmp_path, n_steps=5, n_saves=5, ema_decay=0.7, learning_rate=0.05, lr_decay=False).train()
-    expected = checkpoint_tensors(tmp_path, 1)
-    for step in range(1, 6):
-        if step > 1:
-            new = checkpoint_tensors(tmp_path, step)
-            expected = {name: 0.7 * expected[name] + 0.3 * new[name] for name in new}
+    """The decay of the first updates is lower: 2 / 11, 3 / 12, 4 / 13; that of the fourth is the setting."""
+    trainer = make_trainer(tmp_path, n_steps=5, n_saves=5, ema_decay=0.35, learning_rate=0.05, lr_decay=False)
+    expected = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.train()
+    for step, decay in enumerate((2 / 11, 3 / 12, 4 / 13, 0.35, 0.35), 1):
+        new = checkpoint_tensors(tmp_path, step)
+        expected = {name: decay * expected[name] + (1 - decay) * new[name] for name in new}
         average = checkpoint_tensors(tmp_path, step, "ema.safetensors")
         for name, tensor in expected.items():
             torch.testing.assert_close(average[name], tensor, atol=1e-6, rtol=1e-5)
@@ -67,6 +99,26 @@ def test_the_learning_rate_schedule_counts_tokens_in_epochs(make_trainer: MakeTr
     assert found[:6] == pytest.approx([0.5 * (step + 1) / 6 for step in range(6)])
     assert found[8] == pytest.approx(0.25)  # half way down the cosine
     assert found[11:] == pytest.approx([0.05] * 3)
+
+
+def test_the_learning_rate_schedule_counts_the_windows_of_a_partial_batch(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    """Batches of 10, 10 and 4 windows: warm-up ends after two epochs, the cosine after three."""
+    rates = {"learning_rate": 0.5, "warmup_epochs": 2.0, "final_epochs": 3.0}
+    make_trainer(tmp_path, n_steps=9, batch_size=10, **rates).train()
+    found = [line["learning_rate"] for line in read_metrics(tmp_path)]
+    assert found[:6] == pytest.approx([0.5 * windows / 48 for windows in (10, 20, 24, 34, 44, 48)])
+    assert found[6] == pytest.approx(0.25 * (1 + math.cos(math.pi * 10 / 24)))
+    assert found[8] == pytest.approx(0.05)
+
+
+def test_a_cosine_to_the_end_of_the_training_counts_a_partial_batch(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    rates = {"learning_rate": 0.5, "warmup_epochs": 0.0, "final_epochs": None}
+    make_trainer(tmp_path, n_steps=6, batch_size=10, **rates).train()
+    found = [line["learning_rate"] for line in read_metrics(tmp_path)]
+    assert found[2] == pytest.approx(0.25)
+    assert found[5] == pytest.approx(0.05)
 
 
 def test_without_final_epochs_the_cosine_ends_with_the_training(make_trainer: MakeTrainer, tmp_path: Path) -> None:
@@ -109,7 +161,12 @@ def test_a_non_finite_loss_stops_training_and_is_not_saved(make_trainer: MakeTra
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize(
-    ("batch_size", "accumulate", "sizes"), [(8, 3, [3, 3, 2]), (9, 6, [2, 2, 2, 1, 1, 1]), (5, 9, [1] * 5)]
+    ("batch_size", "accumulate", "sizes"),
+    [
+        (8, 3, [3, 3, 2] * 3),
+        (9, 6, [2, 2, 2, 1, 1, 1] * 2 + [1] * 6),  # the third batch has six windows
+        (5, 9, [1] * 5 * 3),
+    ],
 )
 def test_gradient_accumulation_gives_the_step_of_the_whole_batch(
     make_trainer: MakeTrainer,
@@ -128,7 +185,7 @@ def test_gradient_accumulation_gives_the_step_of_the_whole_batch(
     recorded = RecordingDataset(windows)
     accumulated = make_trainer(tmp_path / "accumulated", training=recorded, accumulate=accumulate, **settings)
     accumulated.train()
-    assert [len(batch) for batch in recorded.requested] == sizes * 3
+    assert [len(batch) for batch in recorded.requested] == sizes
     for name, tensor in whole.model.state_dict().items():
         torch.testing.assert_close(accumulated.model.state_dict()[name], tensor, rtol=0, atol=1e-12)
     logged = [[line["loss"] for line in read_metrics(tmp_path / name)] for name in ("whole", "accumulated")]

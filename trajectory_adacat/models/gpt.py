@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from trajectory_adacat.models.attention import (
     is_attended,
     self_attention,
 )
+from trajectory_adacat.models.embeddings import ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads.base import HeadConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.models.kv_cache import KVCache
@@ -25,7 +26,8 @@ from trajectory_adacat.models.positions import LearnedPositions, PositionKind, R
 from trajectory_adacat.settings import check_choices, variant
 from trajectory_adacat.transition import TransitionSpec
 
-INITIAL_STD = 0.02
+HeadInit = Literal["normal", "uniform"]
+INITIAL_STD = 0.02  # of linear layers and token embeddings, as in the paper's released code; `GPT._initialize` uses it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class ModelConfig:
     n_head: int = 4  # attention heads of a block
     n_embd: int = 32  # width of each head; the model is n_head * n_embd wide
     positions: PositionKind = "learned"  # learned for each place in the block, or rotary over transitions
+    head_init: HeadInit = "normal"  # first weights of the head: normal, or uniform as in the released code
     embd_pdrop: float = 0.1  # dropout of the embedding
     attn_pdrop: float = 0.1  # dropout of the attention weights
     resid_pdrop: float = 0.1  # dropout of the residual branches
@@ -151,13 +154,18 @@ class GPT(nn.Module):
         self._initialize()
 
     def _initialize(self) -> None:
+        """Set all first weights: zero biases, offsets and positions, as in the released code, and random matrices."""
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=INITIAL_STD)
+            if isinstance(module, nn.Linear | ScalarEmbedding):
                 nn.init.zeros_(module.bias)
-        # With a zero offset, the first norm would reduce a scalar times a vector to the sign of the scalar.
-        for parameter in (*self.embedding.parameters(), self.positions.weight, self.head.weight):
-            nn.init.normal_(parameter, std=INITIAL_STD)
+            if isinstance(module, nn.Linear | ScalarEmbedding | TokenEmbedding):
+                nn.init.normal_(module.weight, std=INITIAL_STD)
+        nn.init.zeros_(self.positions.weight)
+        if self.config.head_init == "uniform":
+            bound = self.config.width**-0.5
+            nn.init.uniform_(self.head.weight, -bound, bound)
+        else:
+            nn.init.normal_(self.head.weight, std=INITIAL_STD)
 
     def fit_statistics(self, tokens: Tensor) -> "GPT":
         """Fit embedding and head to the training ``tokens [n, D]``, before the first step; return the model."""

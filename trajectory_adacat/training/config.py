@@ -61,7 +61,11 @@ class TrainerConfig:
         if self.n_steps is not None:
             return self.n_steps
         epochs = max(1, int(REFERENCE_SIZE / n_windows * self.n_epochs_ref))
-        return epochs * (n_windows // min(self.batch_size, n_windows))
+        return epochs * self.steps_per_epoch(n_windows)
+
+    def steps_per_epoch(self, n_windows: int) -> int:
+        """Return the number of batches of an epoch; the last one holds the windows that are left."""
+        return math.ceil(n_windows / self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,13 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.embeddings import TokenEmbedding
+from trajectory_adacat.models.positions import LearnedPositions, RotaryPositions
 from trajectory_adacat.training.muon import Muon
 
 ScheduleEnd = Literal["hold", "rise"]
 MIN_LR_FACTOR = 0.1
-NO_DECAY_PREFIXES = ("embedding.", "positions")
+NOT_DECAYED = (TokenEmbedding, LearnedPositions, RotaryPositions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +59,21 @@ OPTIMIZERS: dict[str, type[AdamWConfig]] = {"adamw": AdamWConfig, "muon": MuonCo
 def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
     """Return AdamW for all parameters (as the paper), or AdamW and Muon, which takes the matrices of the blocks.
 
-    Only matrices of linear layers are decayed, not embeddings, positions, biases and layer norms. AdamW is fused: one
-    pass over each parameter. Each parameter group stores its peak learning rate as ``peak_lr``.
+    Decayed are the weights of linear layers, among them the scalar embedding, and of the head; as in the released code,
+    token embeddings, positions, biases and layer norms are not. AdamW is fused: one pass over each parameter. Each
+    parameter group stores its peak learning rate as ``peak_lr``.
     """
     muon_params: list[nn.Parameter] = []
     decay: list[nn.Parameter] = []
     no_decay: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if isinstance(config, MuonConfig) and name.startswith("blocks.") and parameter.ndim == 2:
-            muon_params.append(parameter)
-        elif parameter.ndim >= 2 and not name.startswith(NO_DECAY_PREFIXES):
-            decay.append(parameter)
-        else:
-            no_decay.append(parameter)
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(config, MuonConfig) and path.startswith("blocks.") and parameter.ndim == 2:
+                muon_params.append(parameter)
+            elif parameter.ndim >= 2 and name != "bias" and not isinstance(module, NOT_DECAYED):
+                decay.append(parameter)
+            else:
+                no_decay.append(parameter)
     groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
     betas = (config.beta1, config.beta2)
     optimizers: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)]

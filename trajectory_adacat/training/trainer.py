@@ -79,7 +79,7 @@ class Trainer:
         self._optimizers = make_optimizers(model, config.optimizer)
         self.n_steps = config.total_steps(len(training))
         self._batch_size = min(config.batch_size, len(training))
-        self._steps_per_epoch = len(training) // self._batch_size
+        self._steps_per_epoch = config.steps_per_epoch(len(training))
         self._permutation: tuple[int, Tensor] | None = None  # of the current epoch
         if self._batch_size < world.size:
             raise InputError(
@@ -166,15 +166,22 @@ class Trainer:
         return {**by_rank, "n_averaged": self._ema.n_averaged, **optimizer_state(self._optimizers, self.model)}
 
     def _window_batches(self) -> Iterator[Tensor]:
-        """Yield the window indices ``[B]`` of each remaining step, for all ranks together."""
+        """Yield the window indices ``[B]`` of each remaining step, for all ranks together.
+
+        The last batch of an epoch holds the windows that are left.
+        """
         while self.step < self.n_steps:
             epoch, index = divmod(self.step, self._steps_per_epoch)
             yield self._epoch_permutation(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
 
     def _micro_batches(self, windows: Tensor) -> list[Batch]:
-        """Return this rank's shard of a batch, split for gradient accumulation."""
+        """Return this rank's shard of a batch, split for gradient accumulation.
+
+        There is none where the last batch of an epoch has fewer windows than there are processes.
+        """
         shard = self.world.shard(windows)
-        return [self.training.batch(part) for part in shard.tensor_split(min(self.run.accumulate, len(shard)))]
+        n_parts = min(self.run.accumulate, len(shard))
+        return [self.training.batch(part) for part in shard.tensor_split(n_parts)] if n_parts else []
 
     def _epoch_permutation(self, epoch: int) -> Tensor:
         """Return the order of an epoch's windows ``[n]``.
@@ -198,14 +205,20 @@ class Trainer:
             loss = self._objective(batch) * (len(batch.tokens) / n_windows)
             loss.backward()
             total += loss.detach()
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        self.world.all_reduce_sum_([total, *gradients])
+        self.world.all_reduce_sum_([total, *self._gradients()])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
         for optimizer in self._optimizers:
             optimizer.step()
         self._ema.update_parameters(self.model)
         self.step += 1
         return {"loss": total, "gradient_norm": norm.detach(), "learning_rate": learning_rate}
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradients of all parameters; those of a rank without windows are 0."""
+        for parameter in self.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [cast(Tensor, parameter.grad) for parameter in self.model.parameters()]
 
     def _check_finite(self, metrics: Mapping[str, float | Tensor]) -> None:
         weight_norm = torch.nn.utils.get_total_norm(self.model.parameters()).detach()
@@ -220,23 +233,27 @@ class Trainer:
     def _set_learning_rate(self) -> float:
         """Set the learning rates of the next step and return AdamW's."""
         config = self.config
-        tokens_per_window = self.training.length * self.model.spec.dimension - 1
-        epoch_tokens = len(self.training) * tokens_per_window
-        step_tokens = self._batch_size * tokens_per_window
-        end = self.n_steps * step_tokens if config.final_epochs is None else config.final_epochs * epoch_tokens
+        epoch_tokens = self._n_tokens(self._steps_per_epoch)
+        end = self._n_tokens(self.n_steps) if config.final_epochs is None else config.final_epochs * epoch_tokens
         factor = 1.0
         if config.lr_decay:
-            n_tokens = (self.step + 1) * step_tokens
             warmup_tokens = config.warmup_epochs * epoch_tokens
-            factor = learning_rate_factor(n_tokens, warmup_tokens, end, config.lr_schedule_end)
+            factor = learning_rate_factor(self._n_tokens(self.step + 1), warmup_tokens, end, config.lr_schedule_end)
         scale_learning_rates(self._optimizers, factor)
         return config.optimizer.learning_rate * factor
+
+    def _n_tokens(self, step: int) -> int:
+        """Return the number of tokens that the first ``step`` steps predict, padding included."""
+        epochs, index = divmod(step, self._steps_per_epoch)
+        n_windows = epochs * len(self.training) + index * self._batch_size
+        return n_windows * (self.training.length * self.model.spec.dimension - 1)
 
     def _evaluate(self, micro_batches: list[Batch]) -> dict[str, float]:
         """Return negative log-likelihoods of the last batch, and of the held-out windows with raw and EMA weights."""
         metrics = _prefixed("train", negative_log_likelihoods(self.model, micro_batches, self.world))
         if self.held_out is not None:
-            held_out = list(evaluation_batches(self.held_out, len(micro_batches[0].tokens), self.world))
+            micro_batch_size = math.ceil(self._batch_size / (self.world.size * self.run.accumulate))
+            held_out = list(evaluation_batches(self.held_out, micro_batch_size, self.world))
             metrics |= _prefixed("held_out", negative_log_likelihoods(self.model, held_out, self.world))
             metrics |= _prefixed("held_out_ema", negative_log_likelihoods(self.ema_model, held_out, self.world))
         return metrics
