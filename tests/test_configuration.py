@@ -398,3 +398,9 @@ def test_only_the_released_preset_has_the_released_head(parameterization: str) -
     presets = Configuration("config.offline").presets
     found = {name: resolved("train", name, "hopper-medium-v2", parameterization)["head_init"] for name in presets}
     assert found == {**dict.fromkeys(presets, "normal"), "table4-released": "uniform"}
+
+
+def test_the_papers_presets_start_offsets_at_zero_and_the_small_ones_do_not() -> None:
+    presets = Configuration("config.offline").presets
+    found = {name: resolved("train", name, "hopper-medium-v2", "adacat")["offset_init"] for name in presets}
+    assert found == {**dict.fromkeys(presets, "zero"), "cpu": "normal", "demo": "normal"}

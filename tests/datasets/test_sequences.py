@@ -151,6 +151,7 @@ def test_batches_match_a_plain_loop(lengths: list[int], length: int, step: int, 
     np.testing.assert_array_equal(batch.tokens.numpy(), windows[order])
     np.testing.assert_array_equal(batch.mask.numpy(), masks[order])
     assert (batch.tokens.dtype, batch.mask.dtype) == (torch.float32, torch.bool)
+    assert dataset.n_targets == masks[:, 1:].sum()
 
 
 def numbered(*lengths: int) -> Trajectories:

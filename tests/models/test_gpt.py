@@ -127,6 +127,7 @@ def test_more_tokens_than_the_model_was_built_for_are_refused(make_model: MakeMo
         ("smooth_type", "gaussian"),
         ("positions", "sinusoidal"),
         ("head_init", "zeros"),
+        ("offset_init", "uniform"),
     ],
 )
 def test_a_form_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
@@ -147,6 +148,13 @@ def test_positions_and_the_scalars_offset_start_at_zero(form: dict[str, str]) ->
     model = new_model(**form)
     assert not model.positions.weight.any()
     assert not model.embedding.get_parameter("bias").any()
+
+
+def test_positions_and_offsets_may_start_normal() -> None:
+    model = new_model(offset_init="normal", embedding="per_dimension")
+    for offset in (model.positions.weight, model.embedding.get_parameter("bias")):
+        assert float(offset.detach().std()) == pytest.approx(0.02, rel=0.1)
+    assert not new_model(offset_init="normal", parameterization="uniform").blocks.get_parameter("0.expand.bias").any()
 
 
 @pytest.mark.parametrize("parameterization", [*PARAMETERIZATIONS, "logistic_mixture"])

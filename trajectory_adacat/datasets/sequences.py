@@ -186,6 +186,9 @@ class SequenceDataset:
         step: the distance between consecutive transitions of a window.
         device: the device of the flat arrays and of the batches.
 
+    Attributes:
+        n_targets: number of tokens to predict in all windows together, padding left out.
+
     Raises:
         InputError: if length or step is not positive.
     """
@@ -210,6 +213,9 @@ class SequenceDataset:
         rows = torch.arange(len(self.tokens), device=device)
         self._starts = rows[rows < self._ends - 1]
         self._offsets = torch.arange(length, device=device) * step
+        steps_left = self._ends[self._starts] - self._starts
+        transitions = ((steps_left - 1) // step + 1).clamp(max=length)  # of each window, padding left out
+        self.n_targets = int((transitions * spec.dimension - 1).sum())
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -27,6 +27,7 @@ from trajectory_adacat.settings import check_choices, variant
 from trajectory_adacat.transition import TransitionSpec
 
 HeadInit = Literal["normal", "uniform"]
+OffsetInit = Literal["zero", "normal"]
 INITIAL_STD = 0.02  # of linear layers and token embeddings, as in the paper's released code; `GPT._initialize` uses it
 
 
@@ -43,6 +44,7 @@ class ModelConfig:
     n_head: int = 4  # attention heads of a block
     n_embd: int = 32  # width of each head; the model is n_head * n_embd wide
     positions: PositionKind = "learned"  # learned for each place in the block, or rotary over transitions
+    offset_init: OffsetInit = "zero"  # first positions and offsets of scalar embeddings: zero as released, or normal
     head_init: HeadInit = "normal"  # first weights of the head: normal, or uniform as in the released code
     embd_pdrop: float = 0.1  # dropout of the embedding
     attn_pdrop: float = 0.1  # dropout of the attention weights
@@ -154,13 +156,16 @@ class GPT(nn.Module):
         self._initialize()
 
     def _initialize(self) -> None:
-        """Set all first weights: zero biases, offsets and positions, as in the released code, and random matrices."""
+        """Set all first weights: zero biases, and random matrices; settings decide about offsets and the head."""
         for module in self.modules():
-            if isinstance(module, nn.Linear | ScalarEmbedding):
+            if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
             if isinstance(module, nn.Linear | ScalarEmbedding | TokenEmbedding):
                 nn.init.normal_(module.weight, std=INITIAL_STD)
-        nn.init.zeros_(self.positions.weight)
+        offsets = [self.positions.weight]
+        offsets += [self.embedding.bias] if isinstance(self.embedding, ScalarEmbedding) else []
+        for offset in offsets:
+            nn.init.normal_(offset, std=INITIAL_STD if self.config.offset_init == "normal" else 0.0)
         if self.config.head_init == "uniform":
             bound = self.config.width**-0.5
             nn.init.uniform_(self.head.weight, -bound, bound)

@@ -114,7 +114,7 @@ def load_optimizer_state(optimizers: list[Optimizer], model: nn.Module, state: d
             }
 
 
-def learning_rate_factor(n_tokens: int, warmup_tokens: float, final_tokens: float, end: ScheduleEnd) -> float:
+def learning_rate_factor(n_tokens: float, warmup_tokens: float, final_tokens: float, end: ScheduleEnd) -> float:
     """Return the factor on the peak learning rate: linear warm-up, then cosine decay to 0.1 (supplementary C.3).
 
     Args:

@@ -233,7 +233,7 @@ class Trainer:
     def _set_learning_rate(self) -> float:
         """Set the learning rates of the next step and return AdamW's."""
         config = self.config
-        epoch_tokens = self._n_tokens(self._steps_per_epoch)
+        epoch_tokens = len(self.training) * (self.training.length * self.model.spec.dimension - 1)
         end = self._n_tokens(self.n_steps) if config.final_epochs is None else config.final_epochs * epoch_tokens
         factor = 1.0
         if config.lr_decay:
@@ -242,11 +242,14 @@ class Trainer:
         scale_learning_rates(self._optimizers, factor)
         return config.optimizer.learning_rate * factor
 
-    def _n_tokens(self, step: int) -> int:
-        """Return the number of tokens that the first ``step`` steps predict, padding included."""
+    def _n_tokens(self, step: int) -> float:
+        """Return the number of tokens that the first ``step`` steps predict, padding left out, as in the paper's code.
+
+        It is the expected number, which is exact at the end of an epoch.
+        """
         epochs, index = divmod(step, self._steps_per_epoch)
         n_windows = epochs * len(self.training) + index * self._batch_size
-        return n_windows * (self.training.length * self.model.spec.dimension - 1)
+        return n_windows * self.training.n_targets / len(self.training)
 
     def _evaluate(self, micro_batches: list[Batch]) -> dict[str, float]:
         """Return negative log-likelihoods of the last batch, and of the held-out windows with raw and EMA weights."""
