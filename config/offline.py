@@ -94,16 +94,16 @@ PRESETS = {
         **PAPER_PLANNING,
         "datasets": PAPER_DATASETS,
     },
-    # Some 30 minutes on one CPU core.
+    # At most 30 minutes on one CPU core.
     "cpu": {
-        "train": {**SMALL_MODEL, "n_steps": 10_000, "n_saves": 5},
+        "train": {**SMALL_MODEL, "n_steps": 5000, "n_saves": 5},
         "train:adacat": {**SCALAR_INPUTS, **ANNEALED},
         "train:logistic_mixture": SCALAR_INPUTS,
         **SMALL_PLANNING,
     },
     # A shorter training of the same model: minutes in all.
     "demo": {
-        "train": {**SMALL_MODEL, "n_steps": 2500, "n_saves": 1, "log_freq": 250},
+        "train": {**SMALL_MODEL, "n_steps": 1800, "n_saves": 1, "log_freq": 250},
         "train:adacat": {**SCALAR_INPUTS, **ANNEALED},
         "train:logistic_mixture": SCALAR_INPUTS,
         **SMALL_PLANNING,
