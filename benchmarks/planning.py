@@ -25,6 +25,7 @@ from trajectory_adacat.models.positions import PositionKind
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, Plan, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Window, WindowConfig
 from trajectory_adacat.planning.planner import Precision, environments_per_search
+from trajectory_adacat.planning.scoring import ValueTokens
 from trajectory_adacat.profiling import StepProfile
 
 N_CONTEXT = 5
@@ -117,8 +118,9 @@ def make_search(case: Case) -> tuple[GPT, Callable[[], list[Plan]]]:
     @torch.inference_mode()
     def plan() -> list[Plan]:
         window, n = WindowConfig(case.window, N_CONTEXT), environments_per_search(search)
+        settings = spec, search, normalizer
         parts = zip(context.split(n), uniforms.split(n), strict=True)
-        return [beam_search(decoder(model, past, window), spec, search, normalizer, u) for past, u in parts]
+        return [beam_search(decoder(model, past, window), *settings, u, ValueTokens()) for past, u in parts]
 
     return model, plan
 

@@ -13,16 +13,10 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.distributions import FixedBins
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.planning.beam_search import (
-    BeamSearchConfig,
-    beam_search,
-    draw,
-    expected,
-    keep_likely,
-    keep_parent_rows,
-    uniforms_shape,
-)
+from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
+from trajectory_adacat.planning.candidates import draw, expected, keep_likely, keep_parent_rows
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
+from trajectory_adacat.planning.scoring import ValueTokens
 from trajectory_adacat.transition import TransitionSpec
 
 from .conftest import random_model, some_normalizer
@@ -87,7 +81,7 @@ def test_finds_what_brute_force_finds_when_values_are_exact(seed: int, depth: in
     config = BeamSearchConfig(0.9, horizon=depth, beam_width=beam_width, n_expand=N_ACTIONS, sampling="midpoint")
     uniforms = torch.zeros(2, *uniforms_shape(TOY, config))
     uniforms[:] = (torch.arange(beam_width * N_ACTIONS) % N_ACTIONS + 0.5) / N_ACTIONS  # every action of every beam
-    plan = beam_search(ToyDecoder(rewards, depth, 0.9, 2), TOY, config, UNIT, uniforms)
+    plan = beam_search(ToyDecoder(rewards, depth, 0.9, 2), TOY, config, UNIT, uniforms, ValueTokens())
 
     def total(actions: tuple[int, ...]) -> float:
         return sum(0.9**i * rewards[actions[: i + 1]] for i in range(depth))
@@ -142,7 +136,8 @@ def test_batched_search_is_the_plain_search_of_each_environment(changes: dict) -
     context = torch.rand(3, spec.dimension + spec.observation_size, dtype=torch.float64)
     uniforms = torch.rand(3, *uniforms_shape(spec, config), dtype=torch.float64)
     with torch.inference_mode():
-        plan = beam_search(CachedDecoder(model, context, WindowConfig("full", 6)), spec, config, normalizer, uniforms)
+        decoder = CachedDecoder(model, context, WindowConfig("full", 6))
+        plan = beam_search(decoder, spec, config, normalizer, uniforms, ValueTokens())
         for g in range(3):
             tokens, score = plain_search(model, context[g], config, normalizer, uniforms[g])
             first = tokens[: spec.action_size]
@@ -160,7 +155,7 @@ def test_cached_and_naive_searches_agree(window: WindowConfig) -> None:
     uniforms = torch.rand(2, *uniforms_shape(model.spec, config), dtype=torch.float64)
     with torch.inference_mode():
         plans = [
-            beam_search(decoder(model, context, window), model.spec, config, normalizer, uniforms)
+            beam_search(decoder(model, context, window), model.spec, config, normalizer, uniforms, ValueTokens())
             for decoder in (CachedDecoder, NaiveDecoder)
         ]
     torch.testing.assert_close(plans[0].actions, plans[1].actions)

@@ -197,7 +197,7 @@ def test_more_environments_than_fit_one_search_are_planned_for_in_turns(
     searched = []
 
     def search(decoder: CachedDecoder, *arguments: Any) -> Plan:
-        searched.append(len(arguments[-1]))
+        searched.append(len(arguments[3]))
         return beam_search(decoder, *arguments)
 
     monkeypatch.setattr(planner_module, "beam_search", search)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
-from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.planning.candidates import Candidates, keep_parent_rows
 from trajectory_adacat.planning.decoding import Decoder
+from trajectory_adacat.planning.scoring import Scorer
 from trajectory_adacat.settings import check_choices
 from trajectory_adacat.transition import TransitionSpec
 
@@ -84,78 +85,6 @@ class Plan:
     scores: Tensor
 
 
-def keep_likely(distribution: PiecewiseConstant, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
-    """Apply the cutoffs that are set. All of them rank bins by mass."""
-    if k is not None:
-        distribution = distribution.keep_top_bins(k)
-    if drop > 0.0:
-        distribution = distribution.drop_bins(drop)
-    if cdf > 0.0:
-        distribution = distribution.keep_top_mass(1.0 - cdf)
-    return distribution
-
-
-def draw(distribution: PiecewiseConstant, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """Sample each distribution by inverting its cdf at ``uniforms``, of the same shape."""
-    if sampling == "mean":
-        return distribution.mean
-    return distribution.icdf(uniforms) if sampling == "uniform" else distribution.icdf_midpoint(uniforms)
-
-
-def expected(distribution: PiecewiseConstant, percentile: float | Literal["mean"]) -> Tensor:
-    """Return the number that represents a predicted reward or value: its mean or percentile; batch shape."""
-    if percentile == "mean":
-        return distribution.mean
-    return distribution.icdf(torch.full_like(distribution.mean, percentile / 100.0))
-
-
-def keep_parent_rows(candidates: Tensor, n_expand: int) -> Tensor:
-    """Reorder chosen ``candidates [G, S]`` so that the first child of each parent takes the row of its parent.
-
-    The order of beams does not matter to the search, and a row that stays in place is not copied.
-    """
-    ordered = candidates.sort(-1).values
-    parents = ordered // n_expand
-    is_first = torch.ones_like(parents, dtype=torch.bool)
-    is_first[:, 1:] = parents[:, 1:] != parents[:, :-1]
-    taken = torch.zeros_like(is_first).scatter(1, parents, True)
-    free = taken.long().argsort(dim=-1, stable=True)
-    nth_other = ((~is_first).cumsum(-1) - 1).clamp(min=0)
-    rows = torch.where(is_first, parents, free.gather(1, nth_other))
-    return torch.empty_like(ordered).scatter(1, rows, ordered)
-
-
-class _Rows:
-    """The rows of a search, ``[G, R]``: their tokens from the first action on and their rewards so far."""
-
-    def __init__(self, decoder: Decoder, uniforms: Tensor, sampling: Sampling) -> None:
-        self._decoder, self._uniforms, self._sampling = decoder, uniforms, sampling
-        self.tokens = uniforms.new_empty(uniforms.shape[0], 1, 0)  # [G, R, n]
-        self.rewards = self.tokens.new_zeros(uniforms.shape[0], 1, dtype=torch.float64)  # [G, R], discounted sum
-
-    def sample(self, step: int, dimension: int, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
-        """Sample and append the next token of each row; return its distribution before the cutoffs."""
-        distribution = self._decoder.next_distribution(dimension)
-        uniforms = self._uniforms[:, step, dimension, : self.tokens.shape[1]]
-        self.append(draw(keep_likely(distribution, k, cdf, drop), uniforms, self._sampling))
-        return distribution
-
-    def append(self, token: Tensor) -> None:
-        self.tokens = torch.cat([self.tokens, token.unsqueeze(-1)], -1)
-        self._decoder.append(token)
-
-    def expand(self, n: int) -> None:
-        self._decoder.expand(n)
-        self.tokens = self.tokens.repeat_interleave(n, 1)
-        self.rewards = self.rewards.repeat_interleave(n, 1)
-
-    def select(self, candidates: Tensor) -> None:
-        self._decoder.select(candidates)
-        environments = torch.arange(candidates.shape[0], device=candidates.device)[:, None]
-        self.tokens = self.tokens[environments, candidates]
-        self.rewards = self.rewards[environments, candidates]
-
-
 def uniforms_shape(spec: TransitionSpec, config: BeamSearchConfig) -> tuple[int, int, int]:
     """Return the shape of the random numbers that the search needs per environment."""
     return config.horizon, spec.dimension, config.beam_width * config.n_expand
@@ -168,12 +97,13 @@ def beam_search(
     config: BeamSearchConfig,
     normalizer: MinMaxNormalizer,
     uniforms: Tensor,
+    scorer: Scorer,
 ) -> Plan:
-    """Search for the actions of the highest predicted return, for all environments at once.
+    """Search for the actions of the highest score, for all environments at once.
 
-    At each imagined transition, expand every beam by ``n_expand`` sampled actions and predict the reward and value of
-    each. Keep the ``beam_width`` candidates with the highest score: the discounted sum of the rewards so far plus the
-    discounted value. Rewards and values are predicted means (supplementary C.3) or percentiles, as configured.
+    At each imagined transition, expand every beam by ``n_expand`` sampled actions, score the candidates, and keep the
+    ``beam_width`` best. With `ValueTokens`, the score is the discounted sum of the rewards so far plus the discounted
+    value; both are predicted means (supplementary C.3) or percentiles, as configured.
 
     Args:
         decoder: holds the context of each environment, which ends with the current observation.
@@ -181,41 +111,37 @@ def beam_search(
         config: search settings.
         normalizer: converts rewards and values to their units.
         uniforms: random numbers in [0, 1), ``[G, *uniforms_shape(spec, config)]``.
+        scorer: scores the candidates.
     """
-    rows = _Rows(decoder, uniforms, config.sampling)
-    action_dimensions = range(spec.action.start, spec.action.stop)
+    candidates = Candidates(decoder, spec, config, normalizer, uniforms)
     for step in range(config.horizon):
-        rows.expand(config.beam_width * config.n_expand if step == 0 else config.n_expand)
-        for dimension in action_dimensions:
-            rows.sample(step, dimension, config.k_act, config.cdf_act, config.drop_act)
-        reward = rows.sample(step, spec.reward, config.k_rew, 0.0, 0.0)
-        rows.rewards += config.discount**step * _in_units(reward, spec.reward, config, normalizer)
-        value = decoder.next_distribution(spec.value)
-        last = draw(keep_likely(value, config.k_rew, 0.0, 0.0), uniforms[:, step, spec.value], config.sampling)
-        scores = rows.rewards + config.discount ** (step + 1) * _in_units(value, spec.value, config, normalizer)
-        chosen = scores.topk(config.beam_width, -1).indices
-        if step > 0:  # at step 0, all candidates have the same parent
-            chosen = keep_parent_rows(chosen, config.n_expand)
-        rows.select(chosen)
-        scores = scores.gather(1, chosen)
+        if step > 0:
+            candidates.sample_observation()
+        candidates.expand(config.beam_width * config.n_expand if step == 0 else config.n_expand)
+        candidates.sample_action()
+        scores = scorer.score(candidates)
         if step + 1 < config.horizon:
-            rows.append(last.gather(1, chosen))
-            for dimension in range(spec.observation.stop):
-                rows.sample(step, dimension, config.k_obs, config.cdf_obs, config.drop_obs)
-    return _best_plan(rows.tokens, scores, spec, config.horizon)
+            chosen = scores.topk(config.beam_width, -1).indices
+            # At step 0, all candidates have the same parent.
+            candidates.select(keep_parent_rows(chosen, config.n_expand) if step > 0 else chosen)
+            _end_transition(candidates)
+    return _best_plan(candidates.tokens, scores, spec, config.horizon)
 
 
-def _in_units(
-    distribution: PiecewiseConstant, dimension: int, config: BeamSearchConfig, normalizer: MinMaxNormalizer
-) -> Tensor:
-    return normalizer.denormalize(expected(distribution, config.percentile), dimension)
+def _end_transition(candidates: Candidates) -> None:
+    """Sample the reward and the value, unless the scorer did."""
+    if candidates.next_dimension == candidates.spec.reward:
+        candidates.sample_reward()
+    if candidates.next_dimension == candidates.spec.value:
+        candidates.sample_value()
 
 
 def _best_plan(tokens: Tensor, scores: Tensor, spec: TransitionSpec, horizon: int) -> Plan:
-    best = scores.argmax(-1)
+    best = scores.argmax(-1)  # of the candidates of the last transition
     environments = torch.arange(len(best), device=best.device)
-    # The tokens start at the first action and end before the last value.
-    padded = torch.nn.functional.pad(tokens[environments, best], (spec.action.start, 1))
+    # The tokens start at the first action, and may end before the last reward or the last value.
+    n_missing = horizon * spec.dimension - spec.action.start - tokens.shape[-1]
+    padded = torch.nn.functional.pad(tokens[environments, best], (spec.action.start, n_missing))
     transitions = padded.unflatten(-1, (horizon, spec.dimension))
     return Plan(
         observations=transitions[:, 1:, spec.observation],

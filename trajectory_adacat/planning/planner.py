@@ -17,6 +17,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
+from trajectory_adacat.planning.scoring import ValueTokens
 from trajectory_adacat.settings import check_choices
 
 Precision = Literal["float32", "bfloat16"]
@@ -108,6 +109,7 @@ class Planner:
         self.spec = model.spec
         self.config = config
         self._make_decoder = make_decoder
+        self._scorer = ValueTokens()
         self.normalizer = normalizer.to("cpu")
         self._device_normalizer = normalizer.to(model.device)
         self._episodes: list[_Episode] = []
@@ -226,6 +228,6 @@ class Planner:
         context = torch.stack([episode.context() for episode in episodes]).to(device)
         with torch.inference_mode():
             decoder = self._make_decoder(self.model, context, self.config.window)
-            plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms)
+            plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms, self._scorer)
         for episode, actions in zip(episodes, plan.actions[:, : self.config.plan_freq].cpu(), strict=True):
             episode.planned = list(actions)
