@@ -54,6 +54,10 @@ class NaiveDecoder:
         """Append one token to each row, ``[G, R]``."""
         self._tokens = torch.cat([self._tokens, tokens.unsqueeze(-1)], -1)
 
+    def last_tokens(self, n: int) -> Tensor:
+        """Return the last ``n`` tokens of each row, ``[G, R, n]``."""
+        return self._tokens[..., -n:]
+
     def expand(self, n: int) -> None:
         """Replace each row by n copies, side by side."""
         self._tokens = self._tokens.repeat_interleave(n, 1)

@@ -17,7 +17,10 @@ WINDOWS = [WindowConfig("cropped", 2), WindowConfig("cropped", 4), WindowConfig(
 
 
 def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transitions: int) -> list[torch.Tensor]:
-    """Log-densities at every token of random rows that are expanded, reordered and grow beyond the window."""
+    """Log-densities at every token of random rows that are expanded, reordered and grow beyond the window.
+
+    After each token, also the last tokens of each row as far as any window keeps them.
+    """
     generator = torch.Generator().manual_seed(1)
     spec, n_rows, n_expand = model.spec, 3, 2
     probes = torch.linspace(0.05, 0.95, 7, dtype=torch.float64)[:, None, None]
@@ -27,6 +30,7 @@ def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transit
         for dimension in dimensions:
             predictions.append(decoder.next_distribution(dimension).log_prob(probes.to(model.positions.weight.dtype)))
             decoder.append(torch.rand(n_environments, rows, generator=generator).to(model.positions.weight.dtype))
+            predictions.append(decoder.last_tokens(min(dimension + 1, spec.dimension)))
 
     for step in range(n_transitions):
         decoder.expand(n_rows * n_expand if step == 0 else n_expand)

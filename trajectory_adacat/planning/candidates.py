@@ -106,6 +106,14 @@ class Candidates:
         self.tokens = self.tokens[environments, chosen]
         self.rewards = self.rewards[environments, chosen]
 
+    def states_and_actions(self) -> tuple[Tensor, Tensor]:
+        """Return the observations ``[G, R, o]`` in which the actions ``[G, R, a]`` were just sampled, in units."""
+        tokens = self._decoder.last_tokens(self.spec.action.stop)
+        return (
+            self.normalizer.denormalize(tokens[..., self.spec.observation], self.spec.observation),
+            self.normalizer.denormalize(tokens[..., self.spec.action], self.spec.action),
+        )
+
     def sample_observation(self) -> None:
         """Sample the observation that follows."""
         for _ in range(self.spec.observation_size):

@@ -25,6 +25,9 @@ class Decoder(Protocol):
     def append(self, tokens: Tensor) -> None:
         """Append one token to each row, ``[G, R]``."""
 
+    def last_tokens(self, n: int) -> Tensor:
+        """Return the last ``n`` tokens of each row, real and imagined, ``[G, R, n]``."""
+
     def expand(self, n: int) -> None:
         """Replace each row by n candidates: candidate c is a copy of row ``c // n``."""
 
@@ -127,6 +130,12 @@ class CachedDecoder:
         """See `Decoder`."""
         self._imagined = torch.cat([self._imagined, tokens.unsqueeze(-1)], -1)
         self._is_pending = True
+
+    def last_tokens(self, n: int) -> Tensor:
+        """See `Decoder`."""
+        n_real = max(n - self._imagined.shape[-1], 0)
+        real = self._context[:, None, self._context.shape[1] - n_real :].expand(-1, self._imagined.shape[1], -1)
+        return torch.cat([real, self._imagined[..., max(self._imagined.shape[-1] - n, 0) :]], -1)
 
     def expand(self, n: int) -> None:
         """See `Decoder`."""

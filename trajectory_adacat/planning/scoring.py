@@ -1,10 +1,17 @@
 """Scorers: what a candidate of a beam search is worth."""
 
-from typing import Protocol
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.planning.candidates import Candidates
+from trajectory_adacat.settings import check_choices
+
+Aggregate = Literal["min", "mean", "bound"]
 
 
 class Scorer(Protocol):
@@ -22,8 +29,64 @@ class ValueTokens:
     """The rewards so far and the value that the model itself predicts (Trajectory Transformer and the paper)."""
 
     def score(self, candidates: Candidates) -> Tensor:
-        """See `Scorer`: ``sum_i discount^i r_i + discount^(step + 1) V``."""
+        """See `Scorer`: ``sum_(i <= step) discount^i r_i + discount^(step + 1) V``."""
         discount = candidates.config.discount ** (candidates.step + 1)
         candidates.sample_reward()
         value = candidates.sample_value()
         return candidates.rewards + discount * value
+
+
+class ActionValues(Protocol):
+    """An ensemble of N functions of state and action."""
+
+    def q(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Return the discounted returns ``[N, ...]`` after ``actions [..., a]`` in ``observations [..., o]``."""
+
+
+@dataclass(frozen=True)
+class CriticScoringConfig:
+    """How an ensemble of critics becomes one score.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    critic_aggregate: Aggregate = "min"  # of the ensemble: minimum, mean, or a lower bound
+    critic_beta: float = 1.0  # bound: the mean less this many standard deviations over the ensemble
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if not 0.0 <= self.critic_beta < math.inf:
+            raise InputError(f"critic_beta must be finite and not negative, got {self.critic_beta}.")
+
+    def without_effect(self) -> dict[str, str]:
+        """Only a bound has a distance from the mean."""
+        return (
+            {} if self.critic_aggregate == "bound" else {"critic_beta": f"--critic_aggregate {self.critic_aggregate}"}
+        )
+
+
+class CriticScorer:
+    """The rewards before the last action, and what an ensemble of critics says of that action.
+
+    Args:
+        critic: the ensemble.
+        config: how it becomes one number.
+    """
+
+    def __init__(self, critic: ActionValues, config: CriticScoringConfig) -> None:
+        self._critic, self._config = critic, config
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """See `Scorer`: ``sum_(i < step) discount^i r_i + discount^step Q(s_step, a_step)``."""
+        values = self._critic.q(*candidates.states_and_actions())
+        return candidates.rewards + candidates.config.discount**candidates.step * self._aggregate(values)
+
+    def _aggregate(self, values: Tensor) -> Tensor:
+        """Reduce ``[N, G, R]`` to ``[G, R]``."""
+        if self._config.critic_aggregate == "min":
+            return values.amin(0)
+        mean = values.mean(0)
+        if self._config.critic_aggregate == "mean":
+            return mean
+        return mean - self._config.critic_beta * torch.std(values, dim=0, correction=0)
