@@ -1,0 +1,64 @@
+"""A small collected dataset, and tiny random models that say they were trained on it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from trajectory_adacat.checkpoint import save_checkpoint
+from trajectory_adacat.datasets.cache import file_sha256
+from trajectory_adacat.datasets.collected import collect, collected_path
+from trajectory_adacat.datasets.normalization import MinMaxNormalizer
+from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.settings import build
+
+COLLECTED = "hopper-medium-collected"
+SIZES = {"n_transitions": 3, "n_layer": 1, "n_head": 1, "n_embd": 4}
+HEADS = {"adacat": {"n_bins": 4}, "logistic_mixture": {"n_components": 3}}
+
+MakeTraining = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def collected_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the dataset."""
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAJECTORY_ADACAT_HOME", str(home))
+        collect(COLLECTED, 1000, path=collected_path(COLLECTED))
+    return home
+
+
+@pytest.fixture
+def make_training(collected_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeTraining:
+    """Writes a checkpoint, and returns its folder."""
+    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(collected_home))
+
+    def make(seed: int = 0, parameterization: str = "adacat", **dataset: object) -> Path:
+        torch.manual_seed(seed)
+        settings = {"parameterization": parameterization, **HEADS[parameterization], **SIZES}
+        model = GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **settings}))
+        recorded = {
+            "name": COLLECTED,
+            "label": COLLECTED,
+            "sha256": file_sha256(collected_path(COLLECTED)),
+            "verified": True,
+            "environment": COLLECTED,
+            "mean_return": 1.0,
+            **dataset,
+        }
+        description = {
+            "parameterization": parameterization,
+            "discount": 0.99,
+            "train_seed": seed,
+            "step": 1,
+            "dataset": recorded,
+            "training": {},
+        }
+        normalizer = MinMaxNormalizer(torch.full((16,), -5.0), torch.full((16,), 5.0))
+        folder = tmp_path / f"training_{seed}_{parameterization}" / "step_00000001"
+        save_checkpoint(folder, model, model, normalizer, {"rng": torch.get_rng_state()}, description)
+        return folder
+
+    return make
