@@ -1,0 +1,177 @@
+"""Does the search pay? Returns of a trained model without search and with more and more of it.
+
+    python -m benchmarks.search --checkpoint logs/hopper-medium-collected/gpt/adacat_0
+
+One factor varies at a time around the preset's planning. Each row is planned by the plan command, whose results below
+``--logbase`` are kept: the next call does not plan finished rows again. docs/planning.md says how to read the table.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.action_values import NO_SEARCH, plan_flags
+from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.checks import check_positive
+from trajectory_adacat.command_line import CommandParser, run_command
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RolloutResult, load_results
+from trajectory_adacat.evaluation.statistics import summarize
+from trajectory_adacat.planning.planner import PlannerConfig
+from trajectory_adacat.scripts import plan
+
+Settings = dict[str, Any]  # of a planner, by flag
+
+
+class SearchArguments(CommandParser):
+    """Compare a trained model's returns without search and with more and more of it."""
+
+    checkpoint: list[Path]  # trained model, or one of each of several trainings: the training's folder or a checkpoint
+    preset: str | None = None  # preset that the ladder varies; by default the one for the dataset
+    horizons: list[int] = [1, 3, 5, 15]  # horizons
+    beam_widths: list[int] = [2, 8, 32, 128]  # numbers of beams
+    cdf_acts: list[float] = [0.0, 0.5, 0.8, 0.9]  # cutoffs of actions by probability mass, without drop_act
+    drop_acts: list[float] = [0.6]  # cutoffs of actions by number of bins, without cdf_act
+    n_rollouts: int = 10  # rollouts of each training on each row
+    seed: int = 100  # first rollout seed; not 0, where reported rollouts start
+    max_length: int | None = None  # steps after which an episode is cut; by default the environment's limit
+    processes: int = 1  # processes that share the rollouts, one thread each
+    logbase: str = "search"  # folder of the results; not logs, whose tables would count them
+
+
+def make_rungs(arguments: SearchArguments, has_bins: bool) -> dict[str, Settings]:
+    """Return the ladder, settings by name: no search, then the preset with one factor changed at a time.
+
+    Without bins in the model's outputs, there are no cutoffs by bin to vary.
+    """
+    rungs: dict[str, Settings] = {"no search, sample": NO_SEARCH}
+    if has_bins:
+        rungs["no search, likeliest bin"] = {**NO_SEARCH, "k_act": 1}
+    rungs |= {"no search, mean": {**NO_SEARCH, "sampling": "mean"}, "preset": {}}
+    rungs |= {f"horizon {horizon}": {"horizon": horizon} for horizon in arguments.horizons}
+    rungs |= {f"beam_width {width}": {"beam_width": width} for width in arguments.beam_widths}
+    if has_bins:
+        rungs |= {f"cdf_act {cdf:g}": {"cdf_act": cdf, "drop_act": 0.0} for cdf in arguments.cdf_acts}
+        rungs |= {f"drop_act {drop:g}": {"drop_act": drop, "cdf_act": 0.0} for drop in arguments.drop_acts}
+    return rungs
+
+
+def find_trainings(arguments: SearchArguments) -> list[plan.Source]:
+    """Return the checkpoints.
+
+    Raises:
+        InputError: if one is missing or given twice, or they differ in their dataset or outputs.
+    """
+    found = [plan.parse(plan_flags(path, arguments.preset))[1] for path in arguments.checkpoint]
+    kinds = {(source.description["dataset"]["sha256"], source.description["parameterization"]) for source in found}
+    if len(kinds) > 1 or len({source.hash for source in found}) < len(found):
+        raise InputError("--checkpoint must name different trainings of one dataset and parameterization.")
+    return found
+
+
+class Row(NamedTuple):
+    """A row of the table for one training: the flags, folder and setting of its rollouts, and its planning."""
+
+    flags: list[str]
+    folder: Path
+    setting: plan.Setting
+    config: PlannerConfig
+
+
+def make_row(training: plan.Source, name: str, settings: Settings, arguments: SearchArguments) -> Row:
+    """Return what to plan.
+
+    Raises:
+        InputError: if a setting is wrong.
+    """
+    flags = {
+        "logbase": arguments.logbase,
+        "exp_name": name.replace(", ", "-").replace(" ", "_"),
+        "suffix": training.hash[:8],
+        "n_rollouts": arguments.n_rollouts,
+        "seed": arguments.seed,
+        "max_episode_length": arguments.max_length,
+        "processes": arguments.processes,
+        "verbose": "false",
+        "overwrite": "true",  # results of another preset or length
+        **settings,
+    }
+    given = [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
+    argv = [*plan_flags(training.folder, arguments.preset), *given]
+    parsed, source = plan.parse(argv)
+    config = plan.planner_config(parsed, source.description["discount"])
+    environment = plan.choose_source(parsed, source.description["dataset"])
+    return Row(argv, parsed.savepath, plan.make_setting(environment, parsed, source, config), config)
+
+
+def run(row: Row, seeds: range) -> list[RolloutResult]:
+    """Return the results of a row for these rollout seeds; plan unless all are there.
+
+    Raises:
+        InputError: if the environment fails.
+    """
+
+    def kept() -> list[RolloutResult]:
+        results = load_results([row.folder]).values() if row.folder.exists() else ()
+        ours = (row.setting.planner, row.setting.checkpoint.hash)
+        return [r for r in results if (r.planner, r.checkpoint["hash"]) == ours and r.rollout_seed in seeds]
+
+    if len(kept()) < len(seeds):
+        plan.main(row.flags)
+    return kept()
+
+
+def climb(
+    trainings: Sequence[plan.Source], arguments: SearchArguments
+) -> Iterator[tuple[str, PlannerConfig, list[list[RolloutResult]]]]:
+    """Yield each row's name, planning and results by training. Settings that occur twice are planned once."""
+    has_bins = load_model(trainings[0].folder).model.head.has_bins
+    unique: dict[PlannerConfig, tuple[str, list[Row]]] = {}
+    for name, settings in make_rungs(arguments, has_bins).items():
+        rows = [make_row(training, name, settings, arguments) for training in trainings]
+        unique.setdefault(rows[0].config, (name, rows))
+    seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
+    for config, (name, rows) in tqdm(unique.items(), "ladder", unit="row"):
+        yield name, config, [run(row, seeds) for row in rows]
+
+
+def describe(name: str, config: PlannerConfig, results: Sequence[Sequence[RolloutResult]]) -> str:
+    """Return a row of the table."""
+    scores = [[result.return_ for result in training] for training in results]
+    summary = summarize(scores)
+    error = "" if summary.standard_error is None else f" ± {summary.standard_error:.3g}"
+    everything = np.concatenate(scores)
+    seconds = np.mean([result.seconds_per_action for training in results for result in training])
+    cells = [
+        name,
+        f"{config.search.horizon}",
+        f"{config.search.beam_width} x {config.search.n_expand}",
+        f"{summary.mean:.5g}{error}",
+        f"{everything.min():.4g} to {everything.max():.4g}",
+        f"{seconds:.2g}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table, each row when it is finished.
+
+    Raises:
+        InputError: for a bad flag or checkpoint, or if an environment fails.
+    """
+    arguments = SearchArguments().parse(argv)
+    check_positive(arguments, "n_rollouts", "max_length", "processes")
+    trainings = find_trainings(arguments)
+    dataset, unit = trainings[0].description["dataset"], "trainings" if len(trainings) > 1 else "rollouts"
+    print(f"Return: mean ± standard error over {unit}. Mean of {dataset['label']}: {dataset['mean_return']:.5g}.\n")
+    print("| row | horizon | beams x actions | return | min to max | s/action |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for name, config, results in climb(trainings, arguments):
+        tqdm.write(describe(name, config, results))
+
+
+if __name__ == "__main__":
+    run_command(main)

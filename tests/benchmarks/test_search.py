@@ -1,0 +1,105 @@
+"""The ladder has a row for each way to plan, with the results of the plan command, and goes on where it stopped."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import search
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RolloutResult, load_results
+
+MakeTraining = Callable[..., Path]
+NONE = ["--horizons", "--beam_widths", "--cdf_acts", "--drop_acts"]  # the preset and no search alone
+FEW = ["--horizons", "1", "--beam_widths", "2", "--cdf_acts", "0.8", "--drop_acts", "0.6"]
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def flags(*checkpoints: Path, factors: Sequence[str] = NONE) -> list[str]:
+    return ["--checkpoint", *map(str, checkpoints), *factors, "--n_rollouts", "2", "--max_length", "3"]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The cells of the table's rows, by name."""
+    found = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {name: cells for name, *cells in found[1:]}
+
+
+def results(row: str) -> list[RolloutResult]:
+    return list(load_results(Path("search").glob(f"*/{row}")).values())
+
+
+def test_each_way_to_plan_has_a_row(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
+    search.main(flags(make_training(), factors=FEW))
+    # The preset's own cutoff is 0.8: that row is the preset's.
+    without = ["no search, sample", "no search, likeliest bin", "no search, mean"]
+    assert list(rows(capsys.readouterr().out)) == [*without, "preset", "horizon 1", "beam_width 2", "drop_act 0.6"]
+    sample, preset = (results(row)[0].planner["search"] for row in ("no_search-sample", "preset"))
+    changed = {name: value for name, value in sample.items() if value != preset[name]}
+    assert changed == {"horizon": 1, "beam_width": 1, "n_expand": 1, "cdf_act": 0.0}
+    assert results("no_search-likeliest_bin")[0].planner["search"] == {**sample, "k_act": 1}
+    assert results("no_search-mean")[0].planner["search"] == {**sample, "sampling": "mean"}
+    assert results("drop_act_0.6")[0].planner["search"] == {**preset, "cdf_act": 0.0, "drop_act": 0.6}
+    assert [(r.rollout_seed, r.length) for r in results("preset")] == [(100, 3), (101, 3)]
+
+
+def test_outputs_without_bins_have_no_cutoffs(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
+    search.main(flags(make_training(parameterization="logistic_mixture"), factors=FEW))
+    names = ["no search, sample", "no search, mean", "preset", "horizon 1", "beam_width 2"]
+    assert list(rows(capsys.readouterr().out)) == names
+
+
+def test_a_row_is_over_the_trainings(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
+    search.main(flags(make_training(0), make_training(1)))
+    cells = rows(capsys.readouterr().out)["preset"]
+    returns = np.array([[r.return_ for r in results("preset") if r.train_seed == seed] for seed in (0, 1)])
+    means = returns.mean(1)
+    assert cells[:2] == ["3", "32 x 2"]
+    assert cells[2] == f"{means.mean():.5g} ± {means.std(ddof=1) / np.sqrt(2):.3g}"
+    assert cells[3] == f"{returns.min():.4g} to {returns.max():.4g}"
+
+
+def test_only_missing_rows_are_planned(
+    make_training: MakeTraining, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = make_training()
+    search.main(flags(training))
+    first = rows(capsys.readouterr().out)
+    (path,) = Path("search").glob("*/preset/*/rollouts.jsonl")
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    planned: list[str] = []
+    original = search.plan.main
+
+    def watched(argv: list[str]) -> None:
+        planned.append(argv[argv.index("--exp_name") + 1])
+        original(argv)
+
+    monkeypatch.setattr(search.plan, "main", watched)
+    search.main(flags(training))
+    assert planned == ["preset"]
+    again = rows(capsys.readouterr().out)
+    assert {name: cells[:-1] for name, cells in again.items()} == {name: cells[:-1] for name, cells in first.items()}
+    search.main([*flags(training), "--max_length", "2"])  # other settings: nothing of the old results counts
+    assert len(planned) == 1 + len(first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [(["--seed", "-1"], "--seed"), (["--n_rollouts", "0"], "--n_rollouts"), (["--horizons", "0"], "horizon")],
+)
+def test_senseless_flags_are_refused(make_training: MakeTraining, changes: list[str], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        search.main([*flags(make_training()), *changes])
+    assert not Path("search").exists()
+
+
+def test_trainings_that_cannot_share_a_row_are_refused(make_training: MakeTraining) -> None:
+    one = make_training()
+    for others in ([one], [make_training(parameterization="logistic_mixture")], [make_training(1, sha256="other")]):
+        with pytest.raises(InputError, match="--checkpoint must name different trainings"):
+            search.main(flags(one, *others))
