@@ -18,8 +18,10 @@ from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.datasets.cache import file_sha256
+from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_options, time_limit
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO, Discounting
 from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
@@ -28,7 +30,8 @@ from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
 from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions, processor
-from trajectory_adacat.settings import to_nested
+from trajectory_adacat.settings import from_nested, to_nested
+from trajectory_adacat.training.config import TrainConfig
 
 FAILURES_FILE = "failures.jsonl"
 LIMIT_OF_UNLIMITED = 1000  # steps, where the environment itself never cuts an episode
@@ -97,6 +100,19 @@ def planner_config(arguments: PlanArguments, trained_discount: float) -> Planner
     """Return how to plan, by the flags; the discount is the one of the model's values unless another is given."""
     discount = arguments.arguments()["discount"]
     return arguments.settings(PlannerConfig, discount=trained_discount if discount is None else discount)
+
+
+def trained_discounting(description: dict[str, Any], planned: float) -> Discounting | None:
+    """Return how a checkpoint's values were discounted; None if the plans have another discount, ``planned``.
+
+    Raises:
+        InputError: if the checkpoint's settings cannot be read.
+    """
+    settings = {key: value for key, value in description["training"].items() if key != "dataset"}
+    data = from_nested(TrainConfig, settings).data
+    if planned != data.discount:
+        return None
+    return Discounting(data.discount, resolve_penalty(data.termination_penalty, description["dataset"]["name"]))
 
 
 def choose_source(arguments: PlanArguments, dataset: dict[str, Any]) -> EnvironmentSource:
@@ -191,6 +207,8 @@ def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
         seconds_per_action=episode.seconds_per_action,
         data_status="verified" if dataset["verified"] else "unverified",
         references={"dataset mean return": dataset["mean_return"]},
+        planned_return=None if episode.planned is None else episode.planned.planned,
+        realized_return=None if episode.planned is None else episode.planned.realized,
     )
 
 
@@ -257,8 +275,33 @@ def write_ended(
             if verbose:
                 score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"
                 tqdm.write(
-                    f"seed {episode.seed}: return {episode.return_:.5g} in {episode.length} steps{score} -> {path}"
+                    f"seed {episode.seed}: return {episode.return_:.5g} in {episode.length} steps{score}"
+                    f"{planned_text(episode)} -> {path}"
                 )
+
+
+def planned_text(episode: EpisodeResult) -> str:
+    """Return the planned and the realized discounted return of an episode for its line; empty without them."""
+    if episode.planned is None:
+        return ""
+    return f", planned {episode.planned.planned:.5g}, realized {episode.planned.realized:.5g} (discounted)"
+
+
+def print_ratio(episodes: Sequence[EpisodeResult], verbose: bool) -> None:
+    """Print the mean ratio of planned to realized return if verbose, and a warning if the plans promise too much."""
+    ratios = [e.planned.ratio for e in episodes if e.planned is not None and e.planned.ratio is not None]
+    if not ratios:
+        return
+    mean = float(np.mean(ratios))
+    if verbose:
+        print(f"planned / realized return: {mean:.3f}, the mean of {len(ratios)} rollouts")
+    if mean > SUSPICIOUS_RATIO:
+        print(
+            f"warning: the plans promise {mean:.2f} times what follows: the search exploits errors of the model. Try "
+            "fewer candidates (--beam_width, --n_expand), likelier actions (--cdf_act), a shorter --horizon, or longer "
+            "training.",
+            file=sys.stderr,
+        )
 
 
 def run_watched(
@@ -307,10 +350,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         threads=arguments.threads,
         profile=arguments.savepath / "profile" if arguments.profile else None,
         profiled_step=2 * config.plan_freq,  # the third plan
+        discounting=trained_discounting(checkpoint.description, config.search.discount),
     )
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
     on_step = partial(write_ended, writer=writer, failures=failures, setting=setting, verbose=arguments.verbose)
-    _, n_clamped = run_watched(rollouts, seeds, arguments, on_step)
+    episodes, n_clamped = run_watched(rollouts, seeds, arguments, on_step)
+    print_ratio(episodes, arguments.verbose)
     if arguments.verbose and n_clamped:
         print(f"clamped {n_clamped} values outside the training data's bounds")
     if arguments.verbose and rollouts.profile is not None and table_path(rollouts.profile).exists():

@@ -58,7 +58,7 @@ def test_the_keys_of_a_line(tmp_path: Path) -> None:
     assert set(values) == {
         *("dataset", "parameterization", "train_seed", "rollout_seed", "return", "normalized_score", "length"),
         *("terminated", "truncated", "planner", "checkpoint", "environment", "versions", "git_revision"),
-        *("seconds_per_action", "data_status", "references"),
+        *("seconds_per_action", "data_status", "references", "planned_return", "realized_return"),
     }
     assert values["return"] == 1234.5
 
@@ -379,3 +379,12 @@ def test_the_writer_refuses_a_damaged_file_before_any_episode(tmp_path: Path) ->
     (tmp_path / "rollouts.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match="lacks the key"):
         new_writer(tmp_path, delete_others=True)
+
+
+def test_older_results_have_no_planned_return(tmp_path: Path) -> None:
+    values = json.loads(RESULT.to_json(tmp_path))
+    del values["planned_return"], values["realized_return"]
+    old = RolloutResult.from_json(json.dumps(values), Location(tmp_path))
+    assert (old.planned_return, old.realized_return) == (None, None)
+    new = dataclasses.replace(RESULT, planned_return=3.0, realized_return=2.0)
+    assert RolloutResult.from_json(new.to_json(tmp_path), Location(tmp_path)) == new

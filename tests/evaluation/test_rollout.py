@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.planned import Discounting
 from trajectory_adacat.evaluation.rollout import EpisodeResult, check_fit, run_episodes
 from trajectory_adacat.planning.planner import Planner
 
@@ -49,9 +50,12 @@ class Recorder:
 
     def reset(self, seeds: Sequence[int]) -> None:
         self.seeds = list(seeds)
+        self.scores: list[float | None] = [None] * len(seeds)
 
     def act(self, observations: np.ndarray, environments: Sequence[int]) -> np.ndarray:
         self.seen.append((list(environments), observations))
+        for i, (_, step) in zip(environments, observations, strict=True):
+            self.scores[i] = 100.0 + step if step % 2 == 0 else None  # plans at every other step
         return observations[:, :1] + observations[:, 1:] / 10
 
     def observe(self, rewards: Sequence[float], environments: Sequence[int]) -> None:
@@ -68,6 +72,26 @@ def test_each_episode_has_a_separate_return_and_length() -> None:
     results = run(Recorder(), [Countdown(2), Countdown(4), Countdown(1)], [3, 5, 7])
     assert [(r.seed, r.return_, r.length) for r in results] == [(3, 63.0, 2), (5, 210.0, 4), (7, 71.0, 1)]
     assert all(result.terminated and not result.truncated for result in results)
+
+
+def test_compares_each_plan_with_the_discounted_return_that_followed() -> None:
+    (result,) = run(
+        Recorder(), [Countdown(3)], [0], discounting=Discounting(0.5, None)
+    )  # rewards 1, 2, 3, plans at steps 0 and 2
+    assert result.planned == (101.0, (1 + 2 / 2 + 3 / 4 + 3) / 2)
+
+
+def test_the_realized_return_has_the_termination_penalty() -> None:
+    (result,) = run(Recorder(), [Countdown(3)], [0], discounting=Discounting(0.5, -8.0))
+    assert result.planned == (101.0, (1 + 2 / 2 - 8 / 4 - 8) / 2)
+
+
+def test_plans_shortly_before_a_cut_are_not_compared() -> None:
+    short, long = run(
+        Recorder(), [Countdown(4, "truncated"), Countdown(5, "truncated")], [0, 0], discounting=Discounting(0.5, 9.0)
+    )
+    assert short.planned is None
+    assert long.planned == (100.0, 1 + 2 / 2 + 3 / 4 + 4 / 8 + 5 / 16)  # 0.5 ** 5 < 0.05; the penalty is for terminals
 
 
 def test_ended_episodes_are_left_out_of_planning() -> None:

@@ -244,3 +244,21 @@ def test_transposed_observations_are_refused_and_numpy_seeds_taken(model: GPT) -
         agent.act(observations(2).T)
     agent.reset(np.int64(3))
     assert agent.n_environments == 1
+
+
+def test_scores_are_those_of_the_last_plans_and_none_between_plans(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+
+    def search(*arguments: Any) -> Plan:
+        plan = beam_search(*arguments)
+        made.extend(plan.scores.tolist())
+        return plan
+
+    monkeypatch.setattr(planner_module, "beam_search", search)
+    agent = planner(model, plan_freq=2)
+    agent.reset([0, 1])
+    assert agent.scores == [None, None]
+    play(agent, 1, [0, 1])
+    assert agent.scores == made
+    agent.act(observations(2, 1))
+    assert agent.scores == [None, None]

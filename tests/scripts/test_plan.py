@@ -13,7 +13,9 @@ import pytest
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.environments import EnvironmentSource
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.planned import Discounting, PlannedReturn
 from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.evaluation.rollout import EpisodeResult
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.scripts import plan, train
 
@@ -628,3 +630,37 @@ def test_torchrun_is_refused(trained: Path, run_plan: Plan, monkeypatch: pytest.
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="--processes"):
         run_plan()
+
+
+def test_the_planned_return_is_stored_and_printed(
+    trained: Path, run_plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run_plan(verbose=True, environment=STUBBY)[0]
+    assert result["planned_return"] is not None
+    assert result["realized_return"] is not None
+    out = capsys.readouterr().out
+    assert f"planned {result['planned_return']:.5g}, realized {result['realized_return']:.5g}" in out
+
+
+@pytest.mark.parametrize(("planned", "warned"), [(2.2, False), (2.4, True)])
+def test_plans_that_promise_too_much_are_warned_of(
+    capsys: pytest.CaptureFixture[str], planned: float, warned: bool
+) -> None:
+    plan.print_ratio([EpisodeResult(0, planned=PlannedReturn(planned, 2.0)), EpisodeResult(1)], verbose=True)
+    printed = capsys.readouterr()
+    assert f"{planned / 2:.3f}, the mean of 1 rollouts" in printed.out
+    assert ("--beam_width" in printed.err) == warned
+    plan.print_ratio([EpisodeResult(0, planned=PlannedReturn(planned, 2.0))], verbose=False)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("--beam_width" in printed.err) == warned
+
+
+def test_returns_are_discounted_as_in_the_training_of_the_checkpoint(trained: Path) -> None:
+    description = plan.read_training(plan.find_checkpoint(trained))
+    data = description["training"]["data"]
+    data["termination_penalty"] = -7.0
+    assert plan.trained_discounting(description, data["discount"]) == Discounting(data["discount"], -7.0)
+    assert plan.trained_discounting(description, 0.5) is None  # the scores would mix two discounts
+    data["termination_penalty"] = None
+    assert plan.trained_discounting(description, data["discount"]) == Discounting(data["discount"], None)

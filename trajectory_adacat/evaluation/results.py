@@ -58,6 +58,9 @@ class RolloutResult:
         data_status: ``verified`` if the data was identified as the official file of its name, or as collected by
             this package.
         references: returns for comparison, by name, such as the mean return of the dataset's episodes.
+        planned_return: mean discounted return that the plans promised; None in older results, and where no step could
+            be compared. See :class:`~trajectory_adacat.evaluation.planned.PlannedReturn`.
+        realized_return: mean discounted return that followed from the same steps; None likewise.
     """
 
     dataset: str
@@ -77,6 +80,8 @@ class RolloutResult:
     seconds_per_action: float
     data_status: Literal["verified", "unverified"]
     references: dict[str, float] = field(default_factory=dict)
+    planned_return: float | None = None
+    realized_return: float | None = None
 
     def save(self, folder: Path) -> Path:
         """Write the result to ``rollouts.jsonl`` in ``folder`` and return that path.
@@ -142,7 +147,9 @@ class RolloutResult:
     @classmethod
     def _check(cls, values: dict[str, Any], location: Location) -> None:
         types = {_key(name): annotation for name, annotation in get_type_hints(cls).items()}
-        optional = {_key(f.name) for f in dataclasses.fields(cls) if f.default_factory is not dataclasses.MISSING}
+        missing = dataclasses.MISSING
+        fields = dataclasses.fields(cls)
+        optional = {_key(f.name) for f in fields if f.default is not missing or f.default_factory is not missing}
         for key in types:
             if key not in values and key not in optional:
                 raise InputError(f"The rollout result {location} lacks the key {key!r}: plan again to write it anew.")

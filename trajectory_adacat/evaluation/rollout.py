@@ -14,6 +14,7 @@ import numpy as np
 
 from trajectory_adacat.computing import use_threads
 from trajectory_adacat.environments import check_sizes, describe_error
+from trajectory_adacat.evaluation.planned import Discounting, PlannedReturn, compare_returns
 from trajectory_adacat.planning.planner import Planner
 from trajectory_adacat.profiling import StepProfile
 
@@ -31,6 +32,8 @@ class EpisodeResult:
         error: what was wrong with the environment's answer at step ``length`` (0: the reset); such an episode is over
             and its return is not a result. None if nothing was.
         seconds: wall-clock time of planning, divided evenly among episodes that are planned together.
+        planned: what the plans promised beside what followed; None until the episode has ended, where it failed, and
+            where no step can be compared.
     """
 
     seed: int
@@ -40,6 +43,7 @@ class EpisodeResult:
     truncated: bool = False
     error: str | None = None
     seconds: float = 0.0
+    planned: PlannedReturn | None = None
 
     @property
     def ended(self) -> bool:
@@ -67,6 +71,7 @@ class Rollouts:
         profile: folder for a profile of one step; None for no profile.
         profiled_step: that step, counted from 0; one that plans, and not one of the first plans, which have shorter
             contexts and fill caches.
+        discounting: of the model's training, to compare planned with realized returns; None not to compare them.
     """
 
     make_planner: Callable[[], Planner]
@@ -75,6 +80,7 @@ class Rollouts:
     threads: int = 1
     profile: Path | None = None
     profiled_step: int = 2
+    discounting: Discounting | None = None
 
     def run(self, seeds: Sequence[int], on_step: OnStep) -> tuple[list[EpisodeResult], int]:
         """Run an episode for each seed in this process; return the results and the number of clamped inputs.
@@ -95,7 +101,8 @@ class Rollouts:
                 # One plan alone has some 300,000 operators if it imagines 15 transitions.
                 profile = StepProfile(self.profile, self.profiled_step, 1, planner.model.device)
                 on_step = _both(stack.enter_context(profile).step, on_step)
-            return run_episodes(planner, environments, seeds, self.max_length, on_step), planner.n_clamped
+            results = run_episodes(planner, environments, seeds, self.max_length, on_step, self.discounting)
+            return results, planner.n_clamped
 
 
 def _close(environment: gymnasium.Env) -> None:
@@ -128,6 +135,7 @@ def run_episodes(
     seeds: Sequence[int],
     max_length: int = 1000,
     on_step: OnStep | None = None,
+    discounting: Discounting | None = None,
 ) -> list[EpisodeResult]:
     """Run one episode in each environment. Episodes that have ended are left out of planning.
 
@@ -137,6 +145,8 @@ def run_episodes(
         seeds: seed of each episode.
         max_length: steps after which an episode is cut.
         on_step: called after each step with all results so far.
+        discounting: of the model's training, to compare planned with realized returns; None not to compare them. Only
+            then does the planner need ``scores``, those of the last plans (`Planner.scores`).
 
     An environment that raises an exception, or returns something that is not a finite observation of the right shape, a
     finite reward and two flags, ends its own episode with an ``error``; the others go on.
@@ -148,6 +158,8 @@ def run_episodes(
         with _recorded(results[i]):
             observations[i] = _observation(environment.reset(seed=results[i].seed)[0], size)
     planner.reset(seeds)
+    scores: list[dict[int, float]] = [{} for _ in seeds]  # by the step of the plan
+    received: list[list[float]] = [[] for _ in seeds]
     live = list(observations)
     if on_step is not None and len(live) < len(seeds):
         on_step(results)
@@ -156,12 +168,19 @@ def run_episodes(
         actions = planner.act(np.stack([observations[i] for i in live]), live)
         seconds = (time.perf_counter() - started) / len(live)
         rewards = {}
+        for i in live if discounting is not None else ():
+            if (made := planner.scores[i]) is not None:
+                scores[i][results[i].length] = made
         for i, action in zip(live, actions, strict=True):
             results[i].seconds += seconds
             with _recorded(results[i]):
                 observations[i], rewards[i] = _step(environments[i], action, results[i], max_length, size)
         if rewards:
             planner.observe(list(rewards.values()), environments=list(rewards))
+        for i, reward in rewards.items():
+            received[i].append(reward)
+            if discounting is not None and results[i].ended:
+                results[i].planned = compare_returns(scores[i], received[i], results[i].terminated, discounting)
         live = [i for i in live if not results[i].ended]
         if on_step is not None:
             on_step(results)

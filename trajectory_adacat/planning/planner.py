@@ -61,6 +61,7 @@ class _Episode:
         self.observation: Tensor | None = None  # [o], without action and reward so far
         self.action: Tensor | None = None  # [a], last action returned by act()
         self.planned: list[Tensor] = []  # [a] each: the rest of the last plan
+        self.score: float | None = None  # of the plan made by the last act()
 
     def context(self) -> Tensor:
         """Return the visible past transitions and the current observation, ``[n]``."""
@@ -143,6 +144,14 @@ class Planner:
         """Number of environments passed to `reset`."""
         return len(self._episodes)
 
+    @property
+    def scores(self) -> list[float | None]:
+        """Score of the plan that each environment's last `act` made: its predicted discounted return, in units.
+
+        None where that `act` took the next action of an earlier plan, and before the first.
+        """
+        return [episode.score for episode in self._episodes]
+
     def act(self, observations: ArrayLike, environments: Sequence[int] | None = None) -> np.ndarray:
         """Return the next action of each given environment, ``[M, a]``, in the units of the environment.
 
@@ -156,6 +165,8 @@ class Planner:
         """
         episodes = self._select(environments)
         self._set_observations(episodes, observations)
+        for episode in episodes:
+            episode.score = None
         waiting = [episode for episode in episodes if not episode.planned]
         # One search needs contexts of equal length. Episodes that started together have them.
         for length in sorted({len(episode.transitions) for episode in waiting}):
@@ -229,5 +240,6 @@ class Planner:
         with torch.inference_mode():
             decoder = self._make_decoder(self.model, context, self.config.window)
             plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms, self._scorer)
-        for episode, actions in zip(episodes, plan.actions[:, : self.config.plan_freq].cpu(), strict=True):
-            episode.planned = list(actions)
+        actions = plan.actions[:, : self.config.plan_freq].cpu()
+        for episode, planned, score in zip(episodes, actions, plan.scores.tolist(), strict=True):
+            episode.planned, episode.score = list(planned), score
