@@ -138,6 +138,16 @@ def climb(
         yield name, config, [run(row, seeds) for row in rows]
 
 
+def planned_over_realized(results: Sequence[RolloutResult]) -> str:
+    """Return the mean ratio of the planned to the realized discounted return, empty where it is unknown."""
+    ratios = [
+        result.planned_return / result.realized_return
+        for result in results
+        if result.planned_return is not None and result.realized_return is not None and result.realized_return > 0
+    ]
+    return f"{np.mean(ratios):.2f}" if ratios else ""
+
+
 def describe(name: str, config: PlannerConfig, results: Sequence[Sequence[RolloutResult]]) -> str:
     """Return a row of the table."""
     scores = [[result.return_ for result in training] for training in results]
@@ -151,6 +161,7 @@ def describe(name: str, config: PlannerConfig, results: Sequence[Sequence[Rollou
         f"{config.search.beam_width} x {config.search.n_expand}",
         f"{summary.mean:.5g}{error}",
         f"{everything.min():.4g} to {everything.max():.4g}",
+        planned_over_realized([result for training in results for result in training]),
         f"{seconds:.2g}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -167,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainings = find_trainings(arguments)
     dataset, unit = trainings[0].description["dataset"], "trainings" if len(trainings) > 1 else "rollouts"
     print(f"Return: mean ± standard error over {unit}. Mean of {dataset['label']}: {dataset['mean_return']:.5g}.\n")
-    print("| row | horizon | beams x actions | return | min to max | s/action |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| row | horizon | beams x actions | return | min to max | planned / realized | s/action |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for name, config, results in climb(trainings, arguments):
         tqdm.write(describe(name, config, results))
 
