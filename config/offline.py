@@ -1,7 +1,7 @@
 """Presets and per-dataset settings of the offline experiments, by the names of the flags. docs/flags.md says where each
 value comes from. Defaults are in the code, and ``--help`` shows them.
 
-A section "train" or "plan" holds values for that command; "plan:adacat" holds for one parameterization alone. Later
+A section "train", "critic" or "plan" holds values for that command; "plan:adacat" for one parameterization alone. Later
 sources override earlier ones: the defaults, the preset, the preset's "datasets" ("hopper-medium" means hopper-medium-v2
 and hopper-medium-collected; a full name overrides it), the command line.
 """

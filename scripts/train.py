@@ -19,6 +19,7 @@ from trajectory_adacat.datasets import Dataset, load_dataset
 from trajectory_adacat.datasets.episodes import cut_episodes
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import (
+    EpisodeConfig,
     SequenceDataset,
     Trajectories,
     resolve_penalty,
@@ -41,18 +42,12 @@ from trajectory_adacat.transition import TransitionSpec
 HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
 
 
-class TrainArguments(OfflineParser):
-    """Train a Trajectory Transformer with AdaCat outputs, or with those of a baseline."""
+class TrainingParser(OfflineParser):
+    """The flags of every command that trains something on a dataset."""
 
-    section: TapIgnore[str] = "train"
     parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
-    configs: TapIgnore[tuple[type, ...]] = (TrainConfig, RunConfig)
 
     dataset_path: str | None = None  # read the dataset from this file in place of the cache
-    environment: str | None = None  # environment to plan in later: a Gymnasium id or module:id; by default the data's
-    env_kwargs: str | None = None  # JSON object of keyword arguments of that environment
-    exp_name: str = "gpt/{parameterization}_{seed}"  # experiment name; {flag} stands for another flag's value
-    profile: bool = False  # time the first steps by operator, into <experiment>/profile
     threads: int = 1  # threads of this process
     resume: bool = False  # go on from the latest checkpoint of this experiment
     overwrite: bool = False  # delete this experiment's checkpoints and start anew
@@ -62,6 +57,18 @@ class TrainArguments(OfflineParser):
         super().use_parameterization(parameterization)
         penalty = self.arguments()["termination_penalty"]
         setattr(self, "termination_penalty", resolve_penalty(penalty, self.dataset))  # noqa: B010
+
+
+class TrainArguments(TrainingParser):
+    """Train a Trajectory Transformer with AdaCat outputs, or with those of a baseline."""
+
+    section: TapIgnore[str] = "train"
+    configs: TapIgnore[tuple[type, ...]] = (TrainConfig, RunConfig)
+
+    environment: str | None = None  # environment to plan in later: a Gymnasium id or module:id; by default the data's
+    env_kwargs: str | None = None  # JSON object of keyword arguments of that environment
+    exp_name: str = "gpt/{parameterization}_{seed}"  # experiment name; {flag} stands for another flag's value
+    profile: bool = False  # time the first steps by operator, into <experiment>/profile
 
 
 def make_model(config: TrainConfig, spec: TransitionSpec, tokens: torch.Tensor, seed: int) -> GPT:
@@ -95,41 +102,42 @@ def environment_record(arguments: TrainArguments, dataset: Dataset) -> dict[str,
 
 def describe(config: TrainConfig, run: RunConfig, dataset: Dataset, environment: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of a checkpoint's description that record its training."""
-    returns = [float(np.sum(episode.rewards, dtype=np.float64)) for episode in dataset.episodes]
     return {
         "parameterization": config.model.head.name,
         "discount": config.data.discount,
         "train_seed": run.seed,
         "processor": processor(),
-        "dataset": {
-            "name": dataset.name,
-            "label": dataset.label,
-            "sha256": dataset.sha256,
-            "verified": dataset.verified,
-            **environment,
-            "mean_return": float(np.mean(returns)),
-            "notes": dataset.notes,
-            "penalized_terminals": penalized_terminals(config, dataset),
-        },
+        "dataset": {**dataset_record(config.data, dataset), **environment},
         "training": {**to_nested(config), "dataset": dataset.name},
     }
 
 
-def penalized_terminals(config: TrainConfig, dataset: Dataset) -> dict[str, float] | None:
+def dataset_record(config: EpisodeConfig, dataset: Dataset) -> dict[str, Any]:
+    """Return what a checkpoint's description says of the dataset, without its environment."""
+    returns = [float(np.sum(episode.rewards, dtype=np.float64)) for episode in dataset.episodes]
+    return {
+        "name": dataset.name,
+        "label": dataset.label,
+        "sha256": dataset.sha256,
+        "verified": dataset.verified,
+        "mean_return": float(np.mean(returns)),
+        "notes": dataset.notes,
+        "penalized_terminals": penalized_terminals(config, dataset),
+    }
+
+
+def penalized_terminals(config: EpisodeConfig, dataset: Dataset) -> dict[str, float] | None:
     """Return how many terminal rewards the penalty replaces, and their mean before; None where it replaces none."""
-    rewards, penalty = (
-        terminal_rewards(dataset.episodes),
-        resolve_penalty(config.data.termination_penalty, dataset.name),
-    )
+    rewards, penalty = terminal_rewards(dataset.episodes), resolve_penalty(config.termination_penalty, dataset.name)
     if penalty is None or len(rewards) == 0:
         return None
     return {"count": len(rewards), "mean_reward": float(np.mean(rewards)), "penalty": penalty}
 
 
-def load_episodes_of(arguments: TrainArguments, config: TrainConfig) -> Dataset:
+def load_episodes_of(arguments: TrainingParser, config: EpisodeConfig) -> Dataset:
     """Load the dataset, with long episodes cut where ``--cut_episodes`` asks for it."""
     dataset = load_dataset(arguments.dataset, arguments.dataset_path)
-    length = config.data.cut_episodes
+    length = config.cut_episodes
     if length is None:
         return dataset
     n_long = sum(len(episode) > length for episode in dataset.episodes)
@@ -137,7 +145,7 @@ def load_episodes_of(arguments: TrainArguments, config: TrainConfig) -> Dataset:
     return replace(dataset, episodes=cut_episodes(dataset.episodes, length), notes=[*dataset.notes, note])
 
 
-def old_checkpoints(arguments: TrainArguments) -> list[Path]:
+def old_checkpoints(arguments: TrainingParser) -> list[Path]:
     """Return the checkpoints that are already in the experiment's folder.
 
     Raises:
@@ -155,16 +163,46 @@ def old_checkpoints(arguments: TrainArguments) -> list[Path]:
     return found
 
 
-def method(description: Mapping[str, Any]) -> dict[str, Any]:
+def method(kind: type, description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's settings by flag, with the dataset and the seed; those it does not have are defaults.
+
+    Args:
+        kind: the dataclass of the settings.
+        description: the checkpoint's description.
 
     Raises:
         InputError: if a setting is unknown, missing or of the wrong type.
     """
     settings = dict(description["training"])
     dataset = settings.pop("dataset", None)
-    flat = to_flat(from_nested(TrainConfig, settings))
+    flat = to_flat(from_nested(kind, settings))
     return {"dataset": dataset, "seed": description["train_seed"], **flat}
+
+
+def check_same_method(kind: type, checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a training may go on from a checkpoint.
+
+    Args:
+        kind: the dataclass of the settings.
+        checkpoint: its folder.
+        before: the checkpoint's description.
+        now: the description of the training.
+
+    Raises:
+        InputError: if the checkpoint was trained on other data or with other settings.
+    """
+    if before["dataset"]["sha256"] != now["dataset"]["sha256"]:
+        raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
+    try:
+        trained, asked = method(kind, before), method(kind, now)
+    except InputError as error:
+        raise InputError(f"The settings of {checkpoint} cannot be read: {error}") from error
+    for name in {**trained, **asked}:
+        if name not in HOW_LONG and trained.get(name) != asked.get(name):
+            raise InputError(
+                f"{checkpoint} was trained with --{name} {trained.get(name)}, not {asked.get(name)}: --resume goes on "
+                "with the same settings. For others choose another --exp_name."
+            )
 
 
 def resume(trainer: Trainer, checkpoint: Path) -> None:
@@ -174,19 +212,7 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
         InputError: if it is damaged, or was trained on other data or with other settings.
     """
     description = read_training(checkpoint)
-    now = trainer.description
-    if description["dataset"]["sha256"] != now["dataset"]["sha256"]:
-        raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    try:
-        before, asked = method(description), method(now)
-    except InputError as error:
-        raise InputError(f"The settings of {checkpoint} cannot be read: {error}") from error
-    for name in {**before, **asked}:
-        if name not in HOW_LONG and before.get(name) != asked.get(name):
-            raise InputError(
-                f"{checkpoint} was trained with --{name} {before.get(name)}, not {asked.get(name)}: --resume goes on "
-                "with the same settings. For others choose another --exp_name."
-            )
+    check_same_method(TrainConfig, checkpoint, description, trainer.description)
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
     trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))
 
@@ -238,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             refuse_if_locked(arguments.savepath)
             old_checkpoints(arguments)
             checkpoint = find_checkpoint(arguments.savepath) if arguments.resume else None
-        dataset = world.rank0_first(lambda: load_episodes_of(arguments, config))
+        dataset = world.rank0_first(lambda: load_episodes_of(arguments, config.data))
         with world.raise_everywhere():
             trainer, n_skipped = make_trainer(config, arguments, dataset, device, world)
             if checkpoint is not None:
@@ -259,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 trainer.train()
 
 
-def start_folder(arguments: TrainArguments, checkpoint: Path | None) -> None:
+def start_folder(arguments: TrainingParser, checkpoint: Path | None) -> None:
     """Delete what --overwrite replaces, after all that could be refused has been accepted, and save the flags.
 
     Raises:
@@ -281,9 +307,18 @@ def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainA
     print(f"{dataset.label}: {len(dataset.episodes)} episodes, {len(trainer.training)} training windows", end="")
     print(f", {len(held_out)} held out" if held_out is not None else "", end="; ")
     print(f"{trainer.model.config.head.name} model of {n_parameters:,} parameters -> {arguments.savepath}")
+    report_data(dataset, trainer.description, n_skipped)
+    if held_out is not None and held_out.n_clamped:
+        print(f"clamped {held_out.n_clamped} held-out values outside the training data's bounds")
+    if arguments.device == "cpu" and trainer.model.config.attn_pdrop > 0:
+        print("dropout of the attention weights more than doubles a step's time on a CPU: --attn_pdrop 0 is without")
+
+
+def report_data(dataset: Dataset, description: Mapping[str, Any], n_skipped: int) -> None:
+    """Print what was found in the data and made of them."""
     for note in dataset.notes:
         print(note)
-    penalized = trainer.description["dataset"]["penalized_terminals"]
+    penalized = description["dataset"]["penalized_terminals"]
     if penalized is not None:
         print(
             f"termination penalty: replaced the rewards of {penalized['count']} terminal steps (mean "
@@ -291,10 +326,6 @@ def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainA
         )
     if n_skipped:
         print(f"skipped {n_skipped} episodes shorter than two steps")
-    if held_out is not None and held_out.n_clamped:
-        print(f"clamped {held_out.n_clamped} held-out values outside the training data's bounds")
-    if arguments.device == "cpu" and trainer.model.config.attn_pdrop > 0:
-        print("dropout of the attention weights more than doubles a step's time on a CPU: --attn_pdrop 0 is without")
 
 
 if __name__ == "__main__":

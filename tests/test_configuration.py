@@ -362,7 +362,8 @@ def resolved(section: str, preset: str, dataset: str, parameterization: str) -> 
     preset = configuration.preset_for(dataset) if preset == "None" else preset
     chosen = configuration.values(section, preset, dataset, parameterization)
     settings = {name for kind in KINDS[section] for name in settings_of(kind)}
-    own = {name: getattr(COMMANDS[section], name, None) for name in COMMANDS[section].__annotations__}
+    classes = COMMANDS[section].__mro__[: COMMANDS[section].__mro__.index(OfflineParser)]
+    own = {name: getattr(COMMANDS[section], name, None) for kind in classes for name in kind.__annotations__}
     found = {name: chosen.get(name, default) for name, default in own.items() if name not in settings}
     chosen["termination_penalty"] = resolve_penalty(chosen.get("termination_penalty", "auto"), dataset)
     others = {"parameterization": parameterization, "discount": 0.99}

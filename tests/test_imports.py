@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": GROUND,
     "checkpoint": {"models", "datasets", *GROUND},
     "training": {"datasets", "models", "checkpoint", *GROUND},
+    "critic": {"datasets", "training", "checkpoint", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
     "evaluation": {"planning", "checkpoint", "computing", "profiling", *GROUND},
     "evaluation.results": set(),

@@ -24,6 +24,8 @@ from trajectory_adacat.settings import from_nested, to_nested
 
 FORMAT = 2
 FLAT_FORMAT = 1  # its settings are one flat list of flags
+MODEL = "model"  # the kind of a description that names none
+COMMAND_OF = {MODEL: "train", "critic": "critic"}  # the command that writes each kind of checkpoint
 DESCRIPTION = "checkpoint.json"
 NAME = re.compile(r"step_(\d+)")
 # What plan and --resume read of what the train command adds to a checkpoint, and the keys of its "dataset".
@@ -78,21 +80,31 @@ def save_checkpoint(
         training: the rest of the training's state, for resuming.
         description: further entries of `Checkpoint.description`.
     """
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
-    temporary.mkdir(parents=True)
     tensors: dict[str, Mapping[str, Tensor]] = {
         "model.safetensors": model.state_dict(),
         "ema.safetensors": ema.state_dict(),
         "normalizer.safetensors": normalizer.state_dict(),
         "training.safetensors": training,
     }
+    write_checkpoint(folder, tensors, {"model": to_nested(model.config), **description})
+
+
+def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder of any kind atomically.
+
+    Args:
+        folder: must not exist.
+        tensors: the tensors of each file, by the file's name.
+        description: what ``checkpoint.json`` says besides the format, the versions and the files' hashes.
+    """
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+    temporary.mkdir(parents=True)
     try:
         for name, state in tensors.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary / name)
         whole = {
             "format": FORMAT,
-            "model": to_nested(model.config),
             **description,
             "versions": library_versions(),
             "git_revision": git_revision(),
@@ -105,8 +117,13 @@ def save_checkpoint(
         raise
 
 
-def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
+def find_checkpoint(folder: Path, step: str | int = "latest", flag: str = "--gpt_loadpath") -> Path:
     """Return the checkpoint folder of a training step in an experiment's folder, or ``folder`` if it is a checkpoint.
+
+    Args:
+        folder: the folder.
+        step: the training step.
+        flag: what an error tells the user to change.
 
     Raises:
         InputError: if there is none.
@@ -117,9 +134,7 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
         return folder
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     if not found:
-        raise InputError(
-            f"There is no checkpoint in {folder}: train first (without --resume), or name another --gpt_loadpath."
-        )
+        raise InputError(f"There is no checkpoint in {folder}: train first (without --resume), or name another {flag}.")
     if step == "latest":
         return found[max(found)]
     if not str(step).isdecimal() or int(step) not in found:
@@ -127,11 +142,11 @@ def find_checkpoint(folder: Path, step: str | int = "latest") -> Path:
     return found[int(step)]
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path, kind: str = MODEL) -> dict[str, Any]:
     """Read a checkpoint's JSON; convert format 1 to today's.
 
     Raises:
-        InputError: if it is missing, damaged or of another format.
+        InputError: if it is missing, damaged, of another format or of another kind, such as a critic's for a model's.
     """
     path = folder / DESCRIPTION
     try:
@@ -139,6 +154,12 @@ def read_description(folder: Path) -> dict[str, Any]:
         found = description["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"The checkpoint's {path} cannot be read ({error!r}): train again or restore it.") from error
+    written = description.get("kind", MODEL)
+    if written != kind:
+        raise InputError(
+            f"The checkpoint {folder} is that of a {written}, not of a {kind}: name one that trajectory-adacat "
+            f"{COMMAND_OF[kind]} wrote."
+        )
     if found == FLAT_FORMAT:
         return _upgraded(description, path)
     if found != FORMAT:
@@ -153,13 +174,22 @@ def read_training(folder: Path) -> dict[str, Any]:
         InputError: as `read_description`, or if what that command writes is missing.
     """
     description = read_description(folder)
-    for key, annotation in TRAINED.items():
+    check_trained(folder, description, TRAINED, TRAINED_ON)
+    return description
+
+
+def check_trained(folder: Path, description: Mapping[str, Any], keys: Mapping[str, Any], of_dataset: set[str]) -> None:
+    """Check that a description has the ``keys``, each of its type, and the keys of its "dataset".
+
+    Raises:
+        InputError: naming the first that is missing.
+    """
+    for key, annotation in keys.items():
         if not fits(description.get(key), annotation):
             raise InputError(f"The checkpoint {folder} lacks its {key!r}: train it with trajectory-adacat.")
-    missing = TRAINED_ON - description["dataset"].keys()
+    missing = of_dataset - description["dataset"].keys()
     if missing:
         raise InputError(f"The checkpoint {folder} lacks {min(missing)!r} of its dataset: train it again.")
-    return description
 
 
 def _upgraded(description: dict[str, Any], path: Path) -> dict[str, Any]:

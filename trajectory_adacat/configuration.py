@@ -24,7 +24,8 @@ from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
 
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
-SECTIONS = ("train", "plan")
+BY_PARAMETERIZATION = ("train", "plan")  # sections that may hold for one parameterization alone
+SECTIONS = (*BY_PARAMETERIZATION, "critic")
 Layer = dict[str, dict[str, Any]]  # the values of each section, by name
 
 
@@ -56,7 +57,7 @@ class Configuration:
         Raises:
             InputError: naming the file, the place and the key, with the nearest known one.
         """
-        known = [*SECTIONS, *(f"{name}:{kind}" for name in SECTIONS for kind in parameterizations)]
+        known = [*SECTIONS, *(f"{name}:{kind}" for name in BY_PARAMETERIZATION for kind in parameterizations)]
         for place, layer in self._all_layers():
             for key, values in layer.items():
                 if key not in known:

@@ -22,24 +22,19 @@ LOCOMOTION_PENALTY = -100.0  # Trajectory Transformer's, for robots that fall
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """How episodes become training sequences.
+class EpisodeConfig:
+    """How episodes become transitions with values, and which are held out.
 
     Raises:
         InputError: for a value out of range.
     """
 
-    subsampled_sequence_length: int = 10  # transitions in a training sequence
-    step: int = 1  # distance between the transitions of a sequence
     discount: float = 0.99  # discount of the values
     termination_penalty: Penalty = "auto"  # a terminal's reward; none for its own; auto: -100 for locomotion, else none
     cut_episodes: int | None = None  # cut longer episodes into pieces of this many steps
     holdout_fraction: float = 0.05  # share of the episodes kept for evaluation
 
     def __post_init__(self) -> None:
-        for name in ("subsampled_sequence_length", "step"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if not 0.0 < self.discount <= 1.0:
             raise InputError(f"discount must lie in (0, 1], got {self.discount}.")
         penalty = self.termination_penalty
@@ -53,6 +48,24 @@ class DataConfig:
     def without_effect(self) -> dict[str, str]:
         """Leave ``cut_episodes`` out of what is recorded where nothing is cut."""
         return {"cut_episodes": "--cut_episodes none"} if self.cut_episodes is None else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(EpisodeConfig):
+    """How episodes become training sequences.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    subsampled_sequence_length: int = 10  # transitions in a training sequence
+    step: int = 1  # distance between the transitions of a sequence
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("subsampled_sequence_length", "step"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
 
 def resolve_penalty(penalty: Penalty, dataset: str) -> float | None:

@@ -69,27 +69,41 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """The settings of a run that do not define the method.
+class BasicRunConfig:
+    """The settings of any run that do not define the method.
 
     Raises:
         InputError: for a value out of range.
     """
 
     seed: int = 0  # random seed
-    accumulate: int = 1  # micro-batches per step, to save memory
-    compile: bool = False  # compile the model except its heads with torch.compile
     log_freq: int = 100  # steps between two log lines
     n_saves: int = 3  # number of checkpoints, evenly spaced, the last at the end
 
     def __post_init__(self) -> None:
-        check_positive(self, ("accumulate", "log_freq", "n_saves"))
+        check_positive(self, ("log_freq", "n_saves"))
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {self.seed}.")
 
     def saved_steps(self, n_steps: int) -> set[int]:
         """Return the steps after which a checkpoint is written."""
         return {n_steps * (i + 1) // self.n_saves for i in range(self.n_saves)} - {0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(BasicRunConfig):
+    """The settings of a model's run that do not define the method.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    accumulate: int = 1  # micro-batches per step, to save memory
+    compile: bool = False  # compile the model except its heads with torch.compile
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, ("accumulate",))
 
 
 @dataclass(frozen=True, kw_only=True)
