@@ -60,19 +60,18 @@ SMALL_MODEL = {
 }
 ANNEALED = {"smooth_start": 0.2, "smooth_bins": 1.0}
 SCALAR_INPUTS = {"embedding": "per_dimension", "standardize": True}  # for heads with a scalar embedding
-# Few and likely actions: a wider search exploits errors of the model (see results/README.md).
+# Few candidates from all bins: a wider search exploits errors of the model (see results/README.md).
 SMALL_PLANNING = {
     "plan": {
         "horizon": 3,
-        "beam_width": 32,
-        "cdf_act": 0.8,
+        "beam_width": 2,
         "use_ema": True,
         "max_context_transitions": 2,
         "window": "full",
     },
     "plan:uniform": {"sampling": "midpoint"},
     "plan:quantile": {"sampling": "midpoint"},
-    "plan:logistic_mixture": {**WITHOUT_BINS, "cdf_act": 0.0},
+    "plan:logistic_mixture": WITHOUT_BINS,
 }
 
 PRESETS = {

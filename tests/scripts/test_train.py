@@ -125,10 +125,10 @@ def test_short_episodes_and_clamped_values_are_told(
 
 
 def test_the_number_of_epochs_follows_the_datasets_size(write_dataset: Write, run_train: RunTrain) -> None:
-    """26 windows are visited 140 / 26 times, which is 5 whole epochs of 3 batches of 8."""
+    """26 windows are visited 140 / 26 times, which is 5 whole epochs of 4 batches of at most 8."""
     path = write_dataset(9, 8, 7, 6)
     folder = run_train(path, n_steps=None, n_epochs_ref=1.4e-4, holdout_fraction=0, preset="table4", n_saves=1)
-    assert read_description(find_checkpoint(folder))["step"] == 5 * 3
+    assert read_description(find_checkpoint(folder))["step"] == 5 * 4
 
 
 # -- the termination penalty ---------------------------------------------------------------------------------
@@ -427,6 +427,10 @@ def test_a_training_is_not_resumed_with_other_settings(
     assert contents(home) == before
 
 
+CONSTANT_SMOOTHING = {"smooth_start": "none", "smooth_bins": "0"}
+UNSMOOTHED = {**CONSTANT_SMOOTHING, "smooth_coeff": 0}
+
+
 @pytest.mark.parametrize(
     ("parameterization", "changes", "message"),
     [
@@ -437,8 +441,12 @@ def test_a_training_is_not_resumed_with_other_settings(
         ("adacat", {"n_epochs_ref": 3}, "--n_epochs_ref has no effect with --n_steps 6"),
         ("adacat", {"lr_decay": "false", "warmup_epochs": 2}, "--warmup_epochs has no effect with --lr_decay false"),
         ("adacat", {"lr_schedule_end": "rise"}, "--lr_schedule_end has no effect with --final_epochs none"),
-        ("adacat", {"smooth_fraction": 0.5}, "--smooth_fraction has no effect with --smooth_start none"),
-        ("adacat", {"smooth_coeff": 0, "smooth_type": "normal"}, "--smooth_type has no effect with --smooth_coeff 0"),
+        (
+            "adacat",
+            {"smooth_fraction": 0.5, "smooth_start": "none"},
+            "--smooth_fraction has no effect with --smooth_start none",
+        ),
+        ("adacat", {**UNSMOOTHED, "smooth_type": "normal"}, "--smooth_type has no effect with --smooth_coeff 0"),
     ],
 )
 def test_a_flag_without_effect_is_refused(
@@ -473,8 +481,8 @@ def test_a_checkpoint_of_format_1_is_resumed(write_dataset: Write, run_train: Ru
     description["dataset"]["sha256"] = file_sha256(path)
     (folder / "step_00000006" / "checkpoint.json").write_text(json.dumps(description))
     adacat = {"positions": "rotary", "standardize": "true", "embedding": "per_dimension", "optimizer": "muon"}
-    changes = adacat if name == "adacat" else {"parameterization": name}
-    changes["termination_penalty"] = "-100"  # then the default of every dataset
+    changes = {**adacat, **CONSTANT_SMOOTHING} if name == "adacat" else {"parameterization": name}
+    changes |= {"termination_penalty": "-100", "offset_init": "zero"}  # then the default of every dataset
     with pytest.raises(InputError, match="--positions"):
         run_train(path, exp_name=name, resume="true", n_steps=8, **{**changes, "positions": OTHER_POSITIONS[name]})
     run_train(path, exp_name=name, resume="true", n_steps=8, **changes)
