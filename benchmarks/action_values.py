@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -29,23 +29,13 @@ from trajectory_adacat.datasets.collected import collected_path
 from trajectory_adacat.datasets.policies import BehaviorPolicy, load_policy
 from trajectory_adacat.datasets.sequences import episode_transitions, resolve_penalty
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.planning.beam_search import beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import NO_SEARCH, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.planning.scoring import ValueTokens
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, collected_datasets
 from trajectory_adacat.scripts import plan
 
-# Settings of a planner that takes one action sampled from all bins.
-NO_SEARCH: dict[str, Any] = {
-    "horizon": 1,
-    "beam_width": 1,
-    "n_expand": 1,
-    "k_act": None,
-    "cdf_act": 0.0,
-    "drop_act": 0.0,
-    "sampling": "uniform",
-}
 NEGLIGIBLE = 0.01  # discount ** t below which later rewards are left out
 
 

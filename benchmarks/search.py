@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.action_values import NO_SEARCH, plan_flags
+from benchmarks.action_values import plan_flags
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.statistics import summarize
+from trajectory_adacat.planning.beam_search import NO_SEARCH
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.scripts import plan
 

@@ -14,13 +14,11 @@ from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import standard_error
 from trajectory_adacat.models.heads.registry import HEADS
+from trajectory_adacat.planning.beam_search import NO_SEARCH
 from trajectory_adacat.plotting import plot, table
 from trajectory_adacat.plotting.formats import number, with_error
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.scripts import plan, train
-
-# Act by a sample of the model's action distribution: a good clone returns what the data returns.
-NO_SEARCH = ["--horizon", "1", "--beam_width", "1", "--n_expand", "1", "--cdf_act", "0"]
 
 
 class DemoArguments(OfflineParser):
@@ -89,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for old in ("plans", "random"):  # results of the deleted model
         shutil.rmtree(folder / old, ignore_errors=True)
     common += ["--gpt_loadpath", f"{arguments.exp_name}/gpt", "--n_rollouts", str(arguments.n_rollouts)]
-    for name, flags in {"no_search": NO_SEARCH, "search": []}.items():
+    no_search = [text for name, value in NO_SEARCH.items() for text in (f"--{name}", str(value))]
+    for name, flags in {"no_search": no_search, "search": []}.items():
         plan.main([*common, "--exp_name", f"{arguments.exp_name}/plans/{name}", *flags])
     for result in random_results(arguments):
         result.save(folder / "random")

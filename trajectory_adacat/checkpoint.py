@@ -17,7 +17,7 @@ from trajectory_adacat.checks import fits
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.legacy import nested_model, nested_training
+from trajectory_adacat.legacy import MODEL_ADDED_LATER, nested_model, nested_training
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.settings import from_nested, to_nested
@@ -164,7 +164,7 @@ def read_description(folder: Path, kind: str = MODEL) -> dict[str, Any]:
         return _upgraded(description, path)
     if found != FORMAT:
         raise InputError(f"The checkpoint {folder} is of format {found}; this version reads formats up to {FORMAT}.")
-    return description
+    return _completed(description)
 
 
 def read_training(folder: Path) -> dict[str, Any]:
@@ -190,6 +190,14 @@ def check_trained(folder: Path, description: Mapping[str, Any], keys: Mapping[st
     missing = of_dataset - description["dataset"].keys()
     if missing:
         raise InputError(f"The checkpoint {folder} lacks {min(missing)!r} of its dataset: train it again.")
+
+
+def _completed(description: dict[str, Any]) -> dict[str, Any]:
+    """Add the settings of the model that did not exist when the checkpoint was written."""
+    for holder, key in ((description, "model"), (description.get("training"), "model")):
+        if isinstance(holder, dict) and isinstance(holder.get(key), dict):
+            holder[key] = {**MODEL_ADDED_LATER, **holder[key]}
+    return description
 
 
 def _upgraded(description: dict[str, Any], path: Path) -> dict[str, Any]:

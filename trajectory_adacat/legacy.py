@@ -1,4 +1,7 @@
-"""Convert the settings of checkpoints of format 1 and of their results, one flat list of flags, to nested ones."""
+"""Convert the settings of older checkpoints and of their results to today's.
+
+In format 1 they are one flat list of flags.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +14,9 @@ ADAMW = ("learning_rate", "weight_decay", "beta1", "beta2")
 SCHEDULE = ("lr_decay", "warmup_epochs", "final_epochs", "lr_schedule_end")
 TRAINER = ("batch_size", "grad_norm_clip", *SCHEDULE, "ema_decay", "n_epochs_ref", "n_steps", "precision")
 ADDED_LATER = {"positions": "learned", "precision": "float32"}  # the oldest results lack these flags
+
+# What all models had before the setting existed.
+MODEL_ADDED_LATER = {"offset_init": "normal", "head_init": "normal"}
 
 
 def is_flat(training: Mapping[str, Any]) -> bool:
@@ -37,7 +43,7 @@ def nested_training(flat: Mapping[str, Any]) -> dict[str, Any]:
     rates = (*ADAMW, "muon_learning_rate") if optimizer == "muon" else ADAMW
     nested = {
         "data": pick(DATA),
-        "model": {"head": {"name": parameterization, **head}, **pick(MODEL)},
+        "model": {**MODEL_ADDED_LATER, "head": {"name": parameterization, **head}, **pick(MODEL)},
         "loss": pick(LOSS),
         "trainer": {"optimizer": {"name": optimizer, **pick(rates)}, **pick(TRAINER)},
     }
@@ -49,7 +55,7 @@ def nested_model(flat: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in flat.items() if key not in ("parameterization", "n_bins", "embedding")}
     name, n_bins = flat["parameterization"], flat["n_bins"]
     head = {"n_bins": n_bins, "embedding": flat["embedding"]} if name == "adacat" else {"N": n_bins}
-    return {"head": {"name": name, **head}, **rest}
+    return {**MODEL_ADDED_LATER, "head": {"name": name, **head}, **rest}
 
 
 def nested_planner(planner: Mapping[str, Any]) -> dict[str, Any]:

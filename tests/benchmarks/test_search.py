@@ -36,21 +36,22 @@ def results(row: str) -> list[RolloutResult]:
 
 def test_each_way_to_plan_has_a_row(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
     search.main(flags(make_training(), factors=FEW))
-    # The preset's own cutoff is 0.8: that row is the preset's.
+    # The preset has 2 beams and no cutoff: those rows are the preset's.
     without = ["no search, sample", "no search, likeliest bin", "no search, mean"]
-    assert list(rows(capsys.readouterr().out)) == [*without, "preset", "horizon 1", "beam_width 2", "drop_act 0.6"]
+    assert list(rows(capsys.readouterr().out)) == [*without, "preset", "horizon 1", "cdf_act 0.8", "drop_act 0.6"]
     sample, preset = (results(row)[0].planner["search"] for row in ("no_search-sample", "preset"))
     changed = {name: value for name, value in sample.items() if value != preset[name]}
-    assert changed == {"horizon": 1, "beam_width": 1, "n_expand": 1, "cdf_act": 0.0}
+    assert changed == {"horizon": 1, "beam_width": 1, "n_expand": 1}
     assert results("no_search-likeliest_bin")[0].planner["search"] == {**sample, "k_act": 1}
     assert results("no_search-mean")[0].planner["search"] == {**sample, "sampling": "mean"}
-    assert results("drop_act_0.6")[0].planner["search"] == {**preset, "cdf_act": 0.0, "drop_act": 0.6}
+    assert results("drop_act_0.6")[0].planner["search"] == {**preset, "drop_act": 0.6}
+    assert results("cdf_act_0.8")[0].planner["search"] == {**preset, "cdf_act": 0.8}
     assert [(r.rollout_seed, r.length) for r in results("preset")] == [(100, 3), (101, 3)]
 
 
 def test_outputs_without_bins_have_no_cutoffs(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
     search.main(flags(make_training(parameterization="logistic_mixture"), factors=FEW))
-    names = ["no search, sample", "no search, mean", "preset", "horizon 1", "beam_width 2"]
+    names = ["no search, sample", "no search, mean", "preset", "horizon 1"]
     assert list(rows(capsys.readouterr().out)) == names
 
 
@@ -59,7 +60,7 @@ def test_a_row_is_over_the_trainings(make_training: MakeTraining, capsys: pytest
     cells = rows(capsys.readouterr().out)["preset"]
     returns = np.array([[r.return_ for r in results("preset") if r.train_seed == seed] for seed in (0, 1)])
     means = returns.mean(1)
-    assert cells[:2] == ["3", "32 x 2"]
+    assert cells[:2] == ["3", "2 x 2"]
     assert cells[2] == f"{means.mean():.5g} ± {means.std(ddof=1) / np.sqrt(2):.3g}"
     assert cells[3] == f"{returns.min():.4g} to {returns.max():.4g}"
 

@@ -14,7 +14,7 @@ from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
 from trajectory_adacat.planning.candidates import Candidates, draw, keep_likely
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
-from trajectory_adacat.planning.scoring import CriticScorer, CriticScoringConfig, ValueTokens
+from trajectory_adacat.planning.scoring import CriticScorer, CriticScoringConfig
 
 from .conftest import random_model, some_normalizer
 
@@ -131,15 +131,17 @@ def test_a_search_by_a_critic_is_the_plain_search(decoder: type) -> None:
 
 def test_one_step_by_a_critic_takes_its_favourite_action() -> None:
     model, context, config, normalizer, uniforms = setting(1)
-    scorer = CriticScorer(Quadratic(), CriticScoringConfig("mean"))
+    spec, critic = model.spec, Quadratic()
+    scorer = CriticScorer(critic, CriticScoringConfig("mean"))
     with torch.inference_mode():
-        window = WindowConfig("full", 6)
-        plan = beam_search(CachedDecoder(model, context, window), model.spec, config, normalizer, uniforms, scorer)
-        values = beam_search(
-            CachedDecoder(model, context, window), model.spec, config, normalizer, uniforms, ValueTokens()
-        )
-    assert plan.actions.shape == values.actions.shape == (2, 1, model.spec.action_size)
-    assert not torch.equal(plan.scores, values.scores)
+        sampled = Candidates(CachedDecoder(model, context, WindowConfig("full", 6)), spec, config, normalizer, uniforms)
+        sampled.expand(6)
+        sampled.sample_action()
+        values = critic.q(*sampled.states_and_actions()).mean(0)
+        decoder = CachedDecoder(model, context, WindowConfig("full", 6))
+        plan = beam_search(decoder, spec, config, normalizer, uniforms, scorer)
+    torch.testing.assert_close(plan.scores, values.amax(-1))
+    torch.testing.assert_close(plan.actions[:, 0], sampled.tokens[torch.arange(2), values.argmax(-1)])
 
 
 @pytest.mark.parametrize("changes", [{"critic_beta": -1.0}, {"critic_beta": math.inf}, {"critic_aggregate": "max"}])

@@ -42,7 +42,8 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
     assert trained.preset == planned.preset == "demo"
     assert (trained.arguments()["seed"], planned.seed, planned.n_rollouts) == (4, 4, 1)
     sampling, search = (plan.planner_config(arguments, 0.99).search for arguments in (sampled, planned))
-    assert (sampling.horizon, sampling.beam_width, sampling.n_expand, sampling.cdf_act) == (1, 1, 1, 0.0)
+    assert (sampling.horizon, sampling.beam_width, sampling.n_expand, sampling.sampling) == (1, 1, 1, "uniform")
+    assert (sampling.k_act, sampling.cdf_act, sampling.drop_act) == (None, 0.0, 0.0)  # all bins
     assert search.horizon > 1
     assert sampled.savepath != planned.savepath
     assert trained.savepath == Path(tmp_path, "hopper-medium-collected", planned.gpt_loadpath)

@@ -14,13 +14,15 @@ from trajectory_adacat.distributions.smoothing import SmoothingKernel, Truncated
 class SmoothingSchedule:
     """Smooth the targets widely at first, then ever less (not in the paper, whose kernel is constant).
 
-    With a kernel of 0.001 and bins of width 0.02, almost every target moves one edge or none, and the widths learn
-    slowly. A wide kernel moves all the edges in it. So the width falls geometrically from ``start`` to ``coeff``, and
-    the kernel may also be kept as wide as the bin that it smooths (``bins``), so that it always moves an edge.
+    A target whose kernel lies inside a bin can only shrink that bin. Only a kernel that crosses an edge compares the
+    densities on both sides of it and moves the edge to where they change. With a kernel of 0.001 and bins of width
+    0.02, few targets do so, and the widths learn slowly. So the kernel's width falls geometrically from ``start`` to
+    ``coeff``, and it may be kept as wide as the bin that holds the target (``bins``), so that it crosses an edge,
+    except at the ends of [0, 1].
 
     Attributes:
-        coeff: the final width: full width of the uniform kernel or scale of the normal one (the paper's lambda); 0: no
-            smoothing.
+        coeff: the final width, or the least one with ``bins``: full width of the uniform kernel or scale of the normal
+            one (the paper's lambda); 0: no smoothing.
         start: the first width, in [``coeff``, infinity); None: no annealing.
         fraction: share of the training in which the width falls, in (0, 1].
         bins: least width of the kernel, in widths of the bin that holds the target.
@@ -49,7 +51,7 @@ class SmoothingSchedule:
         if self.start is not None and not self.coeff <= self.start < math.inf:
             raise ValueError(f"start must be finite and at least the final width {self.coeff}, got {self.start}.")
         if self.coeff == 0.0 and (self.start is not None or self.bins > 0.0):
-            raise ValueError("coeff must be above 0 with a start or with bins.")
+            raise ValueError("coeff must be above 0 with a start or with bins: without smoothing, none and 0.")
         if not 0.0 < self.fraction <= 1.0:
             raise ValueError(f"fraction must lie in (0, 1], got {self.fraction}.")
 
@@ -72,7 +74,6 @@ class SmoothingSchedule:
         if width == 0.0:
             return None
         if self.bins:
-            bin_widths = AdaCat(density.width_logits.detach(), density.mass_logits.detach(), validate_args=False)
-            width = (self.bins * bin_widths.width_at(targets)).clamp(min=width)
+            width = (self.bins * density.width_at(targets).detach()).clamp(min=width)
         kernel = TruncatedUniform if self.type == "uniform" else TruncatedNormal
         return kernel(targets, width, validate_args=False)

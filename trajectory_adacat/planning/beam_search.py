@@ -1,7 +1,7 @@
 """Beam search for high returns under the model, batched over environments."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -68,6 +68,18 @@ class BeamSearchConfig:
         names = ("k_obs", "k_act", "k_rew", "cdf_obs", "cdf_act", "drop_obs", "drop_act")
         found = {name: getattr(self, name) for name in names if getattr(self, name) not in (None, 0.0)}
         return found | ({"sampling": self.sampling} if self.sampling == "midpoint" else {})
+
+
+# The planner then takes one action sampled from all bins: a good clone returns what the data returns.
+NO_SEARCH: dict[str, Any] = {
+    "horizon": 1,
+    "beam_width": 1,
+    "n_expand": 1,
+    "k_act": None,
+    "cdf_act": 0.0,
+    "drop_act": 0.0,
+    "sampling": "uniform",
+}
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,9 @@ class Trainer:
             loss = self._objective(batch) * (len(batch.tokens) / n_windows)
             loss.backward()
             total += loss.detach()
-        self.world.all_reduce_sum_([total, *self._gradients()])
+        self._fill_missing_gradients()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.world.all_reduce_sum_([total, *gradients])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
         for optimizer in self._optimizers:
             optimizer.step()
@@ -213,12 +215,11 @@ class Trainer:
         self.step += 1
         return {"loss": total, "gradient_norm": norm.detach(), "learning_rate": learning_rate}
 
-    def _gradients(self) -> list[Tensor]:
-        """Return the gradients of all parameters; those of a rank without windows are 0."""
-        for parameter in self.model.parameters():
+    def _fill_missing_gradients(self) -> None:
+        """Set the missing gradients to 0 where several processes sum them: one without windows has none."""
+        for parameter in self.model.parameters() if self.world.size > 1 else ():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        return [cast(Tensor, parameter.grad) for parameter in self.model.parameters()]
 
     def _check_finite(self, metrics: Mapping[str, float | Tensor]) -> None:
         weight_norm = torch.nn.utils.get_total_norm(self.model.parameters()).detach()
