@@ -29,10 +29,11 @@ from trajectory_adacat.datasets.collected import collected_path
 from trajectory_adacat.datasets.policies import BehaviorPolicy, load_policy
 from trajectory_adacat.datasets.sequences import episode_transitions, resolve_penalty
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.planning.beam_search import NO_SEARCH, beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.planning.scoring import ValueTokens
+from trajectory_adacat.planning.search_config import NO_SEARCH
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, collected_datasets
 from trajectory_adacat.scripts import plan
 

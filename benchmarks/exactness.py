@@ -25,9 +25,9 @@ from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.positions import PositionKind
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, Window, WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.transition import TransitionSpec
 
 N_CONTEXTS = 16

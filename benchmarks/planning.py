@@ -22,10 +22,11 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.positions import PositionKind
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, Plan, beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import Plan, beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Window, WindowConfig
 from trajectory_adacat.planning.planner import Precision, environments_per_search
 from trajectory_adacat.planning.scoring import ValueTokens
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.profiling import StepProfile
 
 N_CONTEXT = 5

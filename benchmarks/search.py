@@ -20,8 +20,8 @@ from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.statistics import summarize
-from trajectory_adacat.planning.beam_search import NO_SEARCH
 from trajectory_adacat.planning.planner import PlannerConfig
+from trajectory_adacat.planning.search_config import NO_SEARCH
 from trajectory_adacat.scripts import plan
 
 Settings = dict[str, Any]  # of a planner, by flag

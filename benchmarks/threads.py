@@ -19,9 +19,9 @@ from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.settings import build
 
 LAYOUTS = [(1, 1), (1, 2), (2, 1)]  # processes and threads of each

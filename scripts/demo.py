@@ -14,7 +14,7 @@ from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import standard_error
 from trajectory_adacat.models.heads.registry import HEADS
-from trajectory_adacat.planning.beam_search import NO_SEARCH
+from trajectory_adacat.planning.search_config import NO_SEARCH
 from trajectory_adacat.plotting import plot, table
 from trajectory_adacat.plotting.formats import number, with_error
 from trajectory_adacat.provenance import git_revision, library_versions

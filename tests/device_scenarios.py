@@ -20,9 +20,9 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import SequenceDataset, Trajectories
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.loss import LossConfig
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.settings import build
 from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.trainer import Trainer

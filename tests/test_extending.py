@@ -14,9 +14,9 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.models.loss import LossConfig, sequence_loss
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.robots import ROBOTS, named_datasets
 from trajectory_adacat.settings import build
 

@@ -13,10 +13,11 @@ from benchmarks.action_values import Simulator, State, compare, predict, rank_co
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.datasets.collected import collect, collected_path
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search
+from trajectory_adacat.planning.beam_search import beam_search
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.planning.scoring import ValueTokens
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 
 MakeTraining = Callable[..., Path]
 COLLECTED = "hopper-medium-collected"

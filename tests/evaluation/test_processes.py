@@ -26,9 +26,9 @@ from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.rollout import EpisodeResult, Rollouts
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.adacat import AdaCatConfig
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 
 CONFIG = PlannerConfig(BeamSearchConfig(0.99, horizon=2, beam_width=2), WindowConfig("cropped", 2))
 SEEDS = range(4, 7)

@@ -13,10 +13,11 @@ from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.distributions import FixedBins
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import beam_search, uniforms_shape
 from trajectory_adacat.planning.candidates import draw, expected, keep_likely, keep_parent_rows
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
 from trajectory_adacat.planning.scoring import ValueTokens
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.transition import TransitionSpec
 
 from .conftest import random_model, some_normalizer

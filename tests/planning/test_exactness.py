@@ -10,9 +10,9 @@ from benchmarks.exactness import predict_same_tokens, relative_distances
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.environments import make_environment
-from trajectory_adacat.planning.beam_search import BeamSearchConfig
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 
 from .conftest import random_model
 

@@ -12,9 +12,10 @@ from trajectory_adacat.checkpoint import save_checkpoint
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning import planner as planner_module
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, Plan, beam_search
+from trajectory_adacat.planning.beam_search import Plan, beam_search
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 
 from .conftest import random_model, some_normalizer
 

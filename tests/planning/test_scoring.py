@@ -11,10 +11,11 @@ from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import beam_search, uniforms_shape
 from trajectory_adacat.planning.candidates import Candidates, draw, keep_likely
 from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
 from trajectory_adacat.planning.scoring import CriticScorer, CriticScoringConfig
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 
 from .conftest import random_model, some_normalizer
 

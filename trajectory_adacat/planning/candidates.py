@@ -1,6 +1,6 @@
 """The candidates of a beam search: what they sample, in which order, and what they have earned so far."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,10 +8,8 @@ from torch import Tensor
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.distributions import PiecewiseConstant
 from trajectory_adacat.planning.decoding import Decoder
+from trajectory_adacat.planning.search_config import BeamSearchConfig, Sampling
 from trajectory_adacat.transition import TransitionSpec
-
-if TYPE_CHECKING:
-    from trajectory_adacat.planning.beam_search import BeamSearchConfig, Sampling
 
 
 def keep_likely(distribution: PiecewiseConstant, k: int | None, cdf: float, drop: float) -> PiecewiseConstant:
@@ -25,7 +23,7 @@ def keep_likely(distribution: PiecewiseConstant, k: int | None, cdf: float, drop
     return distribution
 
 
-def draw(distribution: PiecewiseConstant, uniforms: Tensor, sampling: "Sampling") -> Tensor:
+def draw(distribution: PiecewiseConstant, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """Sample each distribution by inverting its cdf at ``uniforms``, of the same shape."""
     if sampling == "mean":
         return distribution.mean
@@ -74,7 +72,7 @@ class Candidates:
         self,
         decoder: Decoder,
         spec: TransitionSpec,
-        config: "BeamSearchConfig",
+        config: BeamSearchConfig,
         normalizer: MinMaxNormalizer,
         uniforms: Tensor,
     ) -> None:

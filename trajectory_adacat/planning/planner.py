@@ -15,9 +15,10 @@ from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
-from trajectory_adacat.planning.beam_search import BeamSearchConfig, beam_search, uniforms_shape
+from trajectory_adacat.planning.beam_search import beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
 from trajectory_adacat.planning.scoring import ValueTokens
+from trajectory_adacat.planning.search_config import BeamSearchConfig
 from trajectory_adacat.settings import check_choices
 
 Precision = Literal["float32", "bfloat16"]
