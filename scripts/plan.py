@@ -1,5 +1,6 @@
 """Plan with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
+import hashlib
 import json
 import os
 import sys
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from tap import TapIgnore
 from tqdm import tqdm
 
-from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, read_training
+from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, load_model, read_training
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
+from trajectory_adacat.critic.checkpoint import load_critic
+from trajectory_adacat.critic.matching import check_match
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_options, time_limit
@@ -47,6 +51,7 @@ class PlanArguments(OfflineParser):
     exp_name: str = "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} is filled in
     gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
     gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
+    critic: str = "auto"  # critic that scores, implies --scoring critic: a folder, or auto: critic/iql_<model's seed>
     environment: str | None = None  # a dataset's name, a Gymnasium id or module:id; by default the checkpoint's
     env_kwargs: str | None = None  # JSON object of keyword arguments of the environment; by default the checkpoint's
     dynamics: Dynamics | None = None  # D4RL's old dynamics (v2) or the simulator's own (native); by default the data's
@@ -73,11 +78,21 @@ def checkpoint_folder(arguments: PlanArguments) -> Path:
 
 
 class Source(NamedTuple):
-    """The checkpoint that plans: its folder, what it says of itself, and the hash of that."""
+    """The checkpoint that plans, and the critic that scores its plans, if any.
+
+    Attributes:
+        folder: of the checkpoint.
+        description: what it says of itself.
+        hash: of both descriptions.
+        critic: folder of the critic's checkpoint.
+        scored_by: what defines the critic's method, as results record it.
+    """
 
     folder: Path
     description: dict[str, Any]
     hash: str
+    critic: Path | None = None
+    scored_by: dict[str, Any] | None = None
 
 
 def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
@@ -93,7 +108,54 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
     if trained_on != arguments.dataset:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {arguments.dataset}.")
     arguments.use_parameterization(description["parameterization"])
-    return arguments, Source(folder, description, file_sha256(folder / DESCRIPTION))
+    source = Source(folder, description, file_sha256(folder / DESCRIPTION))
+    if "critic" in arguments.given:
+        if arguments.given.get("scoring") == "values":
+            raise InputError("--critic has no effect with --scoring values: leave one of them out.")
+        vars(arguments)["scoring"] = "critic"
+    if arguments.arguments()["scoring"] != "critic":
+        return arguments, source
+    return arguments, with_critic(source, critic_folder(arguments, description["train_seed"]))
+
+
+def critic_folder(arguments: PlanArguments, train_seed: int) -> Path:
+    """Return the critic's checkpoint that the flags name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    below = Path(arguments.logbase, dataset_folder(arguments.dataset))
+    name = f"critic/iql_{train_seed}" if arguments.critic == "auto" else arguments.critic
+    folder = below / name if (below / name).exists() else Path(name)
+    if not folder.exists():
+        raise InputError(
+            f"There is no critic in {below / name}: train one with `trajectory-adacat critic --dataset "
+            f"{arguments.dataset} --seed {train_seed}`, or name another by --critic."
+        )
+    return find_checkpoint(folder, flag="--critic")
+
+
+def with_critic(source: Source, folder: Path) -> Source:
+    """Return the source with a critic.
+
+    Raises:
+        InputError: if the critic is damaged, or was trained on anything else than the model.
+    """
+    critic = load_critic(folder)
+    check_match(critic, load_model(source.folder))
+    training = {key: value for key, value in critic.description["training"].items() if key != "dataset"}
+    both = hashlib.sha256(f"{source.hash} {critic.hash}".encode()).hexdigest()
+    return source._replace(hash=both, critic=folder, scored_by={**training, "step": critic.description["step"]})
+
+
+def make_planner(source: Source, config: PlannerConfig, device: torch.device, compiled: bool) -> Planner:
+    """Return the planner of a process.
+
+    Raises:
+        InputError: if a checkpoint is damaged, or the settings do not fit the model.
+    """
+    critic = None if source.critic is None else load_critic(source.critic, device).critic
+    return Planner.from_checkpoint(source.folder, config, device, compiled, critic)
 
 
 def planner_config(arguments: PlanArguments, trained_discount: float) -> PlannerConfig:
@@ -177,7 +239,10 @@ def make_setting(
     if references is not None and source.robot() is None:  # not known by the dataset's name
         where["reference_returns"] = list(references)
     limit = episode_limit(source, arguments.max_episode_length)
-    return Setting(checkpoint, {**to_nested(config), "max_episode_length": limit}, where, references)
+    planner = {**to_nested(config), "max_episode_length": limit}
+    if checkpoint.scored_by is not None:
+        planner["critic"] = checkpoint.scored_by
+    return Setting(checkpoint, planner, where, references)
 
 
 def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
@@ -344,7 +409,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     writer = ResultsWriter(arguments.savepath, setting.planner, checkpoint.hash, delete_others=arguments.overwrite)
     failures = FailuresWriter(arguments.savepath, setting)
     rollouts = Rollouts(
-        make_planner=partial(Planner.from_checkpoint, checkpoint.folder, config, device, arguments.compile),
+        make_planner=partial(make_planner, checkpoint, config, device, arguments.compile),
         make_environment=source.make,
         max_length=setting.planner["max_episode_length"],
         threads=arguments.threads,

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"datasets", "models", "checkpoint", *GROUND},
     "critic": {"datasets", "training", "checkpoint", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
-    "evaluation": {"planning", "checkpoint", "computing", "profiling", *GROUND},
+    "evaluation": {"planning", "checkpoint", "computing", "profiling", "datasets.sequences", *GROUND},
     "evaluation.results": set(),
     "evaluation.scores": {"robots"},
     "evaluation.statistics": set(),

@@ -61,6 +61,8 @@ def nested_model(flat: Mapping[str, Any]) -> dict[str, Any]:
 def nested_planner(planner: Mapping[str, Any]) -> dict[str, Any]:
     """Return the planner settings of an old result with today's names, without those that had no effect."""
     planner = dict(planner)
+    if "search" in planner and "scoring" not in planner:
+        planner["scoring"] = {"name": "values"}  # there were no critics
     if "kind" in planner.get("window", {}):
         window = dict(planner["window"])
         planner["window"] = {"window": window.pop("kind"), **window}

@@ -363,10 +363,16 @@ def test_the_first_write_deletes_other_results_if_asked(tmp_path: Path, changes:
 
 
 def test_settings_that_are_null_or_absent_are_the_same_for_the_writer(tmp_path: Path) -> None:
-    dataclasses.replace(RESULT, planner={**RESULT.planner, "search": {"younger": None}}).save(tmp_path)
-    settings = {**RESULT.planner, "search": {}}
+    settings = {**RESULT.planner, "search": {}, "scoring": {"name": "values"}}
+    dataclasses.replace(RESULT, planner={**settings, "search": {"younger": None}}).save(tmp_path)
     ResultsWriter(tmp_path, settings, "ab12").write(of_seed(4, planner=settings))
     assert seeds_in(tmp_path) == [3, 4]
+
+
+def test_plans_older_than_critics_were_scored_by_value_tokens(tmp_path: Path) -> None:
+    dataclasses.replace(RESULT, planner={"search": {"horizon": 3}}).save(tmp_path)
+    (result,) = load_results([tmp_path]).values()
+    assert result.planner == {"search": {"horizon": 3}, "scoring": {"name": "values"}}
 
 
 def test_the_writer_leaves_experiments_below_its_folder_alone(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.planning.beam_search import beam_search, uniforms_shape
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
-from trajectory_adacat.planning.scoring import ValueTokens
+from trajectory_adacat.planning.scoring import SCORINGS, ActionValues, Scoring, make_scorer
 from trajectory_adacat.planning.search_config import BeamSearchConfig
-from trajectory_adacat.settings import check_choices
+from trajectory_adacat.settings import check_choices, variant
 
 Precision = Literal["float32", "bfloat16"]
 MAX_BEAMS = 1024  # per search, over all environments: more save no time, and memory grows with them
@@ -35,6 +35,7 @@ class PlannerConfig:
 
     search: BeamSearchConfig
     window: WindowConfig = field(default_factory=WindowConfig)
+    scoring: Scoring = variant("scoring", SCORINGS, default="values")  # by the model's value tokens, or by a critic
     plan_freq: int = 1  # steps between two plans; in between the plan's next action is taken
     prefix_context: bool = True  # give the model the past, not the current observation alone
     use_ema: bool = False  # plan with the moving average of the weights
@@ -78,9 +79,10 @@ class Planner:
         normalizer: maps transitions to [0, 1].
         config: planning settings.
         make_decoder: makes the decoder of a model and context; tests and benchmarks pass one without caches.
+        critic: scores the candidates if the config says so; on the model's device.
 
     Raises:
-        InputError: if the context exceeds the block that the model was trained on.
+        InputError: if the context exceeds the block that the model was trained on, or the critic is missing.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Planner:
         normalizer: MinMaxNormalizer,
         config: PlannerConfig,
         make_decoder: Callable[[GPT, Tensor, WindowConfig], Decoder] = CachedDecoder,
+        critic: ActionValues | None = None,
     ) -> None:
         n_transitions = model.config.n_transitions
         if config.window.max_context_transitions > n_transitions:
@@ -111,7 +114,7 @@ class Planner:
         self.spec = model.spec
         self.config = config
         self._make_decoder = make_decoder
-        self._scorer = ValueTokens()
+        self._scorer = make_scorer(config.scoring, critic)
         self.normalizer = normalizer.to("cpu")
         self._device_normalizer = normalizer.to(model.device)
         self._episodes: list[_Episode] = []
@@ -119,7 +122,12 @@ class Planner:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, config: PlannerConfig, device: torch.device | str = "cpu", compiled: bool = False
+        cls,
+        path: str | Path,
+        config: PlannerConfig,
+        device: torch.device | str = "cpu",
+        compiled: bool = False,
+        critic: ActionValues | None = None,
     ) -> "Planner":
         """Load a planner from a checkpoint folder; the dataset is not needed.
 
@@ -128,12 +136,15 @@ class Planner:
             config: planning settings.
             device: device of the model.
             compiled: whether to call `GPT.compile_decoding`.
+            critic: scores the candidates if the config says so, such as one that `critic.checkpoint.load_critic` loads.
 
         Raises:
-            InputError: if the checkpoint is missing or damaged, or the context exceeds the trained block.
+            InputError: if the checkpoint is missing or damaged, the context exceeds the trained block, or the critic is
+                missing.
         """
         loaded = load_model(path, use_ema=config.use_ema, device=device)
-        return cls(loaded.model.compile_decoding() if compiled else loaded.model, loaded.normalizer, config)
+        model = loaded.model.compile_decoding() if compiled else loaded.model
+        return cls(model, loaded.normalizer, config, critic=critic)
 
     def reset(self, seeds: Sequence[int] | int = 0) -> None:
         """Start an episode in each of ``len(seeds)`` environments, or in one if ``seeds`` is an int."""

@@ -36,6 +36,11 @@ class ValueTokens:
         return candidates.rewards + discount * value
 
 
+@dataclass(frozen=True)
+class ValueTokensConfig:
+    """Score by value tokens; there is nothing to set."""
+
+
 class ActionValues(Protocol):
     """An ensemble of N functions of state and action."""
 
@@ -66,6 +71,10 @@ class CriticScoringConfig:
         )
 
 
+Scoring = ValueTokensConfig | CriticScoringConfig
+SCORINGS: dict[str, type] = {"values": ValueTokensConfig, "critic": CriticScoringConfig}
+
+
 class CriticScorer:
     """The rewards before the last action, and what an ensemble of critics says of that action.
 
@@ -90,3 +99,16 @@ class CriticScorer:
         if self._config.critic_aggregate == "mean":
             return mean
         return mean - self._config.critic_beta * torch.std(values, dim=0, correction=0)
+
+
+def make_scorer(config: Scoring, critic: ActionValues | None) -> Scorer:
+    """Return the scorer of a planner.
+
+    Raises:
+        InputError: if it needs a critic and there is none.
+    """
+    if isinstance(config, ValueTokensConfig):
+        return ValueTokens()
+    if critic is None:
+        raise InputError("--scoring critic needs a critic: train one with trajectory-adacat critic.")
+    return CriticScorer(critic, config)
