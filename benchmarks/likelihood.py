@@ -24,10 +24,9 @@ from trajectory_adacat.training.logger import read_metrics
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("observation", "action", "reward", "value", "all")
-# Annealed smoothing is the preset's; "as published" is the paper's constant smoothing.
 FORMS: dict[str, list[str]] = {
-    "AdaCat, annealed": [],
-    "AdaCat, as published": ["--smooth_start", "none", "--smooth_bins", "0"],
+    "AdaCat, annealed": ["--smooth_start", "0.2", "--smooth_bins", "1"],
+    "AdaCat, constant kernel": ["--smooth_start", "none", "--smooth_bins", "0"],  # the paper's smoothing
     "uniform": ["--parameterization", "uniform"],
     "quantile": ["--parameterization", "quantile"],
 }
@@ -56,10 +55,14 @@ class Job(NamedTuple):
     steps: int
     seed: int
 
-    @property
-    def name(self) -> str:
-        """The experiment's name."""
-        return f"{self.form.replace(', ', '-').replace(' ', '-')}_{self.steps}_seed{self.seed}"
+    def flags(self, preset: str) -> list[str]:
+        """Return the flags of its method."""
+        flags = ["--dataset", self.dataset, "--preset", preset, "--n_steps", str(self.steps), "--seed", str(self.seed)]
+        return flags + FORMS[self.form]
+
+    def name(self, preset: str) -> str:
+        """Return the experiment's name."""
+        return f"{preset}/{self.form.replace(', ', '-').replace(' ', '-')}_{self.steps}_seed{self.seed}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -81,7 +84,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_missing(arguments: LikelihoodArguments, file: Path) -> None:
-    """Run the trainings that have no line in ``file``, the shortest first."""
+    """Run the trainings that have no line in ``file``, the shortest first.
+
+    Raises:
+        InputError: at the end, if trainings failed.
+    """
     jobs = [
         Job(dataset, form, steps, seed)
         for steps in sorted(arguments.steps)
@@ -89,18 +96,29 @@ def run_missing(arguments: LikelihoodArguments, file: Path) -> None:
         for dataset in arguments.datasets
         for form in arguments.forms
     ]
-    done = {Job(*(record[key] for key in Job._fields)) for record in read_records(file)}
-    missing = [job for job in jobs if job not in done]
+    done = [record["flags"] for record in read_records(file)]
+    missing = [job for job in jobs if job.flags(arguments.preset) not in done]
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         ThreadPoolExecutor(arguments.processes) as pool,
         tqdm(total=sum(job.steps for job in missing), desc="likelihood", unit="step") as progress,
     ):
         futures = {pool.submit(run, job, arguments.preset, arguments.logbase): job for job in missing}
-        for future in as_completed(futures):
-            with file.open("a") as stream:
-                stream.write(json.dumps(future.result()) + "\n")
-            progress.update(futures[future].steps)
+        failures = []
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is None:
+                    with file.open("a") as stream:
+                        stream.write(json.dumps(future.result()) + "\n")
+                else:
+                    failures.append(str(error))
+                progress.update(futures[future].steps)
+        except BaseException:  # an interruption: start no more of them
+            pool.shutdown(cancel_futures=True)
+            raise
+    if failures:
+        raise InputError("\n".join(failures))
 
 
 def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
@@ -109,10 +127,9 @@ def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
     Raises:
         InputError: if the training fails.
     """
-    folder = Path(logbase) / job.dataset / job.name
-    flags = ["--dataset", job.dataset, "--preset", preset, "--n_steps", str(job.steps), "--seed", str(job.seed)]
-    flags += FORMS[job.form]
-    where = ["--logbase", logbase, "--exp_name", job.name, "--suffix", "", "--threads", "1", "--verbose", "false"]
+    name, flags = job.name(preset), job.flags(preset)
+    folder = Path(logbase) / job.dataset / name
+    where = ["--logbase", logbase, "--exp_name", name, "--suffix", "", "--threads", "1", "--verbose", "false"]
     where += ["--n_saves", str(max(1, job.steps // 1000)), "--log_freq", str(max(50, job.steps // 20))]
     where += ["--resume"] if list(folder.glob("step_*")) else []
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags, *where]
@@ -200,7 +217,6 @@ def _draw_panel(axis: Any, records: list[dict[str, Any]], dataset: str, group: s
         axis.axhline(float(np.mean(floors)), linestyle="--", color="grey")
         axis.text(0.98, float(np.mean(floors)), "behaviour", transform=axis.get_yaxis_transform(), ha="right")
     axis.set_xscale("log")
-    axis.set_title("")
     axis.grid(alpha=0.3)
 
 

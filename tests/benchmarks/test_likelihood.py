@@ -10,6 +10,8 @@ from benchmarks import likelihood
 from benchmarks.likelihood import GROUPS, Job, draw, main, markdown, read_records
 from trajectory_adacat.errors import InputError
 
+from ..scripts.conftest import write_file
+
 
 def record(dataset: str, form: str, steps: int, seed: int, value: float) -> dict[str, Any]:
     scores = {"ema": dict.fromkeys(GROUPS, value), "raw": dict.fromkeys(GROUPS, 0.0)}
@@ -23,7 +25,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
     def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
         jobs.append(job)
-        return record(*job, value=-float(job.steps))
+        if job.form == "failing":
+            raise InputError("it failed")
+        return {**record(*job, value=-float(job.steps)), "flags": job.flags(preset)}
 
     monkeypatch.setattr(likelihood, "run", run)
     return jobs
@@ -41,6 +45,40 @@ def test_finished_trainings_are_kept_and_only_missing_ones_run(tmp_path: Path, t
     assert {path.name for path in tmp_path.iterdir()} == {
         *("likelihood.jsonl", "likelihood.md", "likelihood.png", "likelihood_by_group.png")
     }
+
+
+def test_the_same_training_with_another_preset_is_another(tmp_path: Path, trained: list[Job]) -> None:
+    flags = ["--datasets", "a", "--forms", "uniform", "--steps", "10", "--out", str(tmp_path)]
+    main([*flags, "--preset", "demo"])
+    main([*flags, "--preset", "cpu"])
+    assert len(trained) == 2
+
+
+def test_a_failure_is_reported_after_the_others_have_run(
+    tmp_path: Path, trained: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(likelihood.FORMS, "failing", [])
+    with pytest.raises(InputError, match="it failed"):
+        main(["--datasets", "a", "--forms", "failing", "uniform", "--steps", "10", "--out", str(tmp_path)])
+    assert [found["form"] for found in read_records(tmp_path / "likelihood.jsonl")] == ["uniform"]
+
+
+def test_a_training_leaves_its_record_and_goes_on_where_it_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "tiny.py"
+    presets = {"tiny": {"train": {"subsampled_sequence_length": 2, "batch_size": 8}}}
+    config.write_text(f"PRESETS = {presets}\nDEFAULT_PRESETS = {{'*': 'tiny'}}\n")
+    data = write_file(tmp_path / "own.hdf5", (9, 8, 7, 6))
+    form = ["--n_layer", "1", "--n_head", "1", "--n_embd", "4", "--n_bins", "4"]
+    monkeypatch.setitem(likelihood.FORMS, "tiny", [*form, "--config", str(config), "--dataset_path", str(data)])
+    done = likelihood.run(Job("own", "tiny", 3, 0), "tiny", str(tmp_path / "logs"))
+    assert set(done["ema"]) == set(GROUPS)
+    assert done["seconds_per_step"] > 0
+    again = likelihood.run(Job("own", "tiny", 3, 0), "tiny", str(tmp_path / "logs"))  # goes on from its last step
+    assert again["ema"] == done["ema"]
+    with pytest.raises(InputError, match="failed"):
+        likelihood.run(Job("missing-dataset", "uniform", 3, 0), "tiny", str(tmp_path / "logs"))
 
 
 def test_an_unknown_form_and_an_empty_file_are_refused(tmp_path: Path, trained: list[Job]) -> None:
