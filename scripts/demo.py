@@ -97,9 +97,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def report(folder: Path) -> None:
     """Print the tables; write the score table and its figure into ``folder``."""
-    table.main([str(folder)])
-    table.main([str(folder), "--out", str(folder / "table.md")])
-    plot.main([str(folder), "--out", str(folder / "scores.png")])
+    shown = [str(folder / "plans" / "search"), str(folder / "random")]  # another planner is a column of long settings
+    table.main(shown)
+    table.main([*shown, "--out", str(folder / "table.md")])
+    plot.main([*shown, "--out", str(folder / "scores.png")])
     searched, sampled = (returns_in(folder / "plans" / name) for name in ("search", "no_search"))
     data = next(iter(load_results([folder / "plans"]).values())).references["dataset mean return"]
     rows = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from trajectory_adacat import checkpoint
 from trajectory_adacat.checkpoint import (
     checkpoint_name,
+    export_average,
     find_checkpoint,
     load_model,
     read_description,
@@ -84,6 +85,22 @@ def test_the_description_says_what_it_was_told_and_what_it_was_made_with(tmp_pat
     assert description["model"]["head"]["n_bins"] == 4
     assert "torch" in description["versions"]
     assert set(description["files"]) == set(FILES)
+
+
+def test_an_exported_average_plans_as_the_checkpoint_up_to_half_precision(tmp_path: Path) -> None:
+    path = save(tmp_path / "step_00000001", make_gpt(1), x=3)
+    export_average(path, tmp_path / "small")
+    whole, small = (load_model(folder, use_ema=True) for folder in (path, tmp_path / "small"))
+    torch.testing.assert_close(output(small.model), output(whole.model), rtol=5e-3, atol=5e-3)
+    assert not torch.equal(output(small.model), output(whole.model))
+    assert next(small.model.parameters()).dtype == torch.float32
+    assert torch.equal(small.normalizer.low, whole.normalizer.low)
+    assert small.description["x"] == 3
+    assert small.description["trained_with"]["versions"] == whole.description["versions"]
+    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (path, tmp_path / "small")]
+    assert sizes[1] < sizes[0] / 2
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(tmp_path / "small")  # it has no weights of the last step
 
 
 def test_nothing_in_a_checkpoint_is_pickled(tmp_path: Path) -> None:
