@@ -42,16 +42,33 @@ class PlotParser(CommandParser):
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the figure that the command line asks for."""
     arguments = PlotParser().parse(argv)
-    if arguments.out.suffix not in ENDINGS:
-        raise InputError(f"--out {arguments.out} must end in one of {', '.join(ENDINGS)}.")
+    check_ending(arguments.out)
     rows = gather(load_results(arguments.paths), load_published(PUBLISHED_GROUPS[arguments.published]))
-    figure = bar_figure(rows, arguments.statistic)
+    save_figure(bar_figure(rows, arguments.statistic), arguments.out)
+
+
+def check_ending(out: Path) -> None:
+    """Check that figures can be written as such a file.
+
+    Raises:
+        InputError: if not.
+    """
+    if out.suffix not in ENDINGS:
+        raise InputError(f"--out {out} must end in one of {', '.join(ENDINGS)}.")
+
+
+def save_figure(figure: "Figure", out: Path) -> None:
+    """Write a figure, with the folder if it is missing, and print the file's name.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
     try:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(arguments.out, dpi=150)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=150)
     except OSError as error:
-        raise InputError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
-    print(arguments.out)
+        raise InputError(f"--out {out} cannot be written: {error.strerror}.") from error
+    print(out)
 
 
 def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":

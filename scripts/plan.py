@@ -168,10 +168,12 @@ def trained_discounting(description: dict[str, Any], planned: float) -> Discount
     """Return how a checkpoint's values were discounted; None if the plans have another discount, ``planned``.
 
     Raises:
-        InputError: if the checkpoint's settings cannot be read.
+        InputError: if the checkpoint's settings cannot be read, or do not say what the termination penalty was.
     """
     settings = {key: value for key, value in description["training"].items() if key != "dataset"}
     data = from_nested(TrainConfig, settings).data
+    if "termination_penalty" not in settings.get("data", {}):  # training without one records null
+        raise InputError("The checkpoint does not say the 'termination_penalty' of its training: train it again.")
     if planned != data.discount:
         return None
     return Discounting(data.discount, resolve_penalty(data.termination_penalty, description["dataset"]["name"]))

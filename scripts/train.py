@@ -17,6 +17,7 @@ from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.datasets import Dataset, load_dataset
 from trajectory_adacat.datasets.episodes import cut_episodes
+from trajectory_adacat.datasets.likelihood import behavior_action_nll
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import (
     EpisodeConfig,
@@ -100,14 +101,24 @@ def environment_record(arguments: TrainArguments, dataset: Dataset) -> dict[str,
     return source.record()
 
 
-def describe(config: TrainConfig, run: RunConfig, dataset: Dataset, environment: dict[str, Any]) -> dict[str, Any]:
-    """Return the entries of a checkpoint's description that record its training."""
+def describe(
+    config: TrainConfig, run: RunConfig, dataset: Dataset, environment: dict[str, Any], behavior: float | None
+) -> dict[str, Any]:
+    """Return the entries of a checkpoint's description that record its training.
+
+    Args:
+        config: the settings.
+        run: how the training runs.
+        dataset: its data.
+        environment: what `environment_record` returned.
+        behavior: what `behavior_action_nll` returned for the held-out episodes.
+    """
     return {
         "parameterization": config.model.head.name,
         "discount": config.data.discount,
         "train_seed": run.seed,
         "processor": processor(),
-        "dataset": {**dataset_record(config.data, dataset), **environment},
+        "dataset": {**dataset_record(config.data, dataset), **environment, "behavior_action_nll": behavior},
         "training": {**to_nested(config), "dataset": dataset.name},
     }
 
@@ -233,6 +244,7 @@ def make_trainer(
     normalizer = MinMaxNormalizer.fit(flat[0].transitions)
     length = data.subsampled_sequence_length
     windows = [SequenceDataset(part, normalizer, spec, length, data.step, device) for part in flat]
+    behavior = behavior_action_nll(parts[1], normalizer, spec)
     trainer = Trainer(
         make_model(config, spec, windows[0].tokens, run.seed).to(device),
         windows[0],
@@ -242,9 +254,10 @@ def make_trainer(
         config.trainer,
         run,
         arguments.savepath,
-        describe(config, run, dataset, environment_record(arguments, dataset)),
+        describe(config, run, dataset, environment_record(arguments, dataset), behavior),
         arguments.verbose,
         world,
+        {} if behavior is None else {"behavior/action": behavior},
     )
     return trainer, sum(part.n_skipped for part in flat)
 
@@ -310,6 +323,9 @@ def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainA
     report_data(dataset, trainer.description, n_skipped)
     if held_out is not None and held_out.n_clamped:
         print(f"clamped {held_out.n_clamped} held-out values outside the training data's bounds")
+    behavior = trainer.description["dataset"]["behavior_action_nll"]
+    if behavior is not None:
+        print(f"negative log-likelihood of the held-out actions under the policy that took them: {behavior:.4f}")
     if arguments.device == "cpu" and trainer.model.config.attn_pdrop > 0:
         print("dropout of the attention weights more than doubles a step's time on a CPU: --attn_pdrop 0 is without")
 

@@ -18,7 +18,7 @@ from trajectory_adacat.errors import InputError
 def test_help_lists_the_commands(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     console.dispatch(argv)
     printed = capsys.readouterr().out
-    for command in ("train", "critic", "plan", "collect", "table", "plot", "compare", "density", "demo"):
+    for command in ("train", "critic", "plan", "collect", "table", "plot", "curves", "compare", "density", "demo"):
         assert f"\n  {command} " in printed
 
 
@@ -51,7 +51,7 @@ def test_the_module_of_every_command_exists(command: str) -> None:
     assert find_spec(console.COMMANDS[command][0]) is not None
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["table", "--help"], ["plot", "--help"]])
+@pytest.mark.parametrize("argv", [["--help"], ["table", "--help"], ["plot", "--help"], ["curves", "--help"]])
 def test_help_starts_without_heavy_imports(argv: list[str]) -> None:
     code = (
         "import sys\n"

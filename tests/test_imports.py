@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": GROUND,
     "checkpoint": {"models", "datasets", *GROUND},
     "training": {"datasets", "models", "checkpoint", *GROUND},
+    "training.logger": set(),
     "critic": {"datasets", "training", "checkpoint", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
     "evaluation": {"planning", "checkpoint", "computing", "profiling", "datasets.sequences", *GROUND},
@@ -44,7 +45,10 @@ ALLOWED: dict[str, set[str]] = {
     "command_line": {"configuration", "extras"},
     "console": {"command_line", "extras"},
     "config": set(),
-    "plotting": {"command_line", "evaluation.results", "evaluation.scores", "evaluation.statistics"},
+    "plotting": {
+        *("command_line", "training.logger"),
+        *("evaluation.results", "evaluation.scores", "evaluation.statistics"),
+    },
 }
 LIGHT = [
     *("trajectory_adacat.robots", "trajectory_adacat.evaluation.results", "trajectory_adacat.evaluation.scores"),

@@ -224,7 +224,7 @@ def test_extras(distribution: Distribution) -> None:
     [
         ("environments", ["environments", "dynamics"]),
         ("training", ["scripts.train", "scripts.critic", "scripts.plan", "scripts.collect"]),
-        ("plots", ["plotting.table", "plotting.plot", "plotting.compare"]),
+        ("plots", ["plotting.table", "plotting.plot", "plotting.curves", "plotting.compare"]),
     ],
 )
 def test_an_extra_suffices_for_its_modules(distribution: Distribution, extra: str, modules: list[str]) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),
     "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),
+    "curves": ("trajectory_adacat.plotting.curves", "plot the held-out likelihood over the training steps"),
     "compare": ("trajectory_adacat.plotting.compare", "test whether two sets of rollouts differ in return"),
     "density": ("trajectory_adacat.scripts.density", "run the paper's density-estimation experiments"),
     "demo": ("trajectory_adacat.scripts.demo", "collect, train, plan and tabulate on a small scale"),

@@ -54,7 +54,7 @@ def make_training(collected_home: Path, tmp_path: Path, monkeypatch: pytest.Monk
             "train_seed": seed,
             "step": 1,
             "dataset": recorded,
-            "training": {},
+            "training": {"data": {"termination_penalty": -100.0}},
         }
         normalizer = MinMaxNormalizer(torch.full((16,), -5.0), torch.full((16,), 5.0))
         folder = tmp_path / f"training_{seed}_{parameterization}" / "step_00000001"

@@ -293,3 +293,19 @@ def test_float64_that_float32_resolves_becomes_float32(write: Writer) -> None:
         assert theirs.observations.dtype == np.float32
         np.testing.assert_array_equal(ours.observations, theirs.observations)
     assert first.notes == second.notes == []
+
+
+def test_the_behaviours_log_densities_are_split_with_the_rows(write: Writer) -> None:
+    path = write({**rows(5, terminals=[1]), "infos/action_log_probs": np.arange(5.0)})
+    found = [episode.action_log_probs for episode in load_episodes("own", path)]
+    assert [array is not None and array.tolist() for array in found] == [[0, 1], [2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    "log_probs",
+    [None, np.arange(4.0), np.zeros((5, 1)), np.array([0, 1, np.nan, 3, 4]), np.array(["x"] * 5, "S1")],
+    ids=str,
+)
+def test_unusable_log_densities_are_unknown(write: Writer, log_probs: np.ndarray | None) -> None:
+    infos = {} if log_probs is None else {"infos/action_log_probs": log_probs}
+    assert all(episode.action_log_probs is None for episode in load_episodes("own", write({**rows(5), **infos})))

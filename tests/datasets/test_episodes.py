@@ -41,6 +41,9 @@ def test_an_unknown_final_observation_is_all_nan() -> None:
         ({"observations": np.full((3, 2), np.inf, np.float32)}, "observations contains NaN or infinity"),
         ({"final_observation": np.array([0, np.nan], np.float32)}, "final_observation contains NaN or infinity"),
         ({"final_observation": np.zeros(3, np.float32)}, r"must have shape \(2,\)"),
+        ({"action_log_probs": np.zeros(2, np.float32)}, "3 transitions has 2 action_log_probs"),
+        ({"action_log_probs": np.full(3, np.nan, np.float32)}, "action_log_probs contains NaN or infinity"),
+        ({"action_log_probs": np.zeros((3, 1), np.float32)}, "action_log_probs must be a 1-dimensional"),
         ({"truncated": True}, "Exactly one"),
         ({"terminated": False}, "Exactly one"),
         (
@@ -56,6 +59,13 @@ def test_an_unknown_final_observation_is_all_nan() -> None:
 def test_invalid_episodes_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Episode(**parts(**changes))
+
+
+def test_the_behaviours_log_densities_are_optional_and_cut_with_the_steps() -> None:
+    known = Episode(**parts(action_log_probs=np.array([1, 2, 3], np.float32)))
+    pieces = cut_episodes([Episode(**parts()), known], 2)
+    found = [None if piece.action_log_probs is None else piece.action_log_probs.tolist() for piece in pieces]
+    assert found == [None, None, [1, 2], [3]]
 
 
 def counted(length: int, terminated: bool) -> Episode:

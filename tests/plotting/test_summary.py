@@ -63,6 +63,13 @@ def test_a_setting_that_is_null_is_the_same_as_one_that_is_absent() -> None:
     assert [len(rollouts) for rollouts in row.values["adacat"]] == [4]
 
 
+def test_planned_and_realized_returns_separate_nothing() -> None:
+    returns: list[dict[str, Any]] = [{}, {"planned_return": 9.0, "realized_return": 8.0}, {"planned_return": 7.0}]
+    (row,) = rows_of(result(rollout_seed=seed, **found) for seed, found in enumerate(returns))
+    assert [len(rollouts) for rollouts in row.values["adacat"]] == [3]
+    assert columns_of([row]) == ["adacat"]
+
+
 def test_rollouts_without_training_stand_in_one_group() -> None:
     runs = [result(checkpoint={"hash": None}, rollout_seed=seed, train_seed=seed) for seed in range(3)]
     (row,) = rows_of(runs)

@@ -26,6 +26,7 @@ LINE = "TrajectoryAdacatTests/Line-v0"
 STUBBY = "TrajectoryAdacatTests/Stubby-v0"
 FAR = "TrajectoryAdacatTests/Far-v0"
 ENDLESS = "TrajectoryAdacatTests/Endless-v0"
+FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format1"
 
 
 class Line(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -664,3 +665,32 @@ def test_returns_are_discounted_as_in_the_training_of_the_checkpoint(trained: Pa
     assert plan.trained_discounting(description, 0.5) is None  # the scores would mix two discounts
     data["termination_penalty"] = None
     assert plan.trained_discounting(description, data["discount"]) == Discounting(data["discount"], None)
+
+
+@pytest.mark.parametrize("name", ["adacat", "quantile"])
+def test_returns_are_discounted_as_in_the_training_of_an_old_checkpoint(name: str) -> None:
+    description = plan.read_training(FORMAT_1 / name)
+    assert plan.trained_discounting(description, 0.99) == Discounting(0.99, -100.0)
+
+
+def test_a_checkpoint_that_does_not_say_its_penalty_is_refused(trained: Path, run_plan: Plan) -> None:
+    path = trained / "step_00000006" / "checkpoint.json"
+    description = json.loads(path.read_text())
+    del description["training"]["data"]["termination_penalty"]
+    path.write_text(json.dumps(description))
+    with pytest.raises(InputError, match="does not say the 'termination_penalty'"):
+        run_plan()
+
+
+def test_the_realized_return_has_the_penalty_of_the_training(
+    write_dataset: Write, run_train: RunTrain, run_plan: Plan
+) -> None:
+    run_train(write_dataset(9, 8, 7, 6), termination_penalty=-7)
+    (result,) = run_plan(environment=STUBBY, n_rollouts=1)
+    assert result["realized_return"] == -7.0
+    assert result["return"] != -7.0
+
+
+def test_nothing_is_compared_with_another_discount_than_the_trained_one(trained: Path, run_plan: Plan) -> None:
+    (result,) = run_plan(environment=STUBBY, discount=0.8, n_rollouts=1)
+    assert (result["planned_return"], result["realized_return"]) == (None, None)

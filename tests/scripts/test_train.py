@@ -702,3 +702,32 @@ def test_a_diverging_training_ends_with_an_error_and_keeps_what_was_saved(
         run_train(path, learning_rate=1e38, optimizer="adamw", lr_decay="false", n_saves=6)
     for folder in (home / "logs" / "own" / "gpt" / "adacat_0").glob("step_*"):
         assert all(p.isfinite().all() for p in load_model(folder).model.parameters())
+
+
+def test_the_behaviours_own_likelihood_is_logged_printed_and_recorded(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    with h5py.File(path, "a") as file:
+        file["infos/action_log_probs"] = np.full(30, 1.5)
+    folder = run_train(path, verbose="true")
+    loaded = load_model(folder)
+    spans = (loaded.normalizer.high - loaded.normalizer.low)[3:5].numpy()
+    expected = -(1.5 + np.log(spans).sum()) / 2
+    assert loaded.description["dataset"]["behavior_action_nll"] == pytest.approx(expected)
+    assert [line["behavior/action"] for line in read_metrics(folder)] == pytest.approx([expected] * 6)
+    assert f"under the policy that took them: {expected:.4f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [{}, {"holdout_fraction": 0}], ids=str)
+def test_nothing_is_logged_of_an_unknown_behaviour_or_without_held_out_episodes(
+    write_dataset: Write, run_train: RunTrain, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    if changes:
+        with h5py.File(path, "a") as file:
+            file["infos/action_log_probs"] = np.full(30, 1.5)
+    folder = run_train(path, verbose="true", **changes)
+    assert load_model(folder).description["dataset"]["behavior_action_nll"] is None
+    assert all("behavior/action" not in line for line in read_metrics(folder))
+    assert "under the policy" not in capsys.readouterr().out

@@ -161,4 +161,5 @@ def _episode(arrays: Arrays, rows: slice, terminals: np.ndarray) -> Episode:
         terminated=terminated,
         truncated=not terminated,
         final_observation=final_observation,
+        action_log_probs=arrays["action_log_probs"][rows] if "action_log_probs" in arrays else None,
     )

@@ -13,6 +13,7 @@ from trajectory_adacat.errors import InputError
 REQUIRED = {"observations": 2, "actions": 2, "rewards": 1, "terminals": 1}  # number of dimensions of each array
 OPTIONAL = {"next_observations": 2, "timeouts": 1}  # absent from v0 files
 EPISODE_IDS = ("episode_ids", "infos/episode")  # where files of other projects say each row's episode
+LOG_PROBS = "infos/action_log_probs"  # of the policy that was recorded
 FLAGS = ("terminals", "timeouts")
 
 
@@ -21,7 +22,7 @@ def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[s
 
     Flags are returned as bool, all other arrays as float32, or float64 where the file has more than float32 and float32
     could not tell a dimension's values apart. ``episode_ids``, where the file has them under one of `EPISODE_IDS`, keep
-    their type.
+    their type. ``action_log_probs`` are those of `LOG_PROBS`, float32, where the file has a finite number for each row.
 
     Returns:
         The arrays, the attributes, and lines for the user about the arrays' precision.
@@ -36,7 +37,10 @@ def read_d4rl(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[s
         ids = next((name for name in EPISODE_IDS if isinstance(file.get(name), h5py.Dataset)), None)
         if ids is not None:
             arrays["episode_ids"] = _read_ids(file, ids, path)
+        log_probs = _read_log_probs(file)
         attributes = read_attributes(file)
+    if log_probs is not None:
+        arrays["action_log_probs"] = log_probs
     for name in FLAGS:
         if name in arrays:
             arrays[name] = _as_flags(name, arrays[name], path)
@@ -69,6 +73,16 @@ def _read_ids(file: h5py.File, name: str, path: Path) -> np.ndarray:
             f"{path}: {name} has shape {file[name].shape}; expected one episode id for each of {rows} rows."
         )
     return file[name][()]
+
+
+def _read_log_probs(file: h5py.File) -> np.ndarray | None:
+    """Return None for whatever is not one finite number for each row: nothing is trained on them."""
+    found = file.get(LOG_PROBS)
+    if not isinstance(found, h5py.Dataset) or found.shape != (file["rewards"].size,) or found.dtype.kind != "f":
+        return None
+    with np.errstate(over="ignore"):  # becomes infinite
+        log_probs = found[()].astype(np.float32, copy=False)
+    return log_probs if np.isfinite(log_probs).all() else None
 
 
 def _as_flags(name: str, array: np.ndarray, path: Path) -> np.ndarray:

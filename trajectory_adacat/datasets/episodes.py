@@ -22,6 +22,8 @@ class Episode:
         terminated: whether the last transition reached a terminal state.
         truncated: whether the episode ended otherwise: at a time limit, or at the end of the recording.
         final_observation: the observation after the last action, shape ``[o]``. All NaN if unknown.
+        action_log_probs: log density of each action under the policy that took it, in nats, summed over the action's
+            dimensions, shape ``[T]``. None if unknown.
 
     Raises:
         InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or ``terminated`` and
@@ -34,9 +36,11 @@ class Episode:
     terminated: bool
     truncated: bool
     final_observation: np.ndarray
+    action_log_probs: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         axes = {"observations": 2, "actions": 2, "rewards": 1, "final_observation": 1}
+        axes |= {} if self.action_log_probs is None else {"action_log_probs": 1}
         for name, count in axes.items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype not in FLOATS or array.ndim != count:
@@ -55,6 +59,8 @@ class Episode:
                 "An episode needs at least one transition, and as many actions and rewards as observations: got "
                 f"{length} observations, {len(self.actions)} actions, {len(self.rewards)} rewards."
             )
+        if self.action_log_probs is not None and len(self.action_log_probs) != length:
+            raise InputError(f"An episode of {length} transitions has {len(self.action_log_probs)} action_log_probs.")
         if self.final_observation.shape != (size,):
             raise InputError(f"An episode's final_observation must have shape ({size},), like its observations.")
 
@@ -77,6 +83,7 @@ def _pieces(episode: Episode, length: int) -> list[Episode]:
         rows = slice(start, start + length)
         is_last = start + length >= len(episode)
         unknown = np.isnan(episode.final_observation).all()
+        log_probs = episode.action_log_probs
         pieces.append(
             Episode(
                 observations=episode.observations[rows],
@@ -85,6 +92,7 @@ def _pieces(episode: Episode, length: int) -> list[Episode]:
                 terminated=is_last and episode.terminated,
                 truncated=not is_last or episode.truncated,
                 final_observation=episode.final_observation if is_last or unknown else episode.observations[rows.stop],
+                action_log_probs=None if log_probs is None else log_probs[rows],
             )
         )
     return pieces

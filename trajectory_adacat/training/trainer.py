@@ -50,6 +50,7 @@ class Trainer:
         description: JSON-serializable description saved in each checkpoint.
         verbose: show a progress bar.
         world: processes of a data-parallel training. Each makes a trainer with the same arguments except the device.
+        references: numbers to log in every line beside the metrics, so that plots of the log draw them as lines.
 
     Raises:
         InputError: if a batch has fewer windows than there are processes, or the description cannot be written.
@@ -68,7 +69,9 @@ class Trainer:
         description: dict[str, Any],
         verbose: bool = True,
         world: World = SINGLE_PROCESS,
+        references: Mapping[str, float] | None = None,
     ) -> None:
+        self.references = references or {}
         self.model, self.config, self.run, self.folder = model, config, run, folder
         self.training, self.held_out, self.normalizer = training, held_out, normalizer
         self.description, self.verbose, self.world = description, verbose, world
@@ -114,7 +117,7 @@ class Trainer:
                     with self.world.raise_everywhere():
                         self._check_finite(metrics)
                 if is_logged:
-                    metrics |= self._evaluate(micro_batches)
+                    metrics |= {**self._evaluate(micro_batches), **self.references}
                     metrics["seconds_per_step"] = (time.perf_counter() - start_time) / (self.step - start_step)
                     progress.set_postfix_str(_summary(metrics))
                     if logger is not None:
