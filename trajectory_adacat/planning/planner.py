@@ -253,5 +253,5 @@ class Planner:
             decoder = self._make_decoder(self.model, context, self.config.window)
             plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms, self._scorer)
         actions = plan.actions[:, : self.config.plan_freq].cpu()
-        for episode, planned, score in zip(episodes, actions, plan.scores.tolist(), strict=True):
+        for episode, planned, score in zip(episodes, actions, plan.scores.cpu().tolist(), strict=True):
             episode.planned, episode.score = list(planned), score
