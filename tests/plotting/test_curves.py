@@ -54,9 +54,10 @@ def test_the_behaviour_policy_is_a_dashed_line_in_the_panel_of_the_actions(tmp_p
     assert colors == ["C0", "C1", "C2", "C0", "C2"]  # those of their trainings
 
 
-def test_files_and_folders_are_read_once(tmp_path: Path) -> None:
+def test_files_and_folders_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "gpt" / "a")
-    assert list(load_curves([folder, folder / "metrics.jsonl", tmp_path])) == ["a"]
+    monkeypatch.chdir(tmp_path)
+    assert list(load_curves([folder, folder / "metrics.jsonl", Path("gpt")])) == ["a"]
 
 
 def test_trainings_without_held_out_data_are_left_out(tmp_path: Path) -> None:
