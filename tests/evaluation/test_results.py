@@ -306,9 +306,7 @@ def test_the_key_dynamics_verified_is_dropped(tmp_path: Path, value: bool | None
 
 def test_flat_settings_of_the_training_are_read_in_todays_form(tmp_path: Path) -> None:
     """They are then pooled with those of new results; the precision is younger than some of them."""
-    folder = Path(__file__).parents[2] / "results" / "hopper-medium-collected"
-    line, *_ = (folder / "rollouts.jsonl").read_text().splitlines()
-    values = json.loads(line)
+    values = json.loads((Path(__file__).parents[1] / "fixtures" / "format1" / "rollout.jsonl").read_text())
     assert "precision" not in values["checkpoint"]["training"]
     (old,) = load_results([write_json(tmp_path / "old.jsonl", **values)]).values()
     assert old.checkpoint["training"]["trainer"]["precision"] == "float32"
