@@ -93,7 +93,7 @@ PRESETS = {
         **PAPER_PLANNING,
         "datasets": PAPER_DATASETS,
     },
-    # At most 30 minutes on one CPU core.
+    # A small model that learns fast on a CPU.
     "cpu": {
         "train": {**SMALL_MODEL, "n_steps": 5000, "n_saves": 5},
         "train:adacat": {**SCALAR_INPUTS, **ANNEALED},

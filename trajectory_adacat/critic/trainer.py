@@ -21,6 +21,7 @@ from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.critic.transitions import Batch, Transitions
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.training.config import BasicRunConfig
+from trajectory_adacat.training.finite import check_finite
 from trajectory_adacat.training.logger import MetricsLogger
 from trajectory_adacat.training.optimizer import load_optimizer_state, optimizer_state, scale_learning_rates
 from trajectory_adacat.training.trainer import check_serializable
@@ -153,12 +154,7 @@ class CriticTrainer:
     def _check_finite(self, metrics: Mapping[str, float | Tensor]) -> None:
         weight_norm = torch.nn.utils.get_total_norm(self.critic.parameters()).detach()
         values = {"loss of Q": metrics["q_loss"], "loss of V": metrics["v_loss"], "weight norm": weight_norm}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise InputError(
-                    f"The {name} is {float(value)} at step {self.step}. Train again with a lower --learning_rate "
-                    "under another --exp_name; earlier checkpoints are kept."
-                )
+        check_finite(values, self.step)
 
     def _progress_bar(self) -> tqdm:
         n_steps = self.config.n_steps

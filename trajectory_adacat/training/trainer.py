@@ -24,6 +24,7 @@ from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import SINGLE_PROCESS, World
 from trajectory_adacat.training.ema import make_ema
 from trajectory_adacat.training.evaluation import evaluation_batches, negative_log_likelihoods
+from trajectory_adacat.training.finite import check_finite
 from trajectory_adacat.training.logger import MetricsLogger
 from trajectory_adacat.training.objective import Objective
 from trajectory_adacat.training.optimizer import (
@@ -227,12 +228,7 @@ class Trainer:
     def _check_finite(self, metrics: Mapping[str, float | Tensor]) -> None:
         weight_norm = torch.nn.utils.get_total_norm(self.model.parameters()).detach()
         values = {"loss": metrics["loss"], "gradient norm": metrics["gradient_norm"], "weight norm": weight_norm}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise InputError(
-                    f"The {name} is {float(value)} at step {self.step}. Train again with a lower --learning_rate "
-                    "under another --exp_name; earlier checkpoints are kept."
-                )
+        check_finite(values, self.step)
 
     def _set_learning_rate(self) -> float:
         """Set the learning rates of the next step and return AdamW's."""
