@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trajectory_adacat.critic.losses import expectile_loss, iql_losses, return_losses
+from trajectory_adacat.critic.losses import expectile_loss, iql_losses, q_targets, start_losses
 from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.critic.transitions import Batch
 
@@ -30,7 +30,7 @@ def test_the_loss_of_each_network_teaches_that_one_alone() -> None:
     critic, averaged = (make_critic(transitions, normalizer) for _ in range(2))
     batch = Batch.encode(critic, transitions)
     for index, network in enumerate(("q_networks", "v_network")):
-        for losses in (iql_losses(critic, averaged.q_networks, batch, 0.7), return_losses(critic, batch)):
+        for losses in (iql_losses(critic, averaged.q_networks, batch, 0.7), start_losses(critic, batch)):
             critic.zero_grad()
             losses[index].backward()
             for name, parameter in critic.named_parameters():
@@ -43,8 +43,9 @@ def test_each_q_network_has_the_loss_that_it_would_have_alone() -> None:
     critic = make_critic(transitions, normalizer)
     batch = Batch.encode(critic, transitions)
     with torch.no_grad():
-        errors = [float((outputs - batch.returns).square().mean()) for outputs in critic.q_networks(batch.inputs)]
-        assert float(return_losses(critic, batch)[0]) == pytest.approx(sum(errors))
+        targets = q_targets(critic, batch)
+        errors = [float((outputs - targets).square().mean()) for outputs in critic.q_networks(batch.inputs)]
+        assert float(start_losses(critic, batch)[0]) == pytest.approx(sum(errors))
 
 
 def test_v_learns_from_the_smallest_target() -> None:
@@ -81,7 +82,10 @@ def test_a_loop_that_a_time_limit_cuts_is_worth_its_endless_rewards(tmp_path: Pa
     assert values_at(critic, 0, 1) == pytest.approx([4, 6], abs=0.15)
 
 
-def test_the_start_on_returns_learns_their_mean_without_a_bootstrap(tmp_path: Path) -> None:
-    episodes = [make_episode([0, 1], [0, reward], False, 0.0) for reward in [0.0, 4.0] * 5]
+def test_at_the_start_v_learns_the_mean_return_and_q_what_follows_on_average(tmp_path: Path) -> None:
+    """The reward of the last step is a coin's, whatever the expectile; the first step's Q has no part in its noise."""
+    episodes = [make_episode([0, 1], [0, reward], True, 0.0) for reward in [0.0, 4.0] * 5]
     critic = train(episodes, tmp_path, mc_steps=600, expectile=0.9)
     assert values_at(critic, 0, 1) == pytest.approx([1, 2], abs=0.15)
+    q = critic.q(torch.tensor([[0.0]]), torch.tensor([[-1.0]]))
+    assert q[:, 0].tolist() == pytest.approx([1, 1], abs=0.15)

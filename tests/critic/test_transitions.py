@@ -16,7 +16,7 @@ def test_a_termination_has_no_next_value_and_a_time_limit_has_that_of_the_final_
     assert found.observations[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert found.next_observations[:, 0].tolist() == [1, 2, 0, 4, 5]
     assert found.bootstraps.tolist() == [0.5, 0.5, 0, 0.5, 0.5]
-    assert found.returns.tolist() == [1 + 0.5 * (2 + 0.5 * 4), 2 + 0.5 * 4, 4, 8 + 0.5 * 16, 16]
+    assert found.returns.tolist()[:3] == [1 + 0.5 * (2 + 0.5 * 4), 2 + 0.5 * 4, 4]
     assert found.starts.tolist() == [True, False, False, True, False]
     assert found.n_unknown == 0
 
@@ -25,7 +25,7 @@ def test_a_transition_into_the_unknown_is_left_out_unless_it_terminates() -> Non
     episodes = [make_episode([0, 1], [1, 2], False), make_episode([2, 3], [4, 8], True)]
     found, _ = make_transitions(episodes)
     assert found.observations[:, 0].tolist() == [0, 2, 3]
-    assert found.returns.tolist() == [2, 8, 8]
+    assert found.returns.tolist()[1:] == [8, 8]
     assert found.starts.tolist() == [True, True, False]
     assert found.n_unknown == 1
     assert not found.next_observations.isnan().any()
@@ -35,7 +35,23 @@ def test_the_penalty_replaces_the_rewards_of_terminations_alone() -> None:
     episodes = [make_episode([0, 1], [1, 2], True, 0.0), make_episode([2, 3], [4, 8], False, 0.0)]
     found, _ = make_transitions(episodes, 0.5, -100.0)
     assert found.rewards.tolist() == [1, -100, 4, 8]
-    assert found.returns.tolist() == [-49, -100, 8, 8]
+    assert found.returns.tolist()[:2] == [-49, -100]
+
+
+def test_the_rest_of_a_cut_episode_is_worth_the_mean_return() -> None:
+    episodes = [make_episode([0, 1], [1, 2], True, 0.0), make_episode([2, 3], [4, 8], False, 0.0)]
+    returns = make_transitions(episodes, 0.5)[0].returns
+    mean = float(returns.mean())
+    assert returns.tolist() == pytest.approx([2, 2, 8 + 0.25 * mean, 8 + 0.5 * mean])
+
+
+def test_a_loop_that_a_time_limit_cuts_returns_what_it_would_without_end() -> None:
+    assert make_transitions([make_episode([0] * 4, [1] * 4, False, 0.0)], 0.5)[0].returns.tolist() == [2, 2, 2, 2]
+
+
+def test_undiscounted_returns_of_cut_episodes_stay_as_they_are() -> None:
+    found, _ = make_transitions([make_episode([0, 1], [1, 2], False, 0.0)], 1.0)
+    assert found.returns.tolist() == [3, 2]
 
 
 def test_a_cut_is_bootstrapped_like_a_time_limit() -> None:

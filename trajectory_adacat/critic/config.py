@@ -43,7 +43,7 @@ class CriticConfig:
     learning_rate: float = 3e-4  # Adam's rate at the start; it decays to 0 along a cosine
     batch_size: int = 256  # transitions per step
     n_steps: int = 30_000  # number of steps
-    mc_steps: int = 10_000  # first steps, in which Q and V learn the data's discounted returns
+    mc_steps: int = 10_000  # first steps, in which V learns the data's discounted returns
     target_rate: float = 0.005  # share of the new weights in the target Q networks' average, each step
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The losses of implicit Q-learning (Kostrikov et al. 2021, arXiv:2110.06169), and of its start on returns."""
+"""The losses of implicit Q-learning (Kostrikov et al. 2021, arXiv:2110.06169), and of its start."""
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,10 @@ def iql_losses(critic: Critic, target: EnsembleMLP, batch: Batch, expectile: flo
     return q_loss(critic, batch, q_targets(critic, batch)), expectile_loss(smallest - values, expectile)
 
 
-def return_losses(critic: Critic, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the losses of Q and V against the data's discounted returns: both learn their mean, scaled."""
+def start_losses(critic: Critic, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the losses of Q and V at the start: V learns the data's returns, and Q the reward and V of what follows.
+
+    Q does not learn the returns. They are noisy, and what it would fit of their noise is differences between actions.
+    """
     values = critic.v_network(batch.observations)[0]
-    return q_loss(critic, batch, batch.returns), F.mse_loss(values, batch.returns)
+    return q_loss(critic, batch, q_targets(critic, batch)), F.mse_loss(values, batch.returns)

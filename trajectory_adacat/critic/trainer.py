@@ -1,4 +1,4 @@
-"""Training loop of a critic: a start on the data's returns, then implicit Q-learning; logs, checkpoints, resumption."""
+"""Training loop of a critic: a start on returns, then implicit Q-learning; logs, checkpoints, resumption."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ from trajectory_adacat.checkpoint import checkpoint_name
 from trajectory_adacat.critic.checkpoint import save_critic
 from trajectory_adacat.critic.config import CriticConfig
 from trajectory_adacat.critic.evaluation import evaluate
-from trajectory_adacat.critic.losses import iql_losses, return_losses
+from trajectory_adacat.critic.losses import iql_losses, start_losses
 from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.critic.transitions import Batch, Transitions
 from trajectory_adacat.errors import InputError
@@ -124,7 +124,7 @@ class CriticTrainer:
         factor = 0.5 * (1.0 + math.cos(math.pi * self.step / self.config.n_steps))
         scale_learning_rates([self._optimizer], factor)
         if self.step < self.config.mc_steps:
-            q_loss, v_loss = return_losses(self.critic, batch)
+            q_loss, v_loss = start_losses(self.critic, batch)
         else:
             q_loss, v_loss = iql_losses(self.critic, self._target, batch, self.config.expectile)
         self._optimizer.zero_grad(set_to_none=True)

@@ -23,7 +23,8 @@ class Transitions:
         rewards: with the termination penalty, ``[k]``.
         next_observations: ``[k, o]``; 0 after a termination.
         bootstraps: the discount of the next observation's value: 0 after a termination, ``[k]``.
-        returns: discounted sum of this reward and all later ones of the episode, without any bootstrap, ``[k]``.
+        returns: discounted sum of this reward and all later ones of the episode; where the episode was cut, the rest is
+            taken to be worth the mean of these returns, ``[k]``.
         starts: whether it is the first of its episode, bool, ``[k]``.
         n_unknown: the number of transitions left out because the observation after them is unknown.
     """
@@ -68,7 +69,9 @@ class Transitions:
         bootstraps[last[terminated]] = 0.0
         starts = torch.zeros(len(rows), dtype=torch.bool)
         starts[torch.cat([last.new_zeros(1), last[:-1] + 1])] = True
-        returns = rows[:, spec.reward] + discount * rows[:, spec.value]
+        n_left = trajectories.ends - torch.arange(len(rows))
+        weights = torch.where(torch.isin(trajectories.ends, last[terminated] + 1), 0.0, discount ** n_left.double())
+        returns = complete(rows[:, spec.reward] + discount * rows[:, spec.value], weights)
         known = ~following.isnan().any(1)
         return cls(
             observations=observations[known],
@@ -80,6 +83,17 @@ class Transitions:
             starts=starts[known],
             n_unknown=int((~known).sum()),
         )
+
+
+def complete(returns: Tensor, weights: Tensor) -> Tensor:
+    """Return ``returns + weights * c``, where c is the mean of the result: the mean return, were no episode cut.
+
+    Args:
+        returns: discounted up to the end of each episode, ``[k]``.
+        weights: discount of what would follow the end; 0 after a termination, ``[k]``.
+    """
+    observed = 1.0 - weights.mean()
+    return returns + weights * returns.mean() / observed if observed > 0.0 else returns  # 0: undiscounted and all cut
 
 
 @dataclass(frozen=True)
