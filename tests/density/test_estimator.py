@@ -1,0 +1,103 @@
+"""The density of one's own data."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajectory_adacat.density import AdaCatDensity
+from trajectory_adacat.errors import InputError
+
+SMALL = {"k": 8, "hidden": 16, "frequencies": 2, "batch_size": 64, "max_steps": 300, "learning_rate": 1e-2}
+
+
+def table(count: int = 1500, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    first = generator.normal(size=count)
+    return np.stack((10 + 3 * first, first + 0.1 * generator.normal(size=count)), axis=1)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> AdaCatDensity:
+    """A small fitted density."""
+    return AdaCatDensity(**SMALL).fit(table())
+
+
+def test_it_beats_the_independent_normal_density(fitted: AdaCatDensity) -> None:
+    test = table(seed=1)
+    independent = -0.5 * np.log(2 * np.pi * test.var(axis=0)) - 0.5
+    assert fitted.score_samples(test).mean() > independent.sum() + 0.3
+
+
+def test_a_single_column_integrates_to_one_over_the_line() -> None:
+    density = AdaCatDensity(**{**SMALL, "max_steps": 20}).fit(table()[:, :1])
+    low, high = (float(bound[0]) for bound in (density.low_, density.high_))
+    span = high - low
+    inside = low + span * (np.arange(20_000) + 0.5) / 20_000
+    assert np.exp(density.score_samples(inside[:, None])).mean() * span == pytest.approx(1 - density._outside, abs=2e-3)
+    share = (np.arange(20_000) + 0.5) / 20_000  # d = s / (1 - s) maps the outside to [0, 1]
+    distance, slope = share / (1 - share), 1 / (1 - share) ** 2
+    for tail in (low - span * distance, high + span * distance):
+        mass = (np.exp(density.score_samples(tail[:, None])) * slope).mean() * span
+        assert mass == pytest.approx(density._outside / 2, rel=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(row=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2))
+def test_a_row_scores_finite_and_the_sum_of_its_conditionals(fitted: AdaCatDensity, row: list[float]) -> None:
+    conditionals = fitted.score_conditionals([row])
+    assert np.isfinite(conditionals).all()
+    assert fitted.score_samples([row])[0] == pytest.approx(conditionals.sum())
+
+
+def test_samples_lie_within_the_bounds_and_repeat(fitted: AdaCatDensity) -> None:
+    sample = fitted.sample(300, random_state=3)
+    assert sample.shape == (300, 2)
+    assert (sample >= fitted.low_).all()
+    assert (sample <= fitted.high_).all()
+    assert (sample == fitted.sample(300, random_state=3)).all()
+    assert not (sample == fitted.sample(300, random_state=4)).any()
+    assert np.corrcoef(sample.T)[0, 1] > 0.8
+
+
+def test_a_fit_repeats(fitted: AdaCatDensity) -> None:
+    again = AdaCatDensity(**SMALL).fit(table())
+    assert (again.score_samples(table(seed=1)) == fitted.score_samples(table(seed=1))).all()
+
+
+def test_a_training_without_improvement_stops_early() -> None:
+    density = AdaCatDensity(**{**SMALL, "learning_rate": 1.0, "patience": 2}).fit(table(60))
+    assert density.n_steps_ < SMALL["max_steps"]
+
+
+def test_parameters_are_read_and_set() -> None:
+    density = AdaCatDensity(5, hidden=7)
+    assert AdaCatDensity(**density.get_params()).get_params() == density.get_params()
+    assert density.set_params(k=6).k == 6
+    with pytest.raises(InputError, match="'bins'"):
+        density.set_params(bins=3)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.where(table() > 12, np.nan, table()), "Column 0 has missing"),
+        (np.round(table()), "Column 0 holds whole numbers"),
+        (table() * [1, 0], "Column 1 has a single value"),
+        (table()[:, 0], "two dimensions"),
+        (table(5), "at least 10 rows"),
+        ([["a", "b"]], "table of numbers"),
+    ],
+)
+def test_bad_tables_are_refused(x: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        AdaCatDensity(**SMALL).fit(x)
+
+
+def test_scoring_needs_a_fit_and_the_same_columns(fitted: AdaCatDensity) -> None:
+    with pytest.raises(InputError, match="not fitted"):
+        AdaCatDensity().score_samples(table())
+    with pytest.raises(InputError, match="3 columns"):
+        fitted.score_samples(np.zeros((2, 3)))
