@@ -48,6 +48,7 @@ setup(
     package_data={
         "trajectory_adacat.datasets": ["*.tsv", "behavior/*.npz", "behavior/*.md"],
         "trajectory_adacat.plotting": ["*.json"],
+        "trajectory_adacat.config": ["sweeps/*.toml"],
     },
     install_requires=CORE,
     extras_require={

@@ -23,6 +23,7 @@ COMMANDS = {
     "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),
     "curves": ("trajectory_adacat.plotting.curves", "plot the held-out likelihood over the training steps"),
     "compare": ("trajectory_adacat.plotting.compare", "test whether two sets of rollouts differ in return"),
+    "sweep": ("trajectory_adacat.scripts.sweep", "train, plan and tabulate a grid of settings; resume at any point"),
     "density": ("trajectory_adacat.scripts.density", "run the paper's density-estimation experiments"),
     "demo": ("trajectory_adacat.scripts.demo", "collect, train, plan and tabulate on a small scale"),
 }

@@ -97,7 +97,7 @@ class CriticTrainer:
 
     def save(self) -> None:
         """Write a checkpoint of the current step."""
-        description = {**self.description, "step": self.step}
+        description = {**self.description, "n_steps": self.config.n_steps, "step": self.step}
         save_critic(self.folder / checkpoint_name(self.step), self.critic, self._training_state(), description)
 
     def load_state(self, step: int, weights: dict[str, Tensor], state: dict[str, Tensor]) -> None:

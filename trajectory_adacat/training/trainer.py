@@ -135,7 +135,7 @@ class Trainer:
         """Write a checkpoint of the current step on rank 0. All ranks must call this."""
         state = self._training_state()
         if self.world.is_rank0:
-            description = {**self.description, "step": self.step}
+            description = {**self.description, "n_steps": self.n_steps, "step": self.step}
             folder = self.folder / checkpoint_name(self.step)
             save_checkpoint(folder, self.model, self.ema_model, self.normalizer, state, description)
 

@@ -1,0 +1,122 @@
+"""Estimate how long jobs take, from the logs of earlier ones."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.robots import MAX_EPISODE_STEPS, named_datasets
+from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
+
+# Where nothing is measured: seconds on one thread of an AMD EPYC core, for the model of the preset `cpu` on hopper.
+STEP_SECONDS = 0.17  # of a training, alone on the core
+CRITIC_STEP_SECONDS = 0.0106  # of a critic's training, with the default settings
+COLLECT_SECONDS = 20.0
+START_SECONDS = 5.0  # of a process, before its first step
+# Seconds for each token of a plan: a constant, and one for each candidate in proportion to the size of the model.
+# They fit that model (4 candidates, 10 rollouts side by side) and the paper's (64 and 256 candidates).
+TOKEN_SECONDS, CANDIDATE_SECONDS = 8.4e-4, 9.5e-6
+CPU_PRESET_SIZE = 12 * 3 * 64**2  # weights in the blocks
+CPU_PRESET_TOKENS = 64 * 5 * 16  # of a batch
+REFERENCE_DATASET_SIZE = 1e6  # transitions to which --n_epochs_ref refers
+
+SIZE = ("n_layer", "n_head", "n_embd", "subsampled_sequence_length", "batch_size", "precision", "device")
+CRITIC_SIZE = ("hidden_size", "n_hidden", "n_critics", "batch_size", "device")
+
+Arguments = Mapping[str, Any]  # the values of a command's flags
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A duration, and where it comes from."""
+
+    seconds: float
+    is_measured: bool
+
+
+class Estimator:
+    """Estimate durations from the trainings and rollouts in a folder of logs."""
+
+    def __init__(self, logbase: Path) -> None:
+        self._trainings = list(_read_trainings(logbase))
+
+    def training(self, arguments: Arguments) -> Estimate:
+        """Estimate a training from those of the same size, of the same dataset and parameterization if there are any.
+
+        Args:
+            arguments: the values of the flags of ``train`` or ``critic``.
+        """
+        is_model = "n_layer" in arguments
+        n_steps = _steps(arguments)
+        size = SIZE if is_model else CRITIC_SIZE
+        same_size = [
+            (logged, seconds)
+            for logged, seconds in self._trainings
+            if all(logged.get(name) == arguments[name] for name in size) and ("n_layer" in logged) == is_model
+        ]
+        if not same_size:
+            default = _default_step_seconds(arguments) if is_model else CRITIC_STEP_SECONDS
+            return Estimate(START_SECONDS + n_steps * default, False)
+        closest = max(_likeness(logged, arguments) for logged, _ in same_size)
+        scaled = [
+            seconds * _dimension(arguments["dataset"]) / _dimension(logged["dataset"])
+            for logged, seconds in same_size
+            if _likeness(logged, arguments) == closest
+        ]
+        return Estimate(START_SECONDS + n_steps * sum(scaled) / len(scaled), True)
+
+
+def plan_seconds(training: Arguments, plan: Arguments) -> float:
+    """Return the default duration of the rollouts of a plan, each as long as it may be.
+
+    Args:
+        training: the values of the flags of the model's training.
+        plan: those of ``plan``.
+    """
+    n_steps = (plan["max_episode_length"] or MAX_EPISODE_STEPS) / plan["plan_freq"]
+    n_tokens = _dimension(plan["dataset"]) * plan["horizon"]
+    candidates = plan["beam_width"] * plan["n_expand"] * _model_size(training) / CPU_PRESET_SIZE
+    seconds = n_steps * n_tokens * (TOKEN_SECONDS + CANDIDATE_SECONDS * candidates)
+    return START_SECONDS + plan["n_rollouts"] * seconds
+
+
+def _read_trainings(logbase: Path) -> Iterator[tuple[Arguments, float]]:
+    """Yield the flags and the seconds for each step of every training that has logged some steps."""
+    for path in sorted(logbase.rglob(METRICS_FILE)) if logbase.exists() else []:
+        try:
+            arguments = json.loads((path.parent / "arguments.json").read_text())
+            lines = read_metrics(path.parent)
+            if lines and arguments["dataset"]:
+                yield arguments, float(lines[-1]["seconds_per_step"])
+        except (OSError, ValueError, KeyError, TypeError, InputError):
+            continue  # no training's logs
+
+
+def _likeness(logged: Arguments, arguments: Arguments) -> tuple[bool, bool]:
+    names = ("dataset", "parameterization")
+    same_dataset, same_parameterization = (logged.get(name) == arguments.get(name) for name in names)
+    return same_dataset, same_parameterization
+
+
+def _steps(arguments: Arguments) -> float:
+    if arguments["n_steps"] is not None:
+        return float(arguments["n_steps"])
+    return REFERENCE_DATASET_SIZE * arguments["n_epochs_ref"] / arguments["batch_size"]
+
+
+def _default_step_seconds(arguments: Arguments) -> float:
+    """Return the default in proportion to the arithmetic of a step."""
+    n_tokens = arguments["batch_size"] * arguments["subsampled_sequence_length"] * _dimension(arguments["dataset"])
+    return STEP_SECONDS * n_tokens / CPU_PRESET_TOKENS * _model_size(arguments) / CPU_PRESET_SIZE
+
+
+def _model_size(arguments: Arguments) -> float:
+    return 12.0 * arguments["n_layer"] * (arguments["n_head"] * arguments["n_embd"]) ** 2
+
+
+def _dimension(dataset: str) -> int:
+    """Return the tokens of a transition; the default's for a dataset of unknown sizes."""
+    named = named_datasets().get(dataset)
+    return 16 if named is None else named.robot.observation_size + named.robot.action_size + 2

@@ -1,0 +1,206 @@
+"""Run jobs as processes side by side, each started when what it needs is done."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from trajectory_adacat.sweep.display import Display
+from trajectory_adacat.sweep.jobs import Job, by_priority, dependants, find_done
+from trajectory_adacat.training.lock import locked, process_start
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+ERROR_CHARACTERS = 2000  # of a job's output kept as its error
+JOBS_FILE, FAILURES_FILE, RUNNING_FILE = "jobs.jsonl", "failures.jsonl", "running.json"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job's process."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    started: float
+    log: Path
+
+
+class Runner:
+    """Run the jobs that are not done.
+
+    Args:
+        jobs: each after those it needs.
+        processes: number of processes side by side.
+        folder: where the logs and records of the jobs go; created if needed.
+        threads: of each process.
+        display: what shows the progress.
+        on_done: called with each job that ends well, before another one starts.
+
+    Attributes:
+        failures: records of the jobs that failed, each with the names of the jobs skipped because they need it.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        processes: int,
+        folder: Path,
+        threads: int = 1,
+        display: Display | None = None,
+        on_done: Callable[[Job], object] | None = None,
+    ) -> None:
+        self.failures: list[dict[str, Any]] = []
+        self._jobs, self._processes, self._folder = jobs, processes, folder
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._display, self._on_done = display or Display(jobs, processes), on_done
+        self._running: list[Running] = []
+        self._ended: set[str] = set()  # failed or skipped
+
+    def run(self) -> None:
+        """Run until nothing is left that can run. A signal or an error ends the processes.
+
+        Raises:
+            InputError: if another process holds the lock of the folder.
+            SystemExit: with status 128 + 15 after SIGTERM.
+            KeyboardInterrupt: after SIGINT.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(exit_on_sigterm())
+            stack.enter_context(locked(self._folder))
+            end_left_over(self._folder / RUNNING_FILE)
+            (self._folder / FAILURES_FILE).unlink(missing_ok=True)
+            done = find_done(self._jobs)
+            stack.callback(self._end_processes)
+            self._display.begin(done)
+            stack.callback(self._display.close)
+            while self._start_ready(done) or self._running:
+                time.sleep(POLL_SECONDS)
+                for running in [running for running in self._running if running.process.poll() is not None]:
+                    self._end(running, done)
+                self._display.update([running.job for running in self._running])
+
+    def _start_ready(self, done: set[str]) -> bool:
+        """Start jobs while there are free processes; return whether any was started."""
+        unavailable = done | self._ended | {running.job.name for running in self._running}
+        ready = [job for job in self._jobs if job.name not in unavailable and done.issuperset(job.needs)]
+        starting = by_priority(ready)[: self._processes - len(self._running)]
+        for job in starting:
+            self._start(job)
+        return bool(starting)
+
+    def _start(self, job: Job) -> None:
+        log = self._folder / "logs" / f"{re.sub(r'[^A-Za-z0-9_.=+-]+', '-', job.name)}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *job.resumed_command()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+            )
+        self._running.append(Running(job, process, time.time(), log))
+        self._record_running()
+        self._display.started(job)
+
+    def _end(self, running: Running, done: set[str]) -> None:
+        job, status = running.job, running.process.returncode
+        self._running.remove(running)
+        self._record_running()
+        seconds = time.time() - running.started
+        error = self._error(running)
+        record = {"job": job.name, "kind": job.kind, "status": status, "seconds": round(seconds, 1)}
+        append_line(self._folder / JOBS_FILE, {**record, "ended": time.strftime("%Y-%m-%d %H:%M:%S"), "ok": not error})
+        if error is None:
+            done.add(job.name)
+            if self._on_done is not None:
+                self._on_done(job)
+        else:
+            self._fail(running, error)
+        self._display.ended(job, seconds, error)
+
+    def _error(self, running: Running) -> str | None:
+        """Return why a job failed, or None if its output is there."""
+        if running.process.returncode == 0:
+            return None if running.job.is_done() else "It ended without an error, but its output is not whole."
+        text = running.log.read_text(encoding="utf-8", errors="replace")[-ERROR_CHARACTERS:].strip()
+        return text or f"It ended with status {running.process.returncode} and printed nothing."
+
+    def _fail(self, running: Running, error: str) -> None:
+        job = running.job
+        skipped = [name for name in dependants(job.name, self._jobs) if name not in self._ended]
+        record = {
+            "job": job.name,
+            "status": running.process.returncode,
+            "error": error,
+            "command": [sys.executable, *job.command],
+            "log": str(running.log),
+            "skipped": skipped,
+        }
+        append_line(self._folder / FAILURES_FILE, record)
+        self.failures.append(record)
+        self._ended |= {job.name, *skipped}
+        self._display.skipped(skipped)
+
+    def _record_running(self) -> None:
+        """Write which processes run, so that a later call can end those of a killed one."""
+        pids = [running.process.pid for running in self._running]
+        text = json.dumps([{"pid": pid, "start": process_start(pid)} for pid in pids])
+        temporary = self._folder / f".{RUNNING_FILE}.{os.getpid()}"
+        temporary.write_text(text)
+        temporary.replace(self._folder / RUNNING_FILE)
+
+    def _end_processes(self) -> None:
+        """End what runs: by SIGTERM, and by SIGKILL after a grace period."""
+        for running in self._running:
+            running.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for running in self._running:
+            try:
+                running.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                running.process.kill()
+                running.process.wait()
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append a record to a file of JSON lines."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def end_left_over(path: Path) -> None:
+    """Kill the processes that a killed sweep has left running, by the file in which it recorded them."""
+    try:
+        recorded = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    for process in recorded:
+        pid, start = process["pid"], process["start"]
+        while start is not None and process_start(pid) == start:  # a pid alone may be another process's by now
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
+    path.unlink()
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Raise SystemExit at SIGTERM, so that what is open is closed."""
+
+    def exit_(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, exit_)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
