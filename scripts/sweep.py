@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from trajectory_adacat.checks import check_positive
-from trajectory_adacat.command_line import CommandParser, dataset_folder, run_command
+from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.critic.checkpoint import KIND
 from trajectory_adacat.critic.config import CriticConfig
 from trajectory_adacat.datasets.cache import d4rl_folder
 from trajectory_adacat.datasets.collected import collected_path
 from trajectory_adacat.datasets.official import official_file
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RESULTS_FILE
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.robots import named_datasets
 from trajectory_adacat.scripts import critic, plan, train
@@ -29,7 +30,7 @@ from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainCo
 
 
 class SweepArguments(CommandParser):
-    """Train, plan and tabulate every combination of datasets, parameterizations, settings and seeds; resume at any point."""
+    """Train, plan and tabulate combinations of datasets, parameterizations, settings and seeds; resume at any point."""
 
     file: Path | None = None  # TOML file that describes the sweep; the flags override it
     preset: str | None = None  # sweep that comes with the package: table4, table4-annealed or table4-collected
@@ -153,19 +154,19 @@ def outline(jobs: Sequence[Job], done: set[str], processes: int) -> str:
     left = [job for job in jobs if job.name not in done]
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     lines.append(f"{len(jobs)} jobs ({kinds}), {len(done)} done, {len(left)} to run")
-    seconds = duration(left, processes)
-    lines.append(f"about {format_duration(seconds)} with {processes} processes")
+    lines.append(f"about {format_duration(duration(left, processes))} with {processes} processes")
+    n_measured = sum(job.is_measured for job in left)
+    lines.append(
+        f"The durations of {n_measured} jobs rest on the measured steps of earlier trainings in the folder of logs. Those "
+        f"of the other {len(left) - n_measured} are defaults, for one core of an AMD EPYC; episodes count as full length."
+    )
     return "\n".join(lines)
 
 
-def plan_folders(config: SweepConfig, jobs: Sequence[Job]) -> list[Path]:
-    """Return the folders of the results that are there."""
-    folders = []
-    for job in jobs:
-        if job.kind == "plan":
-            _, dataset, model, name = job.name.split(" ")
-            folders.append(Path(config.logbase, dataset_folder(dataset), config.name, "plans", model, name))
-    return [folder for folder in folders if (folder / "rollouts.jsonl").exists()]
+def result_folders(jobs: Sequence[Job]) -> list[Path]:
+    """Return the folders of the plans that have results."""
+    folders = [job.folder for job in jobs if job.kind == "plan" and job.folder is not None]
+    return [folder for folder in folders if (folder / RESULTS_FILE).exists()]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -186,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     display = Display(jobs, processes, quiet=not arguments.verbose)
     runner = Runner(jobs, processes, folder, arguments.threads, display)
     runner.run()
-    results = plan_folders(config, jobs)
+    results = result_folders(jobs)
     if results:
         table = tabulate(results)
         (folder / "table.md").write_text(tabulate(results, "markdown"), encoding="utf-8")

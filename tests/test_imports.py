@@ -36,6 +36,10 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.scores": {"robots"},
     "evaluation.statistics": set(),
     "density": {"models", "training", *GROUND},
+    "sweep": {
+        *("command_line", "checkpoint", "datasets.cache", "evaluation.results", "robots"),
+        *("training.lock", "training.logger"),
+    },
     "computing": set(),
     "profiling": set(),
     "settings": set(),

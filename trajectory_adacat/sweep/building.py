@@ -124,9 +124,11 @@ class Builder:
     def _of_training(self, dataset: str, parameterization: str, seed: int, flags: Combination) -> Iterator[Job]:
         """Yield the jobs of a training: its data, itself, its critics, its plans."""
         data = None if "dataset_path" in flags else self._data(dataset)
-        data_jobs = () if data is None else (f"collect {dataset}",)
+        data_jobs: tuple[str, ...] = ()
         if data is not None:
-            yield Job(data_jobs[0], "collect", data.command, data.is_done, seconds=data.seconds)
+            data_job = Job(f"collect {dataset}", "collect", data.command, data.is_done, seconds=data.seconds)
+            data_jobs = (data_job.name,)
+            yield data_job
         name = f"{label(parameterization, flags)}_{seed}"
         own = {**texts(flags), "parameterization": parameterization, "seed": str(seed)}
         argv = self._argv(dataset, f"gpt/{name}", own)
@@ -177,6 +179,7 @@ class Builder:
             ("-m", command.module, *argv),
             partial(command.is_done, argv, training.parameterization),
             needs,
+            folder=_folder(resolved, f"{self._config.name}/plans/{training.name}/{name}"),
             seconds=plan_seconds(training.arguments, resolved),
         )
 
@@ -196,7 +199,7 @@ class Builder:
             ("-m", command.module, *argv),
             partial(command.is_done, argv, parameterization),
             needs,
-            checkpoints=Path(arguments["logbase"], dataset_folder(arguments["dataset"]), arguments["exp_name"]),
+            folder=_folder(arguments),
             seconds=estimate.seconds,
             is_measured=estimate.is_measured,
         )
@@ -207,3 +210,8 @@ class Builder:
         own = {"dataset": dataset, "config": config.config, "device": config.device, "logbase": config.logbase}
         own |= {"exp_name": f"{config.name}/{name}", "suffix": "", "verbose": "false", "threads": str(self._threads)}
         return [f"--{key}={value}" for key, value in {**own, **flags}.items()]
+
+
+def _folder(arguments: Arguments, name: str | None = None) -> Path:
+    """Return where a command with these flags writes; ``name`` takes the place of their experiment's name."""
+    return Path(arguments["logbase"], dataset_folder(arguments["dataset"]), name or arguments["exp_name"])

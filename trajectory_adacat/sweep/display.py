@@ -39,6 +39,12 @@ class Display:
         self._bar.update(len(done))
         self._line(f"{len(done)} of {len(self._jobs)} jobs are done; {self.outlook()}")
 
+    def found(self, job: Job) -> None:
+        """Show that a job turns out to be done."""
+        self._left.discard(job.name)
+        self._bar.update()
+        self._line(f"found {job.name} done")
+
     def started(self, job: Job) -> None:
         """Show that a job has started."""
         self._started[job.name] = time.time()

@@ -18,7 +18,10 @@ SECTIONS = ("train", "critic", "plan")
 BY_PARAMETERIZATION = ("train", "plan")  # "train:adacat" holds for one parameterization alone
 # Flags of the jobs that the sweep sets itself, and the setting that takes their place.
 OWN_FLAGS = {
-    "dataset": "datasets", "parameterization": "parameterizations", "seed": "seeds", "n_rollouts": "rollouts",
+    "dataset": "datasets",
+    "parameterization": "parameterizations",
+    "seed": "seeds",
+    "n_rollouts": "rollouts",
     **{name: name for name in ("config", "device", "logbase", "threads", "processes")},
     **dict.fromkeys(("exp_name", "suffix", "gpt_loadpath", "gpt_epoch"), "name"),
     **dict.fromkeys(("resume", "overwrite", "verbose", "profile"), ""),

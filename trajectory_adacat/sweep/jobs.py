@@ -19,7 +19,7 @@ class Job:
         command: arguments of the Python interpreter.
         is_done: whether its output is there and whole.
         needs: names of the jobs that must be done before.
-        checkpoints: folder of the checkpoints from which it goes on, by ``--resume``; None for a job that cannot.
+        folder: where it writes, if that is a folder of the sweep. A training goes on from the checkpoints there.
         seconds: estimated duration.
         is_measured: whether that estimate rests on measured steps.
     """
@@ -29,14 +29,14 @@ class Job:
     command: tuple[str, ...]
     is_done: Callable[[], bool]
     needs: tuple[str, ...] = ()
-    checkpoints: Path | None = None
+    folder: Path | None = None
     seconds: float = 0.0
     is_measured: bool = False
 
     def resumed_command(self) -> list[str]:
         """Return the command, with ``--resume`` where there are checkpoints to go on from."""
-        has_some = self.checkpoints is not None and any(self.checkpoints.glob("step_*"))
-        return [*self.command, "--resume"] if has_some else list(self.command)
+        can_resume = self.folder is not None and any(self.folder.glob("step_*"))
+        return [*self.command, "--resume"] if can_resume else list(self.command)
 
 
 def find_done(jobs: Sequence[Job]) -> set[str]:

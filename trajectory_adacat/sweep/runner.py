@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -75,13 +75,13 @@ class Runner:
         """
         with ExitStack() as stack:
             stack.enter_context(exit_on_sigterm())
-            stack.enter_context(locked(self._folder))
+            stack.enter_context(locked(self._folder, "sweep", "--name"))
             end_left_over(self._folder / RUNNING_FILE)
             (self._folder / FAILURES_FILE).unlink(missing_ok=True)
             done = find_done(self._jobs)
-            stack.callback(self._end_processes)
             self._display.begin(done)
             stack.callback(self._display.close)
+            stack.callback(self._end_processes)
             while self._start_ready(done) or self._running:
                 time.sleep(POLL_SECONDS)
                 for running in [running for running in self._running if running.process.poll() is not None]:
@@ -89,12 +89,19 @@ class Runner:
                 self._display.update([running.job for running in self._running])
 
     def _start_ready(self, done: set[str]) -> bool:
-        """Start jobs while there are free processes; return whether any was started."""
+        """Start jobs while there are free processes; return whether any was ready.
+
+        A job that is done already needs no process: what it needs may have been made anew, and be the same as before.
+        """
         unavailable = done | self._ended | {running.job.name for running in self._running}
         ready = [job for job in self._jobs if job.name not in unavailable and done.issuperset(job.needs)]
         starting = by_priority(ready)[: self._processes - len(self._running)]
         for job in starting:
-            self._start(job)
+            if job.is_done():
+                done.add(job.name)
+                self._display.found(job)
+            else:
+                self._start(job)
         return bool(starting)
 
     def _start(self, job: Job) -> None:
@@ -187,7 +194,8 @@ def end_left_over(path: Path) -> None:
     for process in recorded:
         pid, start = process["pid"], process["start"]
         while start is not None and process_start(pid) == start:  # a pid alone may be another process's by now
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             time.sleep(POLL_SECONDS)
     path.unlink()
 

@@ -51,8 +51,13 @@ def _is_stale(holder: dict[str, Any] | None) -> bool:
     return holder["host"] == socket.gethostname() and process_start(int(holder["pid"])) != holder["start"]
 
 
-def refuse_if_locked(folder: Path) -> None:
+def refuse_if_locked(folder: Path, what: str = "training", flag: str = "--exp_name") -> None:
     """Check that no other training runs in an experiment's folder; change nothing.
+
+    Args:
+        folder: of the experiment.
+        what: what may run there, for the message.
+        flag: the flag that names another folder, likewise.
 
     Raises:
         InputError: naming the process.
@@ -63,16 +68,16 @@ def refuse_if_locked(folder: Path) -> None:
         elsewhere = holder["host"] != socket.gethostname()
         hint = f" If that process has ended, delete {path}." if elsewhere else ""
         raise InputError(
-            f"Another training runs in {folder}: process {holder['pid']} on {holder['host']}, since {holder['since']}. "
-            f"Wait for it, stop it, or choose another --exp_name.{hint}"
+            f"Another {what} runs in {folder}: process {holder['pid']} on {holder['host']}, since {holder['since']}. "
+            f"Wait for it, stop it, or choose another {flag}.{hint}"
         )
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, what: str = "training", flag: str = "--exp_name") -> Iterator[None]:
     """Hold the lock of an experiment's folder, which is created if needed.
 
-    The lock of a process that has ended is taken over.
+    The lock of a process that has ended is taken over. The arguments are those of `refuse_if_locked`.
 
     Raises:
         InputError: if another training holds it, or the folder cannot be written.
@@ -81,7 +86,7 @@ def locked(folder: Path) -> Iterator[None]:
     own = _this_process()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _take(path, json.dumps(own))
+        _take(path, json.dumps(own), what, flag)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error}): choose another --logbase.") from error
     try:
@@ -91,7 +96,7 @@ def locked(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _take(path: Path, content: str) -> None:
+def _take(path: Path, content: str, what: str, flag: str) -> None:
     written = path.with_name(f".{path.name}.{os.getpid()}")
     written.write_text(content)
     try:
@@ -100,7 +105,7 @@ def _take(path: Path, content: str) -> None:
                 os.link(written, path)  # fails if there is a lock, and never leaves one without content
                 return
             except FileExistsError:
-                refuse_if_locked(path.parent)
+                refuse_if_locked(path.parent, what, flag)
                 _remove_stale(path)
     finally:
         written.unlink(missing_ok=True)
