@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,6 @@ class Runner:
         folder: where the logs and records of the jobs go; created if needed.
         threads: of each process.
         display: what shows the progress.
-        on_done: called with each job that ends well, before another one starts.
 
     Attributes:
         failures: records of the jobs that failed, each with the names of the jobs skipped because they need it.
@@ -56,12 +55,11 @@ class Runner:
         folder: Path,
         threads: int = 1,
         display: Display | None = None,
-        on_done: Callable[[Job], object] | None = None,
     ) -> None:
         self.failures: list[dict[str, Any]] = []
         self._jobs, self._processes, self._folder = jobs, processes, folder
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self._display, self._on_done = display or Display(jobs, processes), on_done
+        self._display = display or Display(jobs, processes)
         self._running: list[Running] = []
         self._ended: set[str] = set()  # failed or skipped
 
@@ -129,8 +127,6 @@ class Runner:
         append_line(self._folder / JOBS_FILE, {**record, "ended": time.strftime("%Y-%m-%d %H:%M:%S"), "ok": not error})
         if error is None:
             done.add(job.name)
-            if self._on_done is not None:
-                self._on_done(job)
         else:
             self._fail(running, error)
         self._display.ended(job, seconds, error)
