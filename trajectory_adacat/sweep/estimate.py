@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, named_datasets
@@ -28,8 +27,7 @@ CRITIC_SIZE = ("hidden_size", "n_hidden", "n_critics", "batch_size", "device")
 Arguments = Mapping[str, Any]  # the values of a command's flags
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A duration, and where it comes from."""
 
     seconds: float

@@ -1,0 +1,136 @@
+"""The sweep command: its jobs, what it takes for done, its table, and its exit."""
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.scripts import sweep
+from trajectory_adacat.sweep.building import Builder
+from trajectory_adacat.sweep.estimate import Estimator
+from trajectory_adacat.sweep.jobs import Job
+
+Write = Callable[..., Path]
+SIZES = {"n_layer": 1, "n_head": 1, "n_embd": 4, "subsampled_sequence_length": 3, "batch_size": 8, "n_saves": 2}
+TRAIN = {**SIZES, "n_steps": 4, "log_freq": 1, "holdout_fraction": 0.25, "environment": "hopper-medium-v2"}
+CRITIC = {"hidden_size": 8, "n_steps": 4, "mc_steps": 2}
+PLAN = {"max_episode_length": 2, "horizon": 2, "max_context_transitions": 2}
+
+
+def words(path: Path, plan: Sequence[str] = (), critic: bool = False, **train: object) -> list[str]:
+    """Flags of a tiny sweep named ``tiny``."""
+    settings = {"dataset_path": path, "n_bins": 4, **TRAIN, **train}
+    flags = ["--name", "tiny", "--datasets", "own", "--rollouts", "2", "--processes", "1"]
+    flags += ["--train", *(f"{name}={value}" for name, value in settings.items())]
+    flags += ["--plan", *(f"{name}={value}" for name, value in PLAN.items()), *plan]
+    return flags + (["--critic", *(f"{name}={value}" for name, value in CRITIC.items())] if critic else [])
+
+
+def make_jobs(flags: Sequence[str]) -> list[Job]:
+    config = sweep.SweepArguments().parse(flags).sweep()
+    return Builder(config, sweep.commands(), sweep.data_command, Estimator(Path("logs"))).jobs()
+
+
+def run(job: Job) -> None:
+    """Run a job in this process."""
+    _, module, *argv = job.resumed_command()
+    importlib.import_module(module).main(argv)
+
+
+@pytest.fixture
+def data(write_dataset: Write) -> Path:
+    """A file of hopper's sizes."""
+    return write_dataset(9, 8, 7, 6, sizes=(11, 3))
+
+
+def test_jobs_are_done_once_their_output_is_whole(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = words(data, ["scoring=values,critic"], critic=True)
+    jobs = make_jobs(flags)
+    assert [job.kind for job in jobs] == ["train", "plan", "critic", "plan"]
+    for job in jobs:
+        assert not job.is_done(), job.name
+        run(job)
+        assert job.is_done(), job.name
+    sweep.main(flags)
+    shown = capsys.readouterr()
+    assert "4 of 4 jobs are done; none is left" in shown.err
+    assert "1 training x 2" in shown.out or "(2)" in shown.out
+    assert Path("logs/sweeps/tiny/table.md").read_text().startswith("|")
+
+
+def test_a_damaged_or_shorter_output_is_not_done(data: Path) -> None:
+    train, plan = make_jobs(words(data))
+    run(train)
+    run(plan)
+    assert plan.folder is not None
+    assert train.folder is not None
+    results = plan.folder / "rollouts.jsonl"
+    lines = results.read_text().splitlines(keepends=True)
+    results.write_text(lines[0])
+    assert not plan.is_done()
+    other = json.loads(lines[1])
+    other["planner"]["search"]["beam_width"] = 77
+    results.write_text(lines[0] + json.dumps(other) + "\n")
+    assert not plan.is_done()
+    results.write_text("".join(lines))
+    assert plan.is_done()
+    longer, planned = make_jobs(words(data, n_steps=6))
+    assert not longer.is_done()
+    run(longer)  # goes on from the shorter training's last step
+    assert longer.is_done()
+    assert not planned.is_done()  # its results are of another checkpoint
+    weights = max(train.folder.glob("step_*")) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert not longer.is_done()
+
+
+def test_a_dry_run_prints_the_jobs_and_runs_none(data: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [*words(data, n_layer="1,2"), "--seeds", "0", "1", "--parameterizations", "adacat", "--dry_run"]
+    sweep.main(flags)
+    shown = capsys.readouterr().out
+    assert "train own adacat_n_layer-2_1" in shown
+    assert "8 jobs (4 train, 4 plan), 0 done, 8 to run" in shown
+    assert "0 of these durations rest on steps measured" in shown
+    assert not (home / "logs").exists()
+
+
+def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.main(["--preset", "table4-collected", "--processes", "2", "--dry_run"])
+    shown = capsys.readouterr().out
+    assert "57 jobs (3 collect, 27 train, 27 plan), 0 done, 57 to run" in shown
+    assert "about 6.6 h with 2 processes" in shown
+
+
+@pytest.mark.parametrize("preset", ["table4", "table4-annealed"])
+def test_the_papers_presets_take_its_settings(preset: str) -> None:
+    jobs = {job.name: job for job in make_jobs(["--preset", preset])}
+    assert len(jobs) == 3 + 2 * 3 * 3 * 5
+    train = jobs["train hopper-medium-v2 adacat_4"]
+    assert f"--preset={preset}" in train.command
+    plan = jobs["plan hopper-medium-v2 adacat_4 plan"]
+    assert {f"--preset={preset}", "--n_rollouts=3", "--seed=0"} <= {*plan.command}
+    assert plan.needs == ("collect hopper-medium-v2", train.name)
+
+
+def test_a_failed_job_is_in_the_exit_and_in_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"1 of 2 jobs failed and 1 that need them were skipped: train own adacat_0"):
+        sweep.main(words(tmp_path / "missing.hdf5"))
+    (record,) = [json.loads(line) for line in Path("logs/sweeps/tiny/failures.jsonl").read_text().splitlines()]
+    assert "missing.hdf5" in record["error"]
+    assert record["skipped"] == ["plan own adacat_0 plan"]
+    assert "skipped plan own adacat_0 plan" in capsys.readouterr().err
+
+
+def test_wrong_flags_are_refused_before_the_first_job(data: Path, home: Path) -> None:
+    with pytest.raises(InputError, match="no datasets"):
+        sweep.main([])
+    with pytest.raises(InputError, match="n_layers"):
+        sweep.main(words(data, n_layers=2))
+    with pytest.raises(InputError, match="'critic' has no effect"):
+        sweep.main(words(data, critic=True))
+    with pytest.raises(InputError, match="beam_width"):
+        sweep.main(words(data, ["beam_width=0"]))
+    assert not (home / "logs").exists()
