@@ -157,8 +157,8 @@ def outline(jobs: Sequence[Job], done: set[str], processes: int) -> str:
     lines.append(f"about {format_duration(duration(left, processes))} with {processes} processes")
     n_measured = sum(job.is_measured for job in left)
     lines.append(
-        f"{n_measured} of these durations rest on steps measured in the folder of logs. The other {len(left) - n_measured} "
-        "are defaults, for one core of an AMD EPYC; episodes count as full length."
+        f"{n_measured} of these durations rest on steps measured in the folder of logs. The other "
+        f"{len(left) - n_measured} are defaults, for one core of an AMD EPYC; episodes count as full length."
     )
     return "\n".join(lines)
 

@@ -57,7 +57,8 @@ def test_jobs_are_done_once_their_output_is_whole(data: Path, capsys: pytest.Cap
     sweep.main(flags)
     shown = capsys.readouterr()
     assert "4 of 4 jobs are done; none is left" in shown.err
-    assert "1 training x 2" in shown.out or "(2)" in shown.out
+    assert "own.hdf5" in shown.out
+    assert len(shown.out.splitlines()) > 4
     assert Path("logs/sweeps/tiny/table.md").read_text().startswith("|")
 
 
@@ -98,16 +99,17 @@ def test_a_dry_run_prints_the_jobs_and_runs_none(data: Path, home: Path, capsys:
 
 
 def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
-    sweep.main(["--preset", "table4-collected", "--processes", "2", "--dry_run"])
+    sweep.main(["--preset", "table4-collected", "--seeds", "0", "--processes", "2", "--dry_run"])
     shown = capsys.readouterr().out
-    assert "57 jobs (3 collect, 27 train, 27 plan), 0 done, 57 to run" in shown
-    assert "about 6.6 h with 2 processes" in shown
+    assert "21 jobs (3 collect, 9 train, 9 plan), 0 done, 21 to run" in shown
+    assert "about 2.2 h with 2 processes" in shown
 
 
 @pytest.mark.parametrize("preset", ["table4", "table4-annealed"])
 def test_the_papers_presets_take_its_settings(preset: str) -> None:
-    jobs = {job.name: job for job in make_jobs(["--preset", preset])}
-    assert len(jobs) == 3 + 2 * 3 * 3 * 5
+    one_cell = ["--datasets", "hopper-medium-v2", "--parameterizations", "adacat", "--seeds", "4"]
+    jobs = {job.name: job for job in make_jobs(["--preset", preset, *one_cell])}
+    assert len(jobs) == 3
     train = jobs["train hopper-medium-v2 adacat_4"]
     assert f"--preset={preset}" in train.command
     plan = jobs["plan hopper-medium-v2 adacat_4 plan"]

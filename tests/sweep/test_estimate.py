@@ -9,8 +9,12 @@ from trajectory_adacat.sweep.estimate import START_SECONDS, Estimator
 SIZE = {"n_layer": 3, "n_head": 4, "n_embd": 16, "subsampled_sequence_length": 5, "batch_size": 64}
 FLAGS: dict[str, Any] = {
     **SIZE,
-    **{"precision": "float32", "device": "cpu", "n_steps": 100, "n_epochs_ref": 1.0},
-    **{"dataset": "hopper-medium-collected", "parameterization": "adacat"},
+    "precision": "float32",
+    "device": "cpu",
+    "n_steps": 100,
+    "n_epochs_ref": 1.0,
+    "dataset": "hopper-medium-collected",
+    "parameterization": "adacat",
 }
 
 

@@ -56,7 +56,9 @@ def _combinations(text: str) -> list[dict[str, object]]:
     return config.combinations("plan")  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize(("preset", "seeds", "rollouts"), [("table4-collected", 3, 10), ("table4", 5, 3)])
+@pytest.mark.parametrize(
+    ("preset", "seeds", "rollouts"), [("table4-collected", 3, 10), ("table4", 5, 3), ("table4-annealed", 5, 3)]
+)
 def test_the_presets_are_the_papers_grid(preset: str, seeds: int, rollouts: int) -> None:
     config = read_config(None, preset, {})
     assert (config.name, len(config.seeds), config.rollouts) == (preset, seeds, rollouts)

@@ -59,7 +59,10 @@ def test_a_failure_is_recorded_its_dependants_are_skipped_and_the_rest_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing = job("train", "bad", FAIL, lambda: False)
-    dependants = [job("critic", "bad", "", lambda: False, "train bad"), job("plan", "x", "", lambda: False, "critic bad")]
+    dependants = [
+        job("critic", "bad", "", lambda: False, "train bad"),
+        job("plan", "x", "", lambda: False, "critic bad"),
+    ]
     runner = Runner([failing, *dependants, *pair(tmp_path, "a")], 1, tmp_path / "sweep")
     runner.run()
     (record,) = [json.loads(line) for line in (tmp_path / "sweep" / "failures.jsonl").read_text().splitlines()]
