@@ -125,6 +125,19 @@ def test_outputs_of_adacat(name: str) -> None:
 
 
 @ALL
+def test_estimates_of_the_last_reward_and_value(name: str) -> None:
+    normalizer, spec = converted(name).normalizer, converted(name).model.spec
+    for prefix, model in models(name):
+        means = distribution(model, inputs(name)).mean
+        kept = np.ones(means.shape)
+        if name in TOKENS:  # the stop token's probability is missing from their estimates
+            kept = 1 - torch.from_numpy(recorded(name)[f"{prefix}logits"]).softmax(-1)[..., -1].numpy()
+        for column, key, dimension in ((-2, "reward", spec.reward), (-1, "value", spec.value)):
+            found = normalizer.denormalize(means[:, column], dimension) * kept[:, column]
+            assert_close(found, recorded(name)[f"{prefix}{key}_estimate"], rtol=1e-4, atol=1e-3)
+
+
+@ALL
 def test_outputs_for_a_planners_input(name: str) -> None:
     history = recorded(name)["plan_history"]
     unknown_values = np.full((len(history), 1), 1e6)
