@@ -119,7 +119,9 @@ def train_config(folder: TrainingFolder) -> TrainConfig:
             n_head=model["n_head"],
             n_embd=model["n_embd"] // model["n_head"],
             head_init="uniform",  # as both codebases start
-            **{name: float(model[name]) for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop")},
+            embd_pdrop=float(model["embd_pdrop"]),
+            attn_pdrop=float(model["attn_pdrop"]),
+            resid_pdrop=float(model["resid_pdrop"]),
         ),
         loss=LossConfig(**{name: float(model[name]) for name in ("action_weight", "reward_weight", "value_weight")}),
         trainer=_trainer_config(folder, trainer),
