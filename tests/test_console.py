@@ -18,7 +18,19 @@ from trajectory_adacat.errors import InputError
 def test_help_lists_the_commands(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     console.dispatch(argv)
     printed = capsys.readouterr().out
-    for command in ("train", "critic", "plan", "collect", "table", "plot", "curves", "compare", "density", "demo"):
+    for command in (
+        "train",
+        "critic",
+        "plan",
+        "convert",
+        "collect",
+        "table",
+        "plot",
+        "curves",
+        "compare",
+        "density",
+        "demo",
+    ):
         assert f"\n  {command} " in printed
 
 

@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"datasets", "models", "checkpoint", *GROUND},
     "training.logger": set(),
     "critic": {"datasets", "training", "checkpoint", *GROUND},
+    "conversion": {"datasets", "models", "training", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
     "evaluation": {"planning", "checkpoint", "computing", "profiling", "datasets.sequences", *GROUND},
     "evaluation.results": set(),

@@ -223,7 +223,7 @@ def test_extras(distribution: Distribution) -> None:
     ("extra", "modules"),
     [
         ("environments", ["environments", "dynamics"]),
-        ("training", ["scripts.train", "scripts.critic", "scripts.plan", "scripts.collect"]),
+        ("training", ["scripts.train", "scripts.critic", "scripts.plan", "scripts.convert", "scripts.collect"]),
         ("plots", ["plotting.table", "plotting.plot", "plotting.curves", "plotting.compare"]),
     ],
 )

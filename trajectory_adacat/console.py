@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("trajectory_adacat.scripts.train", "train a model on an offline dataset"),
     "critic": ("trajectory_adacat.scripts.critic", "train a critic on an offline dataset"),
     "plan": ("trajectory_adacat.scripts.plan", "control the robot with a trained model and record the rollouts"),
+    "convert": ("trajectory_adacat.scripts.convert", "convert a training of Trajectory Transformer or AdaCat's code"),
     "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),
     "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),

@@ -36,6 +36,7 @@ class Dataset:
         environment: the name to pass to ``make_environment``, or None if the source does not name one.
         provenance: the attributes of the HDF5 file, or the ids of a Minari dataset and its environment.
         notes: lines for the user: how episode boundaries were found, what had to be assumed, what float32 cannot hold.
+        file: that was read, or None for a Minari dataset.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Dataset:
     environment: str | None
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    file: Path | None = None
 
 
 def load_dataset(name: str, path: str | Path | None = None) -> Dataset:
@@ -98,7 +100,7 @@ def _load_official(dataset: NamedDataset, path: Path | None) -> Dataset:
     _check_robot(dataset, arrays, path)
     episodes, found = split_episodes(arrays, check_continuity=not verified)  # the pinned files have the right flags
     label = _label(dataset.name, verified)
-    return Dataset(dataset.name, label, episodes, sha256, verified, dataset.name, attributes, notes + found)
+    return Dataset(dataset.name, label, episodes, sha256, verified, dataset.name, attributes, notes + found, path)
 
 
 def _load_collected(dataset: NamedDataset, path: Path | None) -> Dataset:
@@ -114,14 +116,14 @@ def _load_collected(dataset: NamedDataset, path: Path | None) -> Dataset:
     _check_robot(dataset, arrays, file)
     episodes, found = split_episodes(arrays)
     label = _label(name, verified)
-    return Dataset(name, label, episodes, file_sha256(file), verified, environment, attributes, notes + found)
+    return Dataset(name, label, episodes, file_sha256(file), verified, environment, attributes, notes + found, file)
 
 
 def _load_own(name: str, path: Path) -> Dataset:
     arrays, attributes, notes = read_d4rl(path)
     environment = _environment(attributes, path)
     episodes, found = split_episodes(arrays)
-    return Dataset(name, path.name, episodes, file_sha256(path), False, environment, attributes, notes + found)
+    return Dataset(name, path.name, episodes, file_sha256(path), False, environment, attributes, notes + found, path)
 
 
 def _environment(attributes: dict[str, Any], path: Path) -> str | None:
