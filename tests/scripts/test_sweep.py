@@ -62,6 +62,15 @@ def test_jobs_are_done_once_their_output_is_whole(data: Path, capsys: pytest.Cap
     assert Path("logs/sweeps/tiny/table.md").read_text().startswith("|")
 
 
+def test_plans_of_a_flag_that_the_training_shares_are_told_apart(data: Path) -> None:
+    jobs = make_jobs(words(data, ["precision=float32,bfloat16"], precision="float32"))
+    commands = [job.command for job in jobs if job.kind == "plan"]
+    assert [[word for word in command if word.startswith("--precision")] for command in commands] == [
+        ["--precision=float32"],
+        ["--precision=bfloat16"],
+    ]
+
+
 def test_a_damaged_or_shorter_output_is_not_done(data: Path) -> None:
     train, plan = make_jobs(words(data))
     run(train)

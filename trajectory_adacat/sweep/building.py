@@ -136,11 +136,11 @@ class Builder:
         training = Training(dataset, parameterization, seed, flags, arguments, data_jobs, f"train {dataset} {name}")
         yield self._training_job("train", training.job, argv, parameterization, arguments, data_jobs)
         for plan_flags in self._config.combinations("plan", parameterization):
-            yield from self._of_plan(training, {**training.shared(SHARED_BY_ALL), **plan_flags})
+            yield from self._of_plan(training, plan_flags)
 
-    def _of_plan(self, training: Training, flags: Combination) -> Iterator[Job]:
+    def _of_plan(self, training: Training, own: Combination) -> Iterator[Job]:
         """Yield the jobs of a plan: with each critic, after that critic's, if it is scored by one."""
-        own = {name: values for name, values in flags.items() if name not in training.flags}
+        flags = {**training.shared(SHARED_BY_ALL), **own}
         resolved = self._commands["plan"].resolve(
             self._plan_argv(training, "", texts(flags)), training.parameterization
         )
