@@ -45,6 +45,7 @@ class PlanArguments(OfflineParser):
     """Plan in the environment with a trained model, and write the result of each rollout."""
 
     section: TapIgnore[str] = "plan"
+    more_sections: TapIgnore[tuple[str, ...]] = ("plan_critic",)
     parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
     configs: TapIgnore[tuple[type, ...]] = (PlannerConfig,)
 
@@ -64,6 +65,15 @@ class PlanArguments(OfflineParser):
     threads: int = 1  # threads of each process
     processes: int = 1  # processes that share the rollouts, each with its own threads
     profile: bool = False  # time the third plan by operator, into <experiment>/profile
+
+    def configured(self, parameterization: str | None) -> dict[str, Any]:
+        """Return the configuration's values; those of its section "plan_critic" come last if a critic scores."""
+        chosen = super().configured(parameterization)
+        if "critic" in self.given:
+            chosen["scoring"] = "critic"
+        if (chosen | self.given).get("scoring") == "critic":
+            chosen |= self.section_values("plan_critic", parameterization)
+        return chosen
 
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:
@@ -109,10 +119,8 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {arguments.dataset}.")
     arguments.use_parameterization(description["parameterization"])
     source = Source(folder, description, file_sha256(folder / DESCRIPTION))
-    if "critic" in arguments.given:
-        if arguments.given.get("scoring") == "values":
-            raise InputError("--critic has no effect with --scoring values: leave one of them out.")
-        vars(arguments)["scoring"] = "critic"
+    if "critic" in arguments.given and arguments.arguments()["scoring"] == "values":
+        raise InputError("--critic has no effect with --scoring values: leave one of them out.")
     if arguments.arguments()["scoring"] != "critic":
         return arguments, source
     return arguments, with_critic(source, critic_folder(arguments, description["train_seed"]))

@@ -402,6 +402,40 @@ def test_every_preset_has_the_values_that_results_were_made_with(section: str, p
         assert expected.keys() - found.keys() <= IDLE, case
 
 
+FEW = {"horizon": 1, "beam_width": 2, "n_expand": 2, "cdf_act": 0.0, "drop_act": 0.0}
+
+
+@pytest.mark.parametrize("preset", ["table4", "table4-annealed", "table4-released", "table4-critic", "cpu", "demo"])
+@pytest.mark.parametrize("dataset", ["halfcheetah-medium-v2", "hopper-medium-collected"])
+@pytest.mark.parametrize("parameterization", ["adacat", "uniform"])
+def test_with_a_critic_every_preset_plans_with_few_candidates(preset: str, dataset: str, parameterization: str) -> None:
+    def planned(*argv: str) -> dict[str, Any]:
+        arguments = PlanArguments().parse(["--dataset", dataset, "--preset", preset, *argv])
+        arguments.use_parameterization(parameterization)
+        return arguments.arguments()
+
+    guided = planned("--critic", "auto")
+    assert {name: guided[name] for name in FEW} == FEW
+    assert guided == {**planned("--scoring", "critic"), "critic": "auto"}
+    assert planned("--critic", "auto", "--horizon", "3")["horizon"] == 3
+    assert guided["exp_name"].endswith("H1_beam2")
+    by_values = planned("--scoring", "values")
+    assert by_values["horizon"] > 1
+    others = ("use_ema", "sampling", "window", "max_context_transitions")
+    assert all(guided[name] == by_values[name] for name in others)
+    by_default = planned()
+    assert (by_default["scoring"] == "critic") == (preset == "table4-critic")
+    assert by_default == (guided if preset == "table4-critic" else by_values)
+
+
+def test_the_critics_preset_has_the_papers_models() -> None:
+    for name in GOLDEN["cases"]:
+        preset, dataset, parameterization, section = name.split("|")
+        if (preset, section) == ("table4", "train"):
+            models = [resolved("train", kind, dataset, parameterization) for kind in ("table4", "table4-critic")]
+            assert models[1] == {**models[0], "preset": "table4-critic"}
+
+
 @pytest.mark.parametrize("parameterization", ["adacat", "uniform", "quantile", "logistic_mixture"])
 def test_only_the_released_preset_has_the_released_head(parameterization: str) -> None:
     presets = Configuration("config.offline").presets

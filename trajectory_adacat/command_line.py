@@ -212,6 +212,7 @@ class OfflineParser(CommandParser):
     """The flags of every command that works on an offline dataset, with values from a configuration file."""
 
     section: TapIgnore[str]  # the configuration's section, set by each subclass
+    more_sections: TapIgnore[tuple[str, ...]] = ()  # further ones, which `configured` reads
     parameterizations: TapIgnore[tuple[str, ...]] = ()  # names that a section such as "plan:adacat" may have
 
     dataset: str  # dataset name, such as hopper-medium-v2 or hopper-medium-collected
@@ -239,17 +240,17 @@ class OfflineParser(CommandParser):
         named = defaults | self.given
         configuration = Configuration(named["config"])
         settable = {name: kind for name, kind in self.flags.items() if name not in ("dataset", "config", "preset")}
-        configuration.check(self.section, settable, self.parameterizations)
+        configuration.check((self.section, *self.more_sections), settable, self.parameterizations)
         preset = named["preset"] or configuration.preset_for(named["dataset"])
-        self._source, self._configuration = (self.section, preset, named["dataset"]), configuration
+        self._source, self._configuration = (preset, named["dataset"]), configuration
         self.use_parameterization(None)
         self.use_parameterization(getattr(self, "parameterization", None))
         return self
 
     def use_parameterization(self, parameterization: str | None) -> None:
         """Set every flag to its value for a parameterization, with the sections of the configuration for it."""
-        chosen = self._configuration.values(*self._source, parameterization)
-        values = self._defaults | chosen | self.given | {"preset": self._source[1]}
+        chosen = self.configured(parameterization)
+        values = self._defaults | chosen | self.given | {"preset": self._source[0]}
         for name, value in values.items():
             setattr(self, name, value)
         del values["exp_name"]
@@ -259,6 +260,14 @@ class OfflineParser(CommandParser):
             raise InputError(f"--exp_name {self.exp_name} names no flag: {suggest(error.args[0], values)}") from None
         except (ValueError, AttributeError, TypeError) as error:
             raise InputError(f"--exp_name {self.exp_name} is no name with {{flag}} in it: {error}") from None
+
+    def configured(self, parameterization: str | None) -> dict[str, Any]:
+        """Return the configuration's values for a parameterization, by flag."""
+        return self.section_values(self.section, parameterization)
+
+    def section_values(self, section: str, parameterization: str | None) -> dict[str, Any]:
+        """Return the values of a section of the configuration, for the preset and dataset."""
+        return self._configuration.values(section, *self._source, parameterization)
 
     def settings(self, kind: type[Config], **others: Any) -> Config:
         """Build a settings dataclass from the flags; ``others`` override them.

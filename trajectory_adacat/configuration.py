@@ -9,7 +9,8 @@ Later sources override earlier ones:
 4. the preset's values for the dataset's full name,
 5. the command line.
 
-In 2 to 4, a section of one parameterization (``"plan:adacat"``) overrides the general section (``"plan"``).
+In 2 to 4, a section of one parameterization (``"plan:adacat"``) overrides the general section (``"plan"``). Where a
+critic scores the plans, the whole of ``"plan_critic"`` overrides the whole of ``"plan"``.
 """
 
 import importlib
@@ -24,7 +25,7 @@ from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
 
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
-BY_PARAMETERIZATION = ("train", "plan")  # sections that may hold for one parameterization alone
+BY_PARAMETERIZATION = ("train", "plan", "plan_critic")  # sections that may hold for one parameterization alone
 SECTIONS = (*BY_PARAMETERIZATION, "critic")
 Layer = dict[str, dict[str, Any]]  # the values of each section, by name
 
@@ -51,8 +52,8 @@ class Configuration:
         self.presets: dict[str, Any] = module.PRESETS
         self.default_presets: dict[str, str] = module.DEFAULT_PRESETS
 
-    def check(self, section: str, flags: Mapping[str, Any], parameterizations: Sequence[str]) -> None:
-        """Check the names and types of all values of a section, in every preset.
+    def check(self, sections: Sequence[str], flags: Mapping[str, Any], parameterizations: Sequence[str]) -> None:
+        """Check the names and types of all values of the sections of a command, in every preset.
 
         Raises:
             InputError: naming the file, the place and the key, with the nearest known one.
@@ -62,7 +63,7 @@ class Configuration:
             for key, values in layer.items():
                 if key not in known:
                     raise InputError(f"{place} in {self.name} has an unknown section {key!r}: {suggest(key, known)}")
-                if key.partition(":")[0] == section:
+                if key.partition(":")[0] in sections:
                     self._check_values(f"{place}[{key!r}]", values, flags)
 
     def preset_for(self, dataset: str) -> str:

@@ -126,6 +126,18 @@ def test_the_papers_presets_take_its_settings(preset: str) -> None:
     assert plan.needs == ("collect hopper-medium-v2", train.name)
 
 
+def test_the_critics_preset_trains_a_critic_of_each_seed_and_plans_with_few_candidates() -> None:
+    cells = ["--datasets", "halfcheetah-medium-v2", "--parameterizations", "adacat", "uniform", "--seeds", "0", "1"]
+    jobs = {job.name: job for job in make_jobs(["--preset", "table4-critic", *cells])}
+    assert sum(job.kind == "critic" for job in jobs.values()) == 2  # shared by the parameterizations
+    critic = jobs["critic halfcheetah-medium-v2 iql_1"]
+    assert "--preset=table4-critic" in critic.command
+    plan = jobs["plan halfcheetah-medium-v2 uniform_1 plan"]
+    assert {jobs["train halfcheetah-medium-v2 uniform_1"].name, critic.name} <= {*plan.needs}
+    wide = {job.name: job for job in make_jobs(["--preset", "table4", *cells])}[plan.name]
+    assert plan.seconds < wide.seconds / 5
+
+
 def test_a_failed_job_is_in_the_exit_and_in_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"1 of 2 jobs failed and 1 that need them were skipped: train own adacat_0"):
         sweep.main(words(tmp_path / "missing.hdf5"))

@@ -57,7 +57,8 @@ def _combinations(text: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("preset", "seeds", "rollouts"), [("table4-collected", 3, 10), ("table4", 5, 3), ("table4-annealed", 5, 3)]
+    ("preset", "seeds", "rollouts"),
+    [("table4-collected", 3, 10), ("table4", 5, 3), ("table4-annealed", 5, 3), ("table4-critic", 5, 3)],
 )
 def test_the_presets_are_the_papers_grid(preset: str, seeds: int, rollouts: int) -> None:
     config = read_config(None, preset, {})
