@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ class Runner:
     ) -> None:
         self.failures: list[dict[str, Any]] = []
         self._jobs, self._processes, self._folder = jobs, processes, folder
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._threads = threads
         self._display = display or Display(jobs, processes)
         self._running: list[Running] = []
         self._ended: set[str] = set()  # failed or skipped
@@ -79,7 +79,7 @@ class Runner:
             done = find_done(self._jobs)
             self._display.begin(done)
             stack.callback(self._display.close)
-            stack.callback(self._end_processes)
+            stack.callback(lambda: end_processes([running.process for running in self._running]))
             while self._start_ready(done) or self._running:
                 time.sleep(POLL_SECONDS)
                 for running in [running for running in self._running if running.process.poll() is not None]:
@@ -104,15 +104,7 @@ class Runner:
 
     def _start(self, job: Job) -> None:
         log = self._folder / "logs" / f"{re.sub(r'[^A-Za-z0-9_.=+-]+', '-', job.name)}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, *job.resumed_command()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-            )
+        process = start_python(job.resumed_command(), log, self._threads)
         self._running.append(Running(job, process, time.time(), log))
         self._record_running()
         self._display.started(job)
@@ -162,17 +154,31 @@ class Runner:
         temporary.write_text(text)
         temporary.replace(self._folder / RUNNING_FILE)
 
-    def _end_processes(self) -> None:
-        """End what runs: by SIGTERM, and by SIGKILL after a grace period."""
-        for running in self._running:
-            running.process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for running in self._running:
-            try:
-                running.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                running.process.kill()
-                running.process.wait()
+
+def start_python(arguments: Sequence[str], log: Path, threads: int) -> "subprocess.Popen[bytes]":
+    """Start a Python interpreter that writes all that it prints to a file, whose folder is created if needed."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+
+
+def end_processes(processes: "Collection[subprocess.Popen[bytes]]") -> None:
+    """End processes: by SIGTERM, and by SIGKILL after a grace period."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
