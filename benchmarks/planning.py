@@ -3,6 +3,9 @@
 Run ``python -m benchmarks.planning`` from the clone. It uses fixed random weights, the default model of width 128, a
 full context and the searches of the paper. Each measurement has its own process. The planner without caches runs for
 one environment in float32; it takes minutes per action in hopper and walker2d. ``--naive false`` skips it.
+
+Before that, a table tells the milliseconds per action with few candidates and a critic (``--latency``; ``--tasks``
+without values leaves the rest out).
 """
 
 import itertools
@@ -15,7 +18,10 @@ import torch
 from benchmarks.apart import call_apart, peak_mib
 from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts
+from benchmarks.latency import HEADER as LATENCY_HEADER
+from benchmarks.latency import LatencyCase, measure_latency, report_latency
 from benchmarks.naive_planner import NaiveDecoder
+from trajectory_adacat.checkpoint import find_checkpoint, read_training
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import limit_onednn_cache
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
@@ -73,6 +79,10 @@ class PlanningArguments(CommandParser):
     compile: bool = False  # compile the blocks of the cached planner before timing it
     naive: bool = True  # also time the planner without caches, in one environment
     profile: Path | None = None  # folder for a profile of each case of the cached planner
+    latency: bool = True  # also time few candidates that a critic scores
+    preset: str | None = "cpu"  # of that: sizes of random weights, and the search
+    checkpoint: Path | None = None  # of that: a trained model; by default random weights
+    critic: Path | None = None  # of that: the model's critic; by default the one that plan --critic auto takes
     repeats: int = 3  # timings per case, of which the shortest is reported
     threads: int = 1  # threads of this process
 
@@ -166,6 +176,19 @@ def describe(timing: Timing) -> list[str]:
     return [*columns, f"{timing.floor:.3f}", f"{timing.seconds / timing.floor:.2f}"]
 
 
+def time_latency(arguments: PlanningArguments) -> None:
+    """Print the table of few candidates with a critic."""
+    robots = arguments.tasks or list(SETTINGS)
+    datasets = [f"{robot}-medium-collected" for robot in robots]
+    if arguments.checkpoint is not None:
+        datasets = [read_training(find_checkpoint(arguments.checkpoint))["dataset"]["name"]]
+    print("| " + " | ".join(LATENCY_HEADER) + " |\n|" + "---|" * len(LATENCY_HEADER), flush=True)
+    for dataset, n in itertools.product(datasets, arguments.environments):
+        case = LatencyCase(dataset, n, arguments.preset, arguments.checkpoint, arguments.critic)
+        report_latency(case, call_apart(measure_latency, case, arguments.repeats, arguments.threads))
+    print()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, each line once it is measured."""
     arguments = PlanningArguments().parse(argv)
@@ -173,6 +196,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         unknown = {*getattr(arguments, name)} - {*known}
         if unknown:
             raise InputError(f"--{name} knows {', '.join(known)}, not {', '.join(sorted(unknown))}.")
+    if arguments.latency:
+        time_latency(arguments)
+    if not arguments.tasks:
+        return
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
     for task, window in itertools.product(arguments.tasks, arguments.windows):
         naive: Timing | None = None

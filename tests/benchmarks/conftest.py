@@ -1,4 +1,4 @@
-"""A small collected dataset, and tiny random models that say they were trained on it."""
+"""A small collected dataset, and tiny random models and critics that say they were trained on it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from trajectory_adacat.checkpoint import save_checkpoint
+from trajectory_adacat.critic.checkpoint import save_critic
+from trajectory_adacat.critic.config import CriticForm, NetworkConfig
+from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.collected import collect, collected_path
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
@@ -59,6 +62,29 @@ def make_training(collected_home: Path, tmp_path: Path, monkeypatch: pytest.Monk
         normalizer = MinMaxNormalizer(torch.full((16,), -5.0), torch.full((16,), 5.0))
         folder = tmp_path / f"training_{seed}_{parameterization}" / "step_00000001"
         save_checkpoint(folder, model, model, normalizer, {"rng": torch.get_rng_state()}, description)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def make_critic(collected_home: Path, tmp_path: Path) -> MakeTraining:
+    """Writes a critic that fits `make_training`'s models of the same seed, and returns its folder."""
+
+    def make(seed: int = 0, discount: float = 0.99) -> Path:
+        torch.manual_seed(seed)
+        form = CriticForm(observation_size=11, action_size=3, networks=NetworkConfig(hidden_size=8))
+        dataset = {"name": COLLECTED, "label": COLLECTED, "sha256": file_sha256(collected_path(COLLECTED))}
+        description = {
+            "discount": discount,
+            "train_seed": seed,
+            "step": 1,
+            "dataset": dataset,
+            "training": {"expectile": 0.7},
+            "normalizer": {"low": [-5.0] * 16, "high": [5.0] * 16},
+        }
+        folder = tmp_path / f"critic_{seed}_{discount}" / "step_00000001"
+        save_critic(folder, Critic(form), {}, description)
         return folder
 
     return make

@@ -89,6 +89,40 @@ def test_only_missing_rows_are_planned(
     assert len(planned) == 1 + len(first)
 
 
+def test_a_critic_adds_rows_that_it_scores(
+    make_training: MakeTraining, make_critic: MakeTraining, capsys: pytest.CaptureFixture[str]
+) -> None:
+    factors = ["--critic_horizons", "1", "3", "--candidates", "2", "4", "16", "--aggregates", "min", "mean"]
+    trainings, critics = (make_training(0), make_training(1)), (make_critic(0), make_critic(1))
+    search.main([*flags(*trainings), "--critic", *map(str, critics), *factors])
+    found = rows(capsys.readouterr().out)
+    without = ["no search, sample", "no search, likeliest bin", "no search, mean", "preset"]
+    # With a critic the preset plans one step with 4 candidates: those rows are the preset's.
+    guided = ["critic", "critic, horizon 3", "critic, 2 candidates", "critic, 16 candidates", "critic, mean"]
+    assert list(found) == [*without, *guided]
+    shapes = [["1", "2 x 2"], ["3", "2 x 2"], ["1", "1 x 2"], ["1", "8 x 2"], ["1", "2 x 2"]]
+    assert [found[name][:2] for name in guided] == shapes
+    scorings = {name: {r.planner["scoring"]["name"] for r in results(name)} for name in ("preset", "critic")}
+    assert scorings == {"preset": {"values"}, "critic": {"critic"}}
+    assert results("critic-mean")[0].planner["scoring"] == {"name": "critic", "critic_aggregate": "mean"}
+    assert len({r.checkpoint["hash"] for r in results("critic")}) == 2
+    assert results("critic")[0].planner["critic"] == {"expectile": 0.7, "step": 1}
+
+
+def test_critics_that_are_not_those_of_the_trainings_are_refused(
+    make_training: MakeTraining, make_critic: MakeTraining
+) -> None:
+    trained, fitting = make_training(), str(make_critic())
+    for wrong, message in (
+        ([fitting, fitting], "--critic must name a critic of each of the 1 trainings"),
+        ([str(make_critic(discount=0.5))], r"discount is 0\.5"),
+        ([fitting, "--candidates", "4", "5"], "--candidates must be even"),
+    ):
+        with pytest.raises(InputError, match=message):
+            search.main([*flags(trained), "--critic", *wrong])
+    assert not Path("search").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [(["--seed", "-1"], "--seed"), (["--n_rollouts", "0"], "--n_rollouts"), (["--horizons", "0"], "horizon")],
