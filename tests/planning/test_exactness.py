@@ -8,10 +8,13 @@ import torch
 
 from benchmarks.exactness import predict_same_tokens, relative_distances
 from benchmarks.naive_planner import NaiveDecoder
+from trajectory_adacat.critic.config import CriticForm, NetworkConfig
+from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.planning.decoding import CachedDecoder, Decoder, WindowConfig
 from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.scoring import Aggregate, CriticScoringConfig, Scoring, ValueTokensConfig
 from trajectory_adacat.planning.search_config import BeamSearchConfig
 
 from .conftest import random_model
@@ -23,12 +26,21 @@ N_ENVIRONMENTS = 12
 CASES = [(WindowConfig("cropped", 2), 3), (WindowConfig("full", 3), 4), (WindowConfig("cropped", 3), 4)]
 
 
-def random_planner(window: WindowConfig, horizon: int, positions: str, decoder: type[Decoder]) -> Planner:
-    """Plans for Hopper in float64, under random weights."""
+def random_planner(
+    window: WindowConfig,
+    horizon: int,
+    positions: str,
+    decoder: type[Decoder],
+    scoring: Scoring | None = None,
+) -> Planner:
+    """Plans for Hopper in float64, under random weights; a critic's networks are in float32."""
     model = random_model(observation_size=11, action_size=3, n_transitions=3, n_bins=8, positions=positions)
     search = BeamSearchConfig(0.99, horizon, beam_width=3, n_expand=2, drop_act=0.25)
     normalizer = MinMaxNormalizer(torch.full((16,), -1.0), torch.full((16,), 1.5))
-    return Planner(model, normalizer, PlannerConfig(search, window), decoder)
+    torch.manual_seed(1)
+    form = CriticForm(observation_size=11, action_size=3, networks=NetworkConfig(hidden_size=16, n_critics=3))
+    config = PlannerConfig(search, window, scoring or ValueTokensConfig())
+    return Planner(model, normalizer, config, decoder, Critic(form).requires_grad_(False))
 
 
 def acts(cached: Planner, naive: Planner) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -66,15 +78,29 @@ def acts(cached: Planner, naive: Planner) -> Iterator[tuple[np.ndarray, np.ndarr
 def test_actions_in_float64_are_those_of_the_naive_planner(window: WindowConfig, horizon: int, positions: str) -> None:
     """The actions that reach the robots are the same numbers; before they are rounded to float32, the two differ by
     the rounding of sums in another order alone. A window slides twice in each plan."""
-    planners = (random_planner(window, horizon, positions, kind) for kind in (CachedDecoder, NaiveDecoder))
+    check_same_actions(*(random_planner(window, horizon, positions, kind) for kind in (CachedDecoder, NaiveDecoder)))
+
+
+@pytest.mark.parametrize(("horizon", "aggregate"), [(1, "min"), (3, "mean"), (3, "bound")])
+def test_actions_by_a_critic_are_those_of_the_naive_planner(horizon: int, aggregate: Aggregate) -> None:
+    settings = WindowConfig("full", 2), horizon, "learned"
+    scoring = CriticScoringConfig(aggregate)
+    cached, naive = (random_planner(*settings, kind, scoring) for kind in (CachedDecoder, NaiveDecoder))
+    check_same_actions(cached, naive)
+    by_values = random_planner(*settings, CachedDecoder)
+    assert any((first != second).any() for (first, second), _ in zip(acts(cached, by_values), range(5), strict=False))
+
+
+def check_same_actions(cached: Planner, naive: Planner) -> None:
+    """Drive robots with both planners."""
     n_steps = 0
     n_live: set[int] = set()
-    for cached, naive in acts(*planners):
-        np.testing.assert_allclose(cached, naive, rtol=0.0, atol=1e-12)
-        np.testing.assert_array_equal(cached.astype(np.float32), naive.astype(np.float32))
-        assert len(np.unique(cached)) > 2  # not all at a bound
-        n_steps += len(cached)
-        n_live.add(len(cached))
+    for actions, expected in acts(cached, naive):
+        np.testing.assert_allclose(actions, expected, rtol=0.0, atol=1e-12)
+        np.testing.assert_array_equal(actions.astype(np.float32), expected.astype(np.float32))
+        assert len(np.unique(actions)) > 2  # not all at a bound
+        n_steps += len(actions)
+        n_live.add(len(actions))
         if n_steps >= N_STEPS and len(n_live) > 2:  # some have gone on after others fell
             break
         assert n_steps < 5 * N_STEPS

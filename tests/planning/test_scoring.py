@@ -145,6 +145,30 @@ def test_one_step_by_a_critic_takes_its_favourite_action() -> None:
     torch.testing.assert_close(plan.actions[:, 0], sampled.tokens[torch.arange(2), values.argmax(-1)])
 
 
+class WatchedDecoder(CachedDecoder):
+    """Records the dimensions whose distributions are asked for."""
+
+    def __init__(self, model: GPT, context: Tensor, window: WindowConfig) -> None:
+        super().__init__(model, context, window)
+        self.dimensions: list[int] = []
+
+    def next_distribution(self, dimension: int) -> object:
+        self.dimensions.append(dimension)
+        return super().next_distribution(dimension)
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_after_the_last_action_a_critic_needs_no_token(horizon: int) -> None:
+    model, context, config, normalizer, uniforms = setting(horizon)
+    spec, scorer = model.spec, CriticScorer(Quadratic(), CriticScoringConfig())
+    with torch.inference_mode():
+        decoder = WatchedDecoder(model, context, WindowConfig("full", 6))
+        beam_search(decoder, spec, config, normalizer, uniforms, scorer)
+    action = [*range(spec.action.start, spec.action.stop)]
+    between = [spec.reward, spec.value, *range(spec.observation_size)]
+    assert decoder.dimensions == (action if horizon == 1 else [*action, *between, *action])
+
+
 @pytest.mark.parametrize("changes", [{"critic_beta": -1.0}, {"critic_beta": math.inf}, {"critic_aggregate": "max"}])
 def test_a_setting_out_of_range_is_refused(changes: dict) -> None:
     with pytest.raises(InputError, match=next(iter(changes))):
