@@ -49,8 +49,12 @@ class BinLookup:
 
     def _group_by_row(self, values: Tensor, rows: int) -> Tensor:
         """Reshape from the shape of the values to ``[rows, samples]``."""
+        if values.numel() == rows:
+            return values.reshape(rows, 1)
         return values.reshape(values.numel() // max(rows, 1), rows).T.contiguous()
 
     def _ungroup(self, by_row: Tensor) -> Tensor:
         """Reshape from ``[rows, samples]`` to the shape of the values."""
+        if by_row.shape[1] == 1:
+            return by_row.reshape(self._value.shape)
         return by_row.T.reshape(self._value.shape)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,15 @@ from trajectory_adacat.transition import TransitionSpec
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values [*, H, d] -> concatenated heads [*, E]
 
 
-def is_attended(positions: Tensor, spec: TransitionSpec) -> Tensor:
+@overload
+def is_attended(positions: Tensor, spec: TransitionSpec) -> Tensor: ...
+
+
+@overload
+def is_attended(positions: int, spec: TransitionSpec) -> bool: ...
+
+
+def is_attended(positions: Tensor | int, spec: TransitionSpec) -> Tensor | bool:
     """Return whether later queries may attend to the tokens at ``positions``: True for all but value tokens."""
     return positions % spec.dimension != spec.value
 
@@ -69,10 +78,12 @@ def attend_to_caches(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], l
     length, size = queries.shape[-2:]
 
     def group(rows: Tensor, n_groups: int) -> Tensor:  # [G, R, H, L, x] -> [G, S, H, R / S * L, x]
+        if n_groups == rows.shape[1]:
+            return rows
         return rows.unflatten(1, (n_groups, -1)).transpose(2, 3).flatten(3, 4)
 
     def ungroup(rows: Tensor) -> Tensor:
-        return rows.unflatten(3, (-1, length)).transpose(2, 3).flatten(1, 2)
+        return rows if rows.shape[3] == length else rows.unflatten(3, (-1, length)).transpose(2, 3).flatten(1, 2)
 
     scaled = queries * size**-0.5
     grouped = [group(scaled, keys.shape[1]) @ keys.transpose(-1, -2) for keys, _ in caches]
@@ -81,7 +92,7 @@ def attend_to_caches(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], l
         scores[..., scores.shape[-1] - last_mask.shape[1] :].masked_fill_(~last_mask, -torch.inf)
     weights = scores.softmax(-1).split([keys.shape[-2] for keys, _ in caches], -1)
     parts = [ungroup(group(w, values.shape[1]) @ values) for w, (_, values) in zip(weights, caches, strict=True)]
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+    return sum(parts[1:], start=parts[0])
 
 
 @dataclass(frozen=True)

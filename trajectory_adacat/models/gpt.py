@@ -265,11 +265,14 @@ class GPT(nn.Module):
         Returns:
             ``[G, R, E]``.
         """
-        positions = torch.arange(position, position + tokens.shape[-1])  # on the CPU, since shapes depend on `stored`
-        stored = is_attended(positions, self.spec).nonzero().squeeze(1)
-        mask = attention_mask(positions, self.spec)[:, stored].to(self.device) if len(positions) > 1 else None
-        subset = stored.to(self.device) if len(stored) < len(positions) else None
-        positions = positions.to(self.device)
+        length = tokens.shape[-1]
+        positions = torch.arange(position, position + length, device=self.device)
+        stored = [i for i in range(length) if is_attended(position + i, self.spec)]
+        subset = torch.tensor(stored, dtype=torch.int64, device=self.device) if len(stored) < length else None
+        mask = None
+        if length > 1:
+            mask = attention_mask(positions, self.spec)
+            mask = mask if subset is None else mask[:, subset]
         rotation = self.positions.rotation(positions)
         attend = CachedAttention(tokens.shape, prefix_caches, row_cache, subset, mask, rotation)
         x = self._embed(tokens, positions).flatten(0, 2)  # [G * R * L, E]: one graph for all shapes, where compiled
