@@ -4,6 +4,7 @@
 preset, or a trained model and its critic.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,13 +34,13 @@ from trajectory_adacat.transition import TransitionSpec
 
 N_WARMUP, N_ACTIONS = 5, 20  # actions before the first timing, and of each timing
 HEADER = (
-    *("dataset", "environments", "candidates", "ms/action", "context", "action tokens", "critic", "rest"),
-    "critic's share",
+    *("dataset", "environments", "candidates", "ms/action"),
+    *("context", "action tokens", "sampling and rest", "critic"),
 )
 
 
 class Stopwatch:
-    """Sums the seconds of each part of the work.
+    """Sums the seconds of each part of the work, by the wall clock: reading the processor's takes too long.
 
     Attributes:
         seconds: by name of the part.
@@ -51,9 +52,9 @@ class Stopwatch:
     @contextmanager
     def time(self, part: str) -> Iterator[None]:
         """Add the seconds of a block to a part."""
-        started = now()
+        started = time.perf_counter()
         yield
-        self.seconds[part] += now() - started
+        self.seconds[part] += time.perf_counter() - started
 
 
 class TimedDecoder(CachedDecoder):
@@ -101,7 +102,7 @@ class LatencyCase(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """Milliseconds per action of one environment, in all and by part, and the number of candidates."""
+    """Processor milliseconds per action of one environment, the share of each part, and the number of candidates."""
 
     total: float
     context: float
@@ -111,9 +112,8 @@ class Latency(NamedTuple):
 
     def describe(self) -> list[str]:
         """Return the columns after the case's."""
-        rest = self.total - self.context - self.tokens - self.critic
-        parts = (self.total, self.context, self.tokens, self.critic, rest)
-        return [str(self.candidates), *(f"{part:.2f}" for part in parts), f"{self.critic / self.total:.0%}"]
+        shares = (self.context, self.tokens, 1.0 - self.context - self.tokens - self.critic, self.critic)
+        return [str(self.candidates), f"{self.total:.2f}", *(f"{share:.0%}" for share in shares)]
 
 
 def make_planner(case: LatencyCase, watch: Stopwatch) -> Planner:
@@ -155,7 +155,7 @@ def random_planner(case: LatencyCase, watch: Stopwatch) -> Planner:
 
 
 def measure_latency(case: LatencyCase, repeats: int, threads: int) -> Latency:
-    """Time actions in this process, and return the fastest of the repetitions."""
+    """Time actions in this process: the fastest of the repetitions, and the shares over all of them."""
     torch.set_num_threads(threads)
     watch = Stopwatch()
     planner = make_planner(case, watch)
@@ -163,19 +163,20 @@ def measure_latency(case: LatencyCase, repeats: int, threads: int) -> Latency:
     observations = torch.rand(case.n_environments, planner.spec.observation_size, dtype=torch.float64)
     observations = planner.normalizer.denormalize(observations, planner.spec.observation).numpy()
 
-    def act(n_actions: int) -> Latency:
-        watch.seconds.clear()
+    def act(n_actions: int) -> float:
+        started = now()
         with watch.time("total"):
             for _ in range(n_actions):
                 planner.act(observations)
                 planner.observe([0.0] * case.n_environments)
-        scale = 1000.0 / (n_actions * case.n_environments)
-        total, context, tokens, critic = (scale * watch.seconds[part] for part in Latency._fields[:4])
-        search = planner.config.search
-        return Latency(total, context, tokens, critic, search.beam_width * search.n_expand)
+        return (now() - started) / (n_actions * case.n_environments)
 
     act(N_WARMUP)
-    return min(act(N_ACTIONS) for _ in range(repeats))
+    watch.seconds.clear()
+    seconds = min(act(N_ACTIONS) for _ in range(repeats))
+    shares = (watch.seconds[part] / watch.seconds["total"] for part in ("context", "tokens", "critic"))
+    search = planner.config.search
+    return Latency(1000.0 * seconds, *shares, search.beam_width * search.n_expand)
 
 
 def report_latency(case: LatencyCase, latency: Latency) -> None:

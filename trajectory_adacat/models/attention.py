@@ -80,10 +80,16 @@ def attend_to_caches(queries: Tensor, caches: Sequence[tuple[Tensor, Tensor]], l
     def group(rows: Tensor, n_groups: int) -> Tensor:  # [G, R, H, L, x] -> [G, S, H, R / S * L, x]
         if n_groups == rows.shape[1]:
             return rows
+        if n_groups == length == 1:
+            return rows.transpose(1, 3)
         return rows.unflatten(1, (n_groups, -1)).transpose(2, 3).flatten(3, 4)
 
     def ungroup(rows: Tensor) -> Tensor:
-        return rows if rows.shape[3] == length else rows.unflatten(3, (-1, length)).transpose(2, 3).flatten(1, 2)
+        if rows.shape[3] == length:
+            return rows
+        if rows.shape[1] == length == 1:
+            return rows.transpose(1, 3)
+        return rows.unflatten(3, (-1, length)).transpose(2, 3).flatten(1, 2)
 
     scaled = queries * size**-0.5
     grouped = [group(scaled, keys.shape[1]) @ keys.transpose(-1, -2) for keys, _ in caches]
@@ -126,9 +132,14 @@ class CachedAttention:
         length = self.row_cache.length + keys.shape[-2]
         if length:
             caches.append((self.row_cache.keys(layer, length), self.row_cache.values(layer, length)))
-        return attend_to_caches(queries, caches, self.mask).transpose(2, 3).flatten(3).flatten(0, 2)
+        heads = attend_to_caches(queries, caches, self.mask)  # [G, R, H, L, d]
+        if self.shape[-1] > 1:
+            heads = heads.transpose(2, 3)
+        return heads.reshape(self.shape.numel(), -1)
 
     def _by_row(self, part: Tensor) -> Tensor:
+        if self.shape[-1] == 1:
+            return part.view(*self.shape[:-1], part.shape[1], 1, part.shape[2])
         return part.unflatten(0, self.shape).transpose(2, 3)
 
 

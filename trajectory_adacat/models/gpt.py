@@ -122,9 +122,12 @@ class Block(nn.Module):
         """Map ``x [*, E]`` to the same shape. Only ``attend`` mixes tokens; all else treats each token alone."""
         # Call `attend` here rather than in a submodule, so that `GPT.compile_decoding` gets two graphs and not four.
         heads = attend(*self.attention.queries_keys_values(self.attention_norm(x)))
-        x = x + self.dropout(self.attention.project(heads))
+        x = x + self._drop(self.attention.project(heads))
         hidden = F.gelu(self.expand(self.mlp_norm(x).to(self.expand.weight.dtype)))
-        return x + self.dropout(self.contract(hidden))
+        return x + self._drop(self.contract(hidden))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return self.dropout(x) if self.training else x
 
 
 class GPT(nn.Module):

@@ -50,11 +50,11 @@ class KVCache:
 
     def keys(self, layer: int, length: int | None = None) -> Tensor:
         """Return the first ``length`` keys (all by default), a view ``[G, S, H, length, d]``."""
-        return self._keys[layer, ..., self._held(length), :]
+        return self._keys[layer].narrow(-2, self._first, self.length if length is None else length)
 
     def values(self, layer: int, length: int | None = None) -> Tensor:
         """Return the first ``length`` values (all by default), a view ``[G, S, H, length, d]``."""
-        return self._values[layer, ..., self._held(length), :]
+        return self._values[layer].narrow(-2, self._first, self.length if length is None else length)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Store ``[G, S, H, n, d]`` after the existing tokens. `length` grows only when `advance` is called.
@@ -63,8 +63,8 @@ class KVCache:
             ValueError: if the capacity is exceeded.
         """
         slots = self._next_slots(keys.shape[-2])
-        self._keys[layer, ..., slots, :] = keys
-        self._values[layer, ..., slots, :] = values
+        for cached, new in ((self._keys, keys), (self._values, values)):
+            cached[layer].narrow(-2, slots.start, new.shape[-2]).copy_(new)
 
     def advance(self, n_tokens: int) -> None:
         """Add ``n_tokens`` to the length. Call it once all layers have written them."""
@@ -98,11 +98,9 @@ class KVCache:
         self._values[..., slots, :] = values[:, environments, rows]
         self._end += other.length
 
-    def _held(self, length: int | None = None) -> slice:
-        return slice(self._first, self._end if length is None else self._first + length)
-
     def _all_held(self) -> tuple[Tensor, Tensor]:
-        return self._keys[..., self._held(), :], self._values[..., self._held(), :]
+        held = slice(self._first, self._end)
+        return self._keys[..., held, :], self._values[..., held, :]
 
     def _next_slots(self, n_tokens: int) -> slice:
         """Return the slots of the next tokens. At the end of the memory, first move the tokens held to its front."""
