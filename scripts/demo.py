@@ -10,6 +10,7 @@ import numpy as np
 from tap import TapIgnore
 from tqdm import tqdm
 
+from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, run_command
 from trajectory_adacat.datasets import load_dataset
 from trajectory_adacat.environments import environment_info, make_environment
@@ -146,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: for a bad flag, or if a training fails.
     """
     arguments = DemoArguments().parse(argv)
+    check_positive(arguments, "n_rollouts", "processes")
     arguments.suffix = ""  # one folder holds all the stages
     folder = arguments.savepath
     common = ["--dataset", arguments.dataset, "--preset", str(arguments.preset), "--logbase", arguments.logbase]
@@ -156,13 +158,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     for old in (*trainings, "plans", "random"):
         shutil.rmtree(folder / old, ignore_errors=True)
     if arguments.verbose:
-        print(f"training a model and a critic side by side; what they print: {folder}/{{{','.join(trainings)}}}.log")
+        logs = " and ".join(str(folder / f"{name}.log") for name in trainings)
+        print(f"training a model and a critic side by side; what they print is in {logs}", flush=True)
     train_together(trainings, folder, arguments.verbose)
     common += ["--gpt_loadpath", f"{arguments.exp_name}/model", "--n_rollouts", str(arguments.n_rollouts)]
     common += ["--processes", str(min(arguments.processes, arguments.n_rollouts))]
     for name, flags in plans(arguments).items():
         if arguments.verbose:
-            print(ROWS[name])
+            print(ROWS[name], flush=True)
         plan.main([*common, "--exp_name", f"{arguments.exp_name}/plans/{name}", *flags])
     for result in random_results(arguments):
         result.save(folder / "random")
@@ -171,7 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def plans(arguments: DemoArguments) -> dict[str, list[str]]:
     """Return the flags of each way to act, by the name of its row."""
-    no_search = [text for name, value in NO_SEARCH.items() for text in (f"--{name}", str(value))]
+    settings = {**NO_SEARCH, "scoring": "values"}
+    no_search = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     by_values = {"values": ["--scoring", "values"]} if arguments.values else {}
     return {"no_search": no_search, **by_values, "critic": ["--critic", f"{arguments.exp_name}/critic"]}
 
