@@ -17,7 +17,7 @@ from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from tqdm import tqdm
 
 from trajectory_adacat.command_line import CommandParser, run_command
-from trajectory_adacat.datasets.policies import SquashedGaussianPolicy, load_policy
+from trajectory_adacat.datasets.policies import Actor, SquashedGaussianPolicy, load_policy
 from trajectory_adacat.environments import Dynamics, make_environment
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, ROBOTS, Robot
 
@@ -69,14 +69,13 @@ def compare_with_recordings(recordings: dict[str, np.ndarray]) -> None:
             print(f"{robot.name:12} {kind:8}  {dynamics:8}  {worst[0]:14.1e}  {worst[1]:15.1e}  {ended}")
 
 
-def greedy_return(env: MujocoEnv, policy: SquashedGaussianPolicy, seed: int) -> tuple[float, int]:
+def greedy_return(env: MujocoEnv, policy: Actor, seed: int) -> tuple[float, int]:
     """Compute return and length of one episode with the policy's noise-free actions."""
     observation, _ = env.reset(seed=seed)
     rewards: list[float] = []
     terminated = False
     while not terminated and len(rewards) < MAX_EPISODE_STEPS:
-        mean, _ = policy.gaussian(observation)
-        observation, reward, terminated, _, _ = env.step(np.tanh(mean))
+        observation, reward, terminated, _, _ = env.step(policy.mode(observation))
         rewards.append(float(reward))
     return sum(rewards), len(rewards)
 

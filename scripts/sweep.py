@@ -16,7 +16,7 @@ from trajectory_adacat.datasets.official import official_file
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RESULTS_FILE
 from trajectory_adacat.plotting.table import tabulate
-from trajectory_adacat.robots import named_datasets
+from trajectory_adacat.robots import find_dataset
 from trajectory_adacat.scripts import critic, plan, train
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.sweep.building import Builder, Command, DataCommand
@@ -125,7 +125,7 @@ def commands() -> dict[str, Command]:
 
 def data_command(name: str) -> DataCommand | None:
     """Return what collects or downloads a dataset; None for one that the package does not make."""
-    dataset = named_datasets().get(name)
+    dataset = find_dataset(name)
     if dataset is None:
         return None
     if dataset.source == "collected":

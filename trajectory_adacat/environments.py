@@ -25,6 +25,7 @@ from trajectory_adacat.robots import (
     ROBOTS,
     Robot,
     collected_datasets,
+    find_dataset,
     named_datasets,
     official_datasets,
 )
@@ -67,7 +68,7 @@ def choose_environment(name: str, dynamics: Dynamics | None = None) -> Environme
     """
     if dynamics not in (None, "v2", "native"):
         raise InputError(f"dynamics must be 'v2' or 'native', got {dynamics!r}.")
-    dataset = named_datasets().get(name)
+    dataset = find_dataset(name)
     if dataset is None:
         return _choose_by_id(name, dynamics)
     if dynamics == "native":

@@ -3,12 +3,15 @@
 To add a robot, add its record to :data:`ROBOTS`. Environments, datasets and scores read everything from here.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 D4RL_QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert", "full-replay")
 MAX_EPISODE_STEPS = 1000  # D4RL's time limit, the same for all robots
 RANDOM = "random"  # the quality whose behaviour policy draws actions uniformly
+COLLECTED = "-collected"  # ends the names of collected datasets
+OWN_QUALITY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Source = Literal["v2", "collected"]
 
@@ -18,7 +21,7 @@ class NamedDataset(NamedTuple):
 
     Args:
         robot: which robot moves.
-        quality: of the behaviour policy, such as ``medium-replay``.
+        quality: of the behaviour policy, such as ``medium-replay``, or any words of the user's.
         source: ``v2`` for D4RL's official file, ``collected`` for one that this package collects.
     """
 
@@ -30,6 +33,11 @@ class NamedDataset(NamedTuple):
     def name(self) -> str:
         """The full name, such as ``hopper-medium-replay-v2``."""
         return f"{self.robot.id}-{self.quality}-{self.source}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the dataset is collected with a policy of the user's, not with one of the package."""
+        return self.source == "collected" and self.quality not in self.robot.collected_qualities
 
 
 @dataclass(frozen=True)
@@ -136,5 +144,17 @@ def collected_datasets() -> dict[str, NamedDataset]:
 
 
 def named_datasets() -> dict[str, NamedDataset]:
-    """Return all official and collected datasets, by name."""
+    """Return all official datasets and those that the package collects, by name."""
     return official_datasets() | collected_datasets()
+
+
+def find_dataset(name: str) -> NamedDataset | None:
+    """Return the dataset of a name, or None for a name that says nothing about the data.
+
+    Besides :func:`named_datasets` these are ``<robot>-<words>-collected``: datasets collected with the user's policies,
+    such as ``hopper-medium-expert-collected``.
+    """
+    robot, _, quality = name.removesuffix(COLLECTED).partition("-")
+    if name.endswith(COLLECTED) and robot in ROBOTS and OWN_QUALITY.fullmatch(quality):
+        return NamedDataset(ROBOTS[robot], quality, "collected")
+    return official_datasets().get(name)

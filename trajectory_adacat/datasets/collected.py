@@ -3,18 +3,26 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import h5py
 import numpy as np
 from tqdm import tqdm
 
 import trajectory_adacat
-from trajectory_adacat.datasets.cache import cache_root
-from trajectory_adacat.datasets.policies import BehaviorPolicy, load_policy, policy_sha256
+from trajectory_adacat.datasets.cache import cache_root, file_sha256
+from trajectory_adacat.datasets.policies import BehaviorPolicy, ModePolicy, load_policy, policy_sha256
+from trajectory_adacat.datasets.policy_files import policy_sizes, read_policy
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.robots import MAX_EPISODE_STEPS, NamedDataset, collected_datasets
+from trajectory_adacat.robots import (
+    COLLECTED,
+    MAX_EPISODE_STEPS,
+    ROBOTS,
+    NamedDataset,
+    collected_datasets,
+    find_dataset,
+)
 
 if TYPE_CHECKING:  # reading datasets does not load MuJoCo
     from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
@@ -23,19 +31,50 @@ DEFAULT_TRANSITIONS = 100_000
 DEFAULT_SEED = 0
 LARGEST_SEED = 2**63 - 1  # what an HDF5 file's attribute holds
 
+Actions = Literal["sampled", "mode"]
+
 
 def collected_path(
     name: str, transitions: int = DEFAULT_TRANSITIONS, seed: int = DEFAULT_SEED, dynamics: Dynamics = "v2"
 ) -> Path:
-    """Return the path in the cache of a collected dataset's file."""
+    """Return the path in the cache of a collected dataset's file.
+
+    A name of the user's own has one file for each dynamics, whatever its size and seed.
+    """
+    dataset = find_dataset(name)
+    numbers = "" if dataset and dataset.is_own else f"-{transitions}-seed{seed}"
     suffix = "" if dynamics == "v2" else f"-{dynamics}"
-    return cache_root() / "collected" / f"{name}-{transitions}-seed{seed}{suffix}.hdf5"
+    return cache_root() / "collected" / f"{name}{numbers}{suffix}.hdf5"
+
+
+def own_dataset(name: str) -> NamedDataset:
+    """Return the dataset of a name of the user's own: ``hopper-expert`` or ``hopper-expert-collected``.
+
+    Raises:
+        InputError: if the name does not begin with a robot, has other characters, or stands for other data.
+    """
+    full = name if name.endswith(COLLECTED) else name + COLLECTED
+    dataset = find_dataset(full)
+    if name.endswith("-v2"):
+        raise InputError(f"--name {name}: names in -v2 are D4RL's official files. Leave out the -v2.")
+    if dataset is None:
+        raise InputError(
+            f"--name {name} must be a robot ({', '.join(ROBOTS)}) and words of lower-case letters and digits joined by "
+            "hyphens, such as hopper-expert or hopper-medium-expert."
+        )
+    if not dataset.is_own:
+        raise InputError(
+            f"--name {name}: {full} is collected with the package's own policy. Choose another name, such as "
+            f"{dataset.robot.id}-own-{dataset.quality}."
+        )
+    return dataset
 
 
 def has_provenance_of(dataset: NamedDataset, attributes: dict[str, Any]) -> bool:
-    """Return whether a file's attributes name this dataset, this package's policy for it, and v2 dynamics."""
-    policy = policy_sha256(dataset.robot, dataset.quality)
-    expected = {"dataset": dataset.name, "dynamics": "v2", "policy_sha256": policy}
+    """Return whether a file's attributes name this dataset and v2 dynamics, and the package's policy if it has one."""
+    expected = {"dataset": dataset.name, "dynamics": "v2"}
+    if not dataset.is_own:
+        expected["policy_sha256"] = policy_sha256(dataset.robot, dataset.quality)
     return all(attributes.get(key) == value for key, value in expected.items())
 
 
@@ -102,17 +141,30 @@ def roll_out(env: "MujocoEnv", policy: BehaviorPolicy, transitions: int, seed: i
 def write_recording(record: Recording, path: Path, provenance: dict[str, Any]) -> None:
     """Write a D4RL-format HDF5 file atomically, with ``provenance`` as its attributes.
 
+    Log densities are left out where the policy has none.
+
+    Raises:
+        InputError: as :func:`write_arrays`.
+    """
+    names = ("observations", "actions", "next_observations", "rewards", "terminals", "timeouts")
+    arrays = {name: getattr(record, name) for name in names}
+    has_density = not np.isnan(record.infos["action_log_probs"]).any()
+    infos = {f"infos/{key}": array for key, array in record.infos.items() if has_density or key != "action_log_probs"}
+    write_arrays({**arrays, **infos}, path, provenance)
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: Path, attributes: dict[str, Any]) -> None:
+    """Write an HDF5 file atomically.
+
     Raises:
         InputError: if it cannot be written, for example because the disk is full.
     """
     part = _part(path)
     try:
         with h5py.File(part, "w") as file:
-            for name in ("observations", "actions", "next_observations", "rewards", "terminals", "timeouts"):
-                file.create_dataset(name, data=getattr(record, name))
-            for name, array in record.infos.items():
-                file.create_dataset(f"infos/{name}", data=array)
-            file.attrs.update(provenance)
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+            file.attrs.update(attributes)
         os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path} could not be written ({error}): make room, or choose another --output.") from error
@@ -136,7 +188,7 @@ def collect(
     """Collect a dataset into a D4RL-format HDF5 file, deterministically for a seed.
 
     Args:
-        name: one of ``COLLECTED_DATASETS``, such as ``hopper-medium-collected``.
+        name: a dataset with a policy of the package, one of ``COLLECTED_DATASETS``.
         transitions: the number of environment steps to record.
         seed: of the environment and of the policy's noise.
         dynamics: of the environment. A file with native dynamics is read as unverified.
@@ -151,22 +203,87 @@ def collect(
     """
     dataset = collected_datasets().get(name)
     if dataset is None:
-        raise InputError(f"{name!r} cannot be collected: choose one of {', '.join(collected_datasets())}.")
+        raise InputError(
+            f"{name!r} cannot be collected: choose one of {', '.join(collected_datasets())}, or collect data of "
+            "your own policy with --policy FILE --name hopper-expert."
+        )
+    policy = load_policy(dataset.robot, dataset.quality)
+    source = {"policy_sha256": policy_sha256(dataset.robot, dataset.quality)}
+    path = path or collected_path(name, transitions, seed, dynamics)
+    return _collect(dataset, policy, source, transitions, seed, dynamics, path, overwrite)
+
+
+def collect_policy(
+    name: str,
+    policy_path: Path,
+    actions: Actions = "sampled",
+    statistics: Path | None = None,
+    transitions: int = DEFAULT_TRANSITIONS,
+    seed: int = DEFAULT_SEED,
+    dynamics: Dynamics = "v2",
+    path: Path | None = None,
+    overwrite: bool = False,
+) -> tuple[Path, list[str]]:
+    """Collect a dataset of the user's own policy.
+
+    Args:
+        name: of the dataset; see :func:`own_dataset`.
+        policy_path: an npz or the zip of a Stable-Baselines3 agent; see :func:`read_policy`.
+        actions: ``sampled``, or the policy's ``mode``, whose actions have no log density.
+        statistics: of the observations, for an agent trained on normalized ones; see :func:`read_policy`.
+        transitions: see :func:`collect`, as all that follow.
+
+    Returns:
+        The path of the file, and lines about what had to be assumed of the policy.
+
+    Raises:
+        InputError: for a bad name or policy, and as :func:`collect`.
+    """
+    dataset = own_dataset(name)
+    read = read_policy(policy_path, statistics)
+    sizes = (dataset.robot.observation_size, dataset.robot.action_size)
+    if policy_sizes(read.actor) != sizes:
+        raise InputError(
+            f"{policy_path} is no policy of {dataset.robot.id}: the sizes of its observations and actions are "
+            f"{policy_sizes(read.actor)}, not {sizes}."
+        )
+    if read.deterministic and actions == "sampled":
+        raise InputError(f"{policy_path} is an actor of {read.algorithm}, which has no noise: pass --actions mode.")
+    policy = ModePolicy(read.actor) if actions == "mode" else read.actor
+    source = {
+        "policy_sha256": read.sha256,
+        "policy": policy_path.name,
+        "algorithm": read.algorithm,
+        "actions": actions,
+        **({"observation_statistics_sha256": file_sha256(statistics)} if statistics else {}),
+    }
+    path = path or collected_path(dataset.name, dynamics=dynamics)
+    return _collect(dataset, policy, source, transitions, seed, dynamics, path, overwrite), read.notes
+
+
+def _collect(
+    dataset: NamedDataset,
+    policy: BehaviorPolicy,
+    source: dict[str, str],
+    transitions: int,
+    seed: int,
+    dynamics: Dynamics,
+    path: Path,
+    overwrite: bool,
+) -> Path:
     if transitions < 1:
         raise InputError(f"transitions must be at least 1, got {transitions}.")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {seed}.")
-    path = path or collected_path(name, transitions, seed, dynamics)
-    _prepare(path, overwrite)
-    env = cast("MujocoEnv", make_environment(name, dynamics).unwrapped)
-    policy = load_policy(dataset.robot, dataset.quality)
-    record = roll_out(env, policy, transitions, seed, f"collecting {name}")
+    prepare(path, overwrite)
+    env = cast("MujocoEnv", make_environment(dataset.name, dynamics).unwrapped)
+    record = roll_out(env, policy, transitions, seed, f"collecting {dataset.name}")
     env.close()
-    write_recording(record, path, _provenance(dataset, transitions, seed, dynamics))
+    write_recording(record, path, provenance(dataset, {"transitions": transitions, "seed": seed, **source}, dynamics))
     return path
 
 
-def _prepare(path: Path, overwrite: bool) -> None:
+def prepare(path: Path, overwrite: bool) -> None:
     """Create the folder of ``path`` and check that it can be written; refuse an existing file unless ``overwrite``."""
     if path.is_dir():
         raise InputError(f"{path} is a folder: give --output the name of a file in it, such as {path / 'data.hdf5'}.")
@@ -181,15 +298,14 @@ def _prepare(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} cannot be written ({error}): choose another --output.") from error
 
 
-def _provenance(dataset: NamedDataset, transitions: int, seed: int, dynamics: Dynamics) -> dict[str, Any]:
+def provenance(dataset: NamedDataset, source: dict[str, Any], dynamics: Dynamics) -> dict[str, Any]:
+    """Return the attributes of a dataset's file: its name, its ``source``, the environment and the versions."""
     info = environment_info(dataset.name, dynamics)
     # No longer read. Kept in its place so that the file's bytes, and the SHA-256 in checkpoints, stay the same.
     verified = {"dynamics_verified": True} if dynamics == "v2" else {}
     return {
         "dataset": dataset.name,
-        "transitions": transitions,
-        "seed": seed,
-        "policy_sha256": policy_sha256(dataset.robot, dataset.quality),
+        **source,
         "trajectory_adacat": trajectory_adacat.__version__,
         "numpy": np.__version__,
         "environment": info["environment"],

@@ -13,7 +13,7 @@ from torch import Tensor
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.robots import named_datasets
+from trajectory_adacat.robots import find_dataset
 from trajectory_adacat.transition import TransitionSpec
 
 MIN_EPISODE_LENGTH = 2
@@ -74,7 +74,7 @@ def resolve_penalty(penalty: Penalty, dataset: str) -> float | None:
     In other data a terminal may well be the goal, whose reward has to stay.
     """
     if penalty == "auto":
-        return LOCOMOTION_PENALTY if dataset in named_datasets() else None
+        return LOCOMOTION_PENALTY if find_dataset(dataset) else None
     return penalty
 
 

@@ -16,7 +16,7 @@ from trajectory_adacat.datasets.minari import read_minari
 from trajectory_adacat.datasets.official import fetch_official, official_file
 from trajectory_adacat.environments import MINARI_PREFIX
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.robots import NamedDataset, Robot, named_datasets
+from trajectory_adacat.robots import NamedDataset, Robot, find_dataset, named_datasets
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
 
@@ -31,8 +31,8 @@ class Dataset:
             stands for, and the file's name for a user's own file.
         episodes: in the file's order.
         sha256: in hexadecimal, over the file's bytes or over the arrays of a Minari dataset.
-        verified: True for an official dataset whose file has the pinned bytes, and for a collected one that comes from
-            this package's policy and v2 dynamics; False for all others.
+        verified: True for an official dataset whose file has the pinned bytes, and for one that this package collected
+            under its name on v2 dynamics, with its own policy where it has one of that name; False for all others.
         environment: the name to pass to ``make_environment``, or None if the source does not name one.
         provenance: the attributes of the HDF5 file, or the ids of a Minari dataset and its environment.
         notes: lines for the user: how episode boundaries were found, what had to be assumed, what float32 cannot hold.
@@ -55,8 +55,8 @@ def load_dataset(name: str, path: str | Path | None = None) -> Dataset:
 
     Args:
         name: an official dataset (``hopper-medium-v2``: read from the cache or downloaded), a collected one
-            (``hopper-medium-collected``: collected if missing), ``minari:`` and a Minari dataset's id, or the path of a
-            D4RL-format file (``.hdf5`` or ``.h5``).
+            (``hopper-medium-collected``: collected if missing; ``hopper-expert-collected``: of the user's own policy),
+            ``minari:`` and a Minari dataset's id, or the path of a D4RL-format file (``.hdf5`` or ``.h5``).
         path: a D4RL-format file to read instead. With a name that is not official or collected, it is a dataset of the
             user's own.
 
@@ -67,7 +67,7 @@ def load_dataset(name: str, path: str | Path | None = None) -> Dataset:
     file = Path(path).expanduser() if path else None
     if name.startswith(MINARI_PREFIX):
         return _load_minari(name, file)
-    if dataset := named_datasets().get(name):
+    if dataset := find_dataset(name):
         return _load_official(dataset, file) if dataset.source == "v2" else _load_collected(dataset, file)
     if file or name.endswith(HDF5_SUFFIXES):
         return _load_own(name, file or Path(name).expanduser())
@@ -107,16 +107,28 @@ def _load_collected(dataset: NamedDataset, path: Path | None) -> Dataset:
     name = dataset.name
     file = path or collected_path(name)
     if path is None and not file.exists():
+        if dataset.is_own:
+            raise InputError(_how_to_collect(dataset, file))
         collect(name)
     arrays, attributes, notes = read_d4rl(file)
     verified = has_provenance_of(dataset, attributes)
     if path is None and not verified:
-        raise InputError(f"{file} was not collected with this version's policy: move it away to collect it again.")
+        what = f"under the name {name}" if dataset.is_own else "with this version's policy"
+        raise InputError(f"{file} was not collected {what}: move it away to collect it again.")
     environment = name if verified else _environment(attributes, file) or name
     _check_robot(dataset, arrays, file)
     episodes, found = split_episodes(arrays)
     label = _label(name, verified)
     return Dataset(name, label, episodes, file_sha256(file), verified, environment, attributes, notes + found, file)
+
+
+def _how_to_collect(dataset: NamedDataset, file: Path) -> str:
+    near = difflib.get_close_matches(dataset.name, named_datasets(), n=3)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return (
+        f"There is no dataset {dataset.name}: {file} is missing. {hint}Collect it with `trajectory-adacat collect "
+        f"--policy FILE --name {dataset.robot.id}-{dataset.quality}`, or pass --dataset_path."
+    )
 
 
 def _load_own(name: str, path: Path) -> Dataset:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trajectory_adacat.robots import named_datasets
+from trajectory_adacat.robots import find_dataset
 
 
 def own_environments(dataset: str) -> set[str] | None:
@@ -10,7 +10,7 @@ def own_environments(dataset: str) -> set[str] | None:
 
     The result is None for all other names.
     """
-    named = named_datasets().get(dataset)
+    named = find_dataset(dataset)
     return {named.robot.corrected_id, named.robot.native_id} if named else None
 
 
@@ -20,7 +20,7 @@ def reference_returns(dataset: str) -> tuple[float, float] | None:
     Collected datasets share the references of the official ones: the environment is the same. The result is None for
     all other names.
     """
-    named = named_datasets().get(dataset)
+    named = find_dataset(dataset)
     return named.robot.reference_returns if named else None
 
 
@@ -35,7 +35,7 @@ def references_in(dataset: str, robot: str | None, recorded: Sequence[float] | N
     if recorded is not None:
         low, high = recorded
         return (low, high) if high > low else None
-    named = named_datasets().get(dataset)
+    named = find_dataset(dataset)
     return named.robot.reference_returns if named is not None and named.robot.id == robot else None
 
 

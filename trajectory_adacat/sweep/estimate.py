@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.robots import MAX_EPISODE_STEPS, named_datasets
+from trajectory_adacat.robots import MAX_EPISODE_STEPS, find_dataset
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
 
 # Where nothing is measured: seconds on one thread of an AMD EPYC core, for the model of the preset `cpu` on hopper.
@@ -116,5 +116,5 @@ def _model_size(arguments: Arguments) -> float:
 
 def _dimension(dataset: str) -> int:
     """Return the tokens of a transition; the default's for a dataset of unknown sizes."""
-    named = named_datasets().get(dataset)
+    named = find_dataset(dataset)
     return 16 if named is None else named.robot.observation_size + named.robot.action_size + 2
