@@ -20,6 +20,7 @@ ENVIRONMENTS = ["gymnasium[mujoco]>=1.4,<1.5", "mujoco>=3.5,<4.1"]
 TRAINING = [*COMMANDS, *ENVIRONMENTS, "safetensors>=0.8", "h5py>=3.16,<4", "scipy>=1.14"]
 PLOTS = [*COMMANDS, "matplotlib>=3.9", "rliable>=1.2,<2", "pandas>=2.2,<3", "scipy>=1.14"]  # rliable needs pandas < 3
 MINARI = ["minari[hdf5]>=0.5.4,<0.6"]
+BEHAVIOR = ["stable-baselines3>=2.9,<3"]  # for train-behavior alone: agents are read without it
 TENSORBOARD = ["tensorboard>=2.21"]
 ALL = sorted({*TRAINING, *PLOTS, *MINARI, *TENSORBOARD})
 TEST = [
@@ -57,6 +58,7 @@ setup(
         "plots": PLOTS,
         "minari": MINARI,
         "tensorboard": TENSORBOARD,
+        "behavior": [*TRAINING, *BEHAVIOR],
         "all": ALL,
         # The legacy stack of the published datasets and scores, for those who have MuJoCo 2.1.0
         # (tests/fixtures/record_gym_v2.py describes the installation). Nothing here imports it.

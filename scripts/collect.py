@@ -27,9 +27,7 @@ class Parser(CommandParser):
     """Run a policy in MuJoCo and write its transitions to a D4RL-format HDF5 file, or join such files."""
 
     dataset: str | None = None  # dataset with a policy of the package, by default hopper-medium-collected
-    policy: Path | None = (
-        None  # policy of your own: an npz, or the zip of a Stable-Baselines3 agent (SAC, TQC, TD3, PPO)
-    )
+    policy: Path | None = None  # policy of your own: npz, or a zip of Stable-Baselines3 (SAC, TQC, TD3, PPO)
     actions: Actions = "sampled"  # actions of --policy: sampled, or the policy's mode (without noise)
     observation_statistics: Path | None = None  # npz with mean and var, for a --policy trained with VecNormalize
     union: list[str] | None = None  # datasets (names or files) to join instead of collecting

@@ -25,6 +25,7 @@ def test_help_lists_the_commands(argv: list[str], capsys: pytest.CaptureFixture[
         "convert",
         "sweep",
         "collect",
+        "train-behavior",
         "table",
         "plot",
         "curves",

@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": ("trajectory_adacat.scripts.plan", "control the robot with a trained model and record the rollouts"),
     "convert": ("trajectory_adacat.scripts.convert", "convert a training of Trajectory Transformer or AdaCat's code"),
     "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
+    "train-behavior": ("trajectory_adacat.scripts.train_behavior", "train a behaviour policy and keep its transitions"),
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),
     "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),
     "curves": ("trajectory_adacat.plotting.curves", "plot the held-out likelihood over the training steps"),

@@ -18,6 +18,7 @@ OPTIONAL = {
     "rliable": ("rliable", "plots"),
     "pandas": ("pandas", "plots"),
     "minari": ("minari", "minari"),
+    "stable_baselines3": ("stable-baselines3", "behavior"),
 }
 
 

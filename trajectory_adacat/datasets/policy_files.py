@@ -176,7 +176,7 @@ def _read_zip(path: Path) -> PolicyFile:
         )
     _refuse_other_parts(algorithm, tensors, path)
     activation, notes = _activation(algorithm, data, path)
-    weights = _checked(_actor_weights(algorithm, tensors), path)
+    weights = _checked(actor_weights(algorithm, tensors), path)
     notes.append(RAW_NOTE)
     actor: Actor
     if algorithm == "SAC or TQC":
@@ -242,7 +242,7 @@ def _activation(algorithm: Algorithm, data: Mapping[str, Any], path: Path) -> tu
     return ACTIVATIONS[found[1]], []
 
 
-def _actor_weights(algorithm: Algorithm, tensors: Mapping[str, np.ndarray]) -> Weights:
+def actor_weights(algorithm: Algorithm, tensors: Mapping[str, np.ndarray]) -> Weights:
     """Return an actor's weights by this package's names; torch stores them as ``[outputs, inputs]``."""
     _, hidden, outputs, _ = LAYOUTS[algorithm]
     numbers = sorted(int(match[1]) for name in tensors if (match := re.fullmatch(hidden, name)))
