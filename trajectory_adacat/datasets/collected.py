@@ -255,7 +255,7 @@ def collect_policy(
         "policy": policy_path.name,
         "algorithm": read.algorithm,
         "actions": actions,
-        **({"observation_statistics_sha256": file_sha256(statistics)} if statistics else {}),
+        **({"observation_statistics_sha256": file_sha256(statistics.expanduser())} if statistics else {}),
     }
     path = path or collected_path(dataset.name, dynamics=dynamics)
     return _collect(dataset, policy, source, transitions, seed, dynamics, path, overwrite), read.notes

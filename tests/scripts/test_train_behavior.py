@@ -1,0 +1,129 @@
+"""Training of behaviour policies. What needs Stable-Baselines3 is skipped where that is not installed."""
+
+import json
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from trajectory_adacat.command_line import run_command
+from trajectory_adacat.datasets import load_dataset
+from trajectory_adacat.datasets.behavior_training import BehaviorTraining, Recorder, evaluate, write_replay
+from trajectory_adacat.datasets.collected import own_dataset
+from trajectory_adacat.datasets.policy_files import read_policy
+from trajectory_adacat.environments import make_environment
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.robots import ROBOTS
+from trajectory_adacat.scripts import train_behavior
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def flags(folder: Path, steps: int, *others: str) -> list[str]:
+    sizes = ["--random_steps", "20", "--evaluate_every", "15", "--evaluation_episodes", "1"]
+    return ["--steps", str(steps), "--output", str(folder), *sizes, *others]
+
+
+def record(steps: int) -> dict[str, np.ndarray]:
+    env = Recorder(make_environment("trajectory_adacat/Hopper-v2"))
+    env.reset(seed=0)
+    noise = np.random.default_rng(0)
+    for _ in range(steps):
+        _, _, terminated, truncated, _ = env.step(noise.uniform(-1, 1, 3).astype(np.float32))
+        if terminated or truncated:
+            env.reset()
+    return env.take()
+
+
+def test_the_recorder_keeps_every_transition_in_order() -> None:
+    rows = record(60)
+    follows = (rows["observations"][1:] == rows["next_observations"][:-1]).all(1)
+    np.testing.assert_array_equal(follows, ~rows["terminals"][:-1])
+    assert {name: array.shape for name, array in rows.items()} == {
+        "observations": (60, 11),
+        "actions": (60, 3),
+        "next_observations": (60, 11),
+        "rewards": (60,),
+        "terminals": (60,),
+        "timeouts": (60,),
+        "infos/qpos": (60, 6),
+        "infos/qvel": (60, 6),
+    }
+    np.testing.assert_allclose(rows["observations"][:, 0], rows["infos/qpos"][:, 1], atol=1e-6)  # the height
+
+
+def test_the_replay_set_is_loaded_by_its_name(tmp_path: Path) -> None:
+    rows = record(60)
+    path = tmp_path / "cache" / "collected" / "hopper-medium-replay-collected.hdf5"
+    write_replay(rows, own_dataset("hopper-medium-replay"), BehaviorTraining("hopper", seed=3), path, False)
+    dataset = load_dataset("hopper-medium-replay-collected")
+    assert dataset.verified
+    assert sum(map(len, dataset.episodes)) == 60
+    assert dataset.provenance["seed"] == 3
+    assert dataset.notes == []
+    with h5py.File(path) as file:
+        assert file["timeouts"][-1] or file["terminals"][-1]
+
+
+def test_a_missing_library_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    with pytest.raises(SystemExit) as raised:
+        run_command(train_behavior.main, flags(tmp_path / "run", 30))
+    assert raised.value.code == 2
+    assert "trajectory-adacat[behavior]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--robot", "hoper"], "did you mean hopper"),
+        (["--name", "walker2d-medium-replay"], "is of walker2d"),
+        (["--name", "hopper-medium"], "Choose another name"),
+        (["--steps", "0"], "--steps must be at least 1"),
+    ],
+)
+def test_bad_flags_are_refused(home: Path, given: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train_behavior.main([*given, "--output", str(home / "run")])
+    assert not (home / "run").exists()
+
+
+def test_a_score_is_turned_into_a_return() -> None:
+    assert train_behavior.stop_return(ROBOTS["hopper"], 100.0) == pytest.approx(3234.3)
+    assert train_behavior.stop_return(ROBOTS["hopper"], None) is None
+
+
+def test_a_training_writes_policy_and_replay_set_and_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("stable_baselines3")
+    folder = tmp_path / "run"
+    train_behavior.main(flags(folder, 30))
+    first = load_dataset("hopper-medium-replay-collected")
+    assert sum(map(len, first.episodes)) == 30
+    train_behavior.main(flags(folder, 45, "--overwrite"))
+    progress = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+    assert [line["steps"] for line in progress] == [15, 30, 45]
+    dataset = load_dataset("hopper-medium-replay-collected")
+    assert sum(map(len, dataset.episodes)) == 45
+    with h5py.File(first.file or "") as file:
+        np.testing.assert_array_equal(file["observations"][:3], first.episodes[0].observations[:3])
+    actor = read_policy(folder / "policy.npz").actor
+    assert evaluate(ROBOTS["hopper"], actor, 1) == pytest.approx([progress[-1]["return"]], abs=1e-3)
+    assert "steps per second" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"holds a training with --seed 0: pass these flags"):
+        train_behavior.main(flags(folder, 45, "--overwrite", "--seed", "1"))
+
+
+def test_a_training_ends_at_the_score(tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3")
+    train_behavior.main(flags(tmp_path / "run", 1000, "--stop_score", "-1000"))
+    assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 15
