@@ -32,7 +32,7 @@ def test_the_score_is_100_times_d4rls() -> None:
     "name",
     [
         *("minari:mujoco/hopper/medium-v0", "hopper-medium-v0", "hopper-v2", "hopper-medium-v2.hdf5"),
-        *("humanoid-medium-v2", "hopper-expert-collected"),
+        *("humanoid-medium-v2", "hopper-collected", "humanoid-expert-collected"),
     ],
 )
 def test_other_names_have_no_score(name: str) -> None:
