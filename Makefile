@@ -4,10 +4,11 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
 STAMP := .venv/installed
+BASELINES_STAMP := .baselines/installed
 
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint baselines clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
@@ -22,6 +23,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy trajectory_adacat scripts plotting config
 
+# d3rlpy pins another Gymnasium than the package (docs/baselines.md).
+baselines: $(STAMP) $(BASELINES_STAMP)
+
+$(BASELINES_STAMP): benchmarks/baselines/requirements.txt
+	"$(PYTHON)" -m venv --clear .baselines
+	.baselines/bin/python -m pip install --requirement benchmarks/baselines/requirements.txt
+	@touch $(BASELINES_STAMP)
+
 # The stamp is written last, so that an interrupted installation is repeated.
 $(STAMP): requirements.txt setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 was not found. Install it or give its path: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -35,4 +44,4 @@ $(STAMP): requirements.txt setup.py pyproject.toml
 	@touch $(STAMP)
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .baselines build dist *.egg-info
