@@ -16,8 +16,8 @@ from trajectory_adacat.critic.checkpoint import LoadedCritic, load_critic
 from trajectory_adacat.critic.config import CriticConfig
 from trajectory_adacat.critic.transitions import Batch, Transitions
 from trajectory_adacat.datasets import load_dataset
-from trajectory_adacat.datasets.episodes import cut_episodes
-from trajectory_adacat.datasets.sequences import Trajectories, resolve_penalty, split_episodes
+from trajectory_adacat.datasets.episodes import Episode, cut_episodes
+from trajectory_adacat.datasets.sequences import EpisodeConfig, Trajectories, split_episodes
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.settings import from_nested
 
@@ -29,23 +29,42 @@ class AdvantagesArguments(CommandParser):
     n_steps: list[int] = [1, 20, 100]  # rewards counted before the critic's own value
 
 
+def split_of(loaded: LoadedCritic) -> tuple[list[Episode], list[Episode]]:
+    """Return the episodes of a critic's training, and those that it held out.
+
+    Raises:
+        InputError: if the dataset is not at hand or has changed.
+    """
+    data, training = data_of(loaded), loaded.description["training"]
+    dataset = load_dataset(training["dataset"])
+    if dataset.sha256 != loaded.description["dataset"]["sha256"]:
+        raise InputError(f"The file of {dataset.label} is not the one that the critic was trained on.")
+    episodes = dataset.episodes if data.cut_episodes is None else cut_episodes(dataset.episodes, data.cut_episodes)
+    return split_episodes(episodes, data.holdout_fraction, loaded.description["train_seed"])
+
+
+def data_of(loaded: LoadedCritic) -> EpisodeConfig:
+    """Return the settings of a critic's data."""
+    training = loaded.description["training"]
+    return from_nested(CriticConfig, {key: value for key, value in training.items() if key != "dataset"}).data
+
+
+def to_transitions(loaded: LoadedCritic, episodes: Sequence[Episode]) -> Transitions:
+    """Return the transitions of episodes, with the rewards and values of a critic's training."""
+    discount, penalty = data_of(loaded).discount, loaded.description["termination_penalty"]
+    return Transitions.from_trajectories(Trajectories.from_episodes(episodes, discount, penalty), episodes, discount)
+
+
 def held_out(loaded: LoadedCritic) -> Transitions:
     """Return the transitions that a critic's training held out.
 
     Raises:
         InputError: if the dataset is not at hand or has changed, or nothing was held out.
     """
-    training = loaded.description["training"]
-    data = from_nested(CriticConfig, {key: value for key, value in training.items() if key != "dataset"}).data
-    dataset = load_dataset(training["dataset"])
-    if dataset.sha256 != loaded.description["dataset"]["sha256"]:
-        raise InputError(f"The file of {dataset.label} is not the one that the critic was trained on.")
-    episodes = dataset.episodes if data.cut_episodes is None else cut_episodes(dataset.episodes, data.cut_episodes)
-    part = split_episodes(episodes, data.holdout_fraction, loaded.description["train_seed"])[1]
+    part = split_of(loaded)[1]
     if not part:
         raise InputError("The critic's training held out no episodes: train it with a --holdout_fraction.")
-    penalty = resolve_penalty(data.termination_penalty, dataset.name)
-    return Transitions.from_trajectories(Trajectories.from_episodes(part, data.discount, penalty), part, data.discount)
+    return to_transitions(loaded, part)
 
 
 def describe(found: Advantages) -> str:

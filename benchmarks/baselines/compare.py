@@ -13,16 +13,14 @@ from typing import Any
 import torch
 from scipy.stats import spearmanr
 
-from benchmarks.advantages import held_out
+from benchmarks.advantages import data_of, held_out
 from benchmarks.baselines.experiment import read_record
 from benchmarks.baselines.networks import CRITIC, ActionValues
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import use_threads
 from trajectory_adacat.critic.checkpoint import LoadedCritic, load_critic
-from trajectory_adacat.critic.config import CriticConfig
 from trajectory_adacat.critic.transitions import Transitions
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.settings import from_nested
 
 
 class CompareArguments(CommandParser):
@@ -38,8 +36,7 @@ def check_same(record: dict[str, Any], critic: LoadedCritic) -> None:
     Raises:
         InputError: if they were not.
     """
-    training = critic.description["training"]
-    data = from_nested(CriticConfig, {key: value for key, value in training.items() if key != "dataset"}).data
+    data = data_of(critic)
     settings = record["training"]["settings"]
     pairs = {
         "file of the dataset": (record["dataset"]["sha256"], critic.description["dataset"]["sha256"]),

@@ -14,10 +14,10 @@ from typing import Any
 
 import d3rlpy
 import numpy as np
-from torch import nn
 
 from benchmarks.baselines.experiment import RECORD, Algorithm, experiment_folder, is_trained, write_record
-from benchmarks.baselines.networks import ACTOR, CRITIC, ActionValues, Actor, Layer, Network
+from benchmarks.baselines.exporting import Scaling, export
+from benchmarks.baselines.networks import ACTOR, CRITIC, ActionValues, Actor
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import use_threads
@@ -92,28 +92,20 @@ def replay_buffer(episodes: Sequence[Episode], penalty: float | None) -> Any:
     )
 
 
-def export(module: nn.Module, scaler: Any | None = None) -> Network:
-    """Return a network's linear layers; an observation scaler becomes part of the first one."""
-    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    weights = [layer.weight.detach().double().numpy().T for layer in linear]
-    biases = [layer.bias.detach().double().numpy() for layer in linear]
-    if scaler is not None:
-        size = len(scaler.mean)
-        rows = weights[0][:size] / (scaler.std + scaler.eps)[:, None]
-        biases[0] = biases[0] - scaler.mean @ rows
-        weights[0] = np.concatenate([rows, weights[0][size:]])
-    pairs = zip(weights, biases, strict=True)
-    return Network([Layer(weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in pairs])
+def scaling_of(algorithm: Any) -> Scaling | None:
+    """Return what the library scales observations by, or None if it does not."""
+    scaler = algorithm.config.observation_scaler
+    return None if scaler is None else Scaling(scaler.mean, scaler.std + scaler.eps)
 
 
 def export_values(algorithm: Any) -> ActionValues | None:
     """Return the networks of Q and V, or None where there are none."""
-    if not hasattr(algorithm.impl, "q_function"):
+    modules, scaling = algorithm.impl.modules, scaling_of(algorithm)
+    if not hasattr(modules, "q_funcs"):
         return None
-    scaler = algorithm.config.observation_scaler
-    value = getattr(algorithm.impl.modules, "value_func", None)
-    q_networks = [export(module, scaler) for module in algorithm.impl.q_function]
-    return ActionValues(q_networks, None if value is None else export(value, scaler))
+    value = getattr(modules, "value_func", None)
+    q_networks = [export(module, scaling) for module in modules.q_funcs]
+    return ActionValues(q_networks, None if value is None else export(value, scaling))
 
 
 def check_export(algorithm: Any, episode: Episode, actor: Actor, values: ActionValues | None) -> None:
@@ -188,7 +180,7 @@ def train(arguments: BaselineArguments, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     times = fit(algorithm, buffer, arguments.n_steps, folder)
-    actor, values = Actor(export(algorithm.impl.policy, config.observation_scaler)), export_values(algorithm)
+    actor, values = Actor(export(algorithm.impl.policy, scaling_of(algorithm))), export_values(algorithm)
     check_export(algorithm, training[0], actor, values)
     actor.save(folder / ACTOR)
     if values is not None:
