@@ -402,7 +402,7 @@ def test_every_preset_has_the_values_that_results_were_made_with(section: str, p
         assert expected.keys() - found.keys() <= IDLE, case
 
 
-FEW = {"horizon": 1, "beam_width": 2, "n_expand": 2, "cdf_act": 0.0, "drop_act": 0.0}
+FEW = {"horizon": 1, "beam_width": 8, "n_expand": 2, "cdf_act": 0.0, "drop_act": 0.0}
 
 
 @pytest.mark.parametrize("preset", ["table4", "table4-annealed", "table4-released", "table4-critic", "cpu", "demo"])

@@ -30,8 +30,8 @@ class NetworkConfig:
 class CriticConfig:
     """All settings that define the method of a critic's training.
 
-    The defaults for expectile, rates, sizes and batches are those of IQL for locomotion (Kostrikov et al. 2021,
-    arXiv:2110.06169); layer normalization, the start on returns and the decay of the critic's rate are not in it.
+    The defaults for rates, sizes and batches are those of IQL for locomotion (Kostrikov et al. 2021, arXiv:2110.06169);
+    its expectile is 0.7. Layer normalization, the start on returns and the decay of the critic's rate are not in it.
 
     Raises:
         InputError: for a value out of range.
@@ -39,11 +39,11 @@ class CriticConfig:
 
     data: EpisodeConfig = field(default_factory=EpisodeConfig)
     networks: NetworkConfig = field(default_factory=NetworkConfig)
-    expectile: float = 0.7  # 0.5: the value of the data's policy; near 1: of its best actions
+    expectile: float = 0.9  # 0.5: the value of the data's policy; near 1: of its best actions
     learning_rate: float = 3e-4  # Adam's rate at the start; it decays to 0 along a cosine
     batch_size: int = 256  # transitions per step
-    n_steps: int = 30_000  # number of steps
-    mc_steps: int = 10_000  # first steps, in which V learns the data's discounted returns
+    n_steps: int = 40_000  # number of steps
+    mc_steps: int = 5_000  # first steps, in which V learns the data's discounted returns
     target_rate: float = 0.005  # share of the new weights in the target Q networks' average, each step
 
     def __post_init__(self) -> None:
