@@ -159,7 +159,7 @@ class BehaviorTrainer:
 
     def _save(self, record: dict[str, Any]) -> None:
         """Save the transitions first and the state last: it says which of the others belong to it."""
-        rows = self._env.take()
+        rows: dict[str, Any] = self._env.take()
         with _replacing(self.folder / ROWS / f"{self.steps:09d}.npz") as part, open(part, "wb") as file:
             np.savez(file, **rows)
         progress = [*read_progress(self.folder, self.steps - 1), record]
@@ -188,7 +188,7 @@ class BehaviorTrainer:
         self._model.num_timesteps, self._model._n_updates = state["steps"], state["updates"]
         self._model.set_random_seed(self.config.seed + state["steps"])
         files = self._row_files()
-        rows = _read_rows(files[-1])  # the episode that was interrupted cannot continue
+        rows: dict[str, Any] = _read_rows(files[-1])  # the episode that was interrupted cannot continue
         rows["timeouts"][-1] |= not rows["terminals"][-1]
         with _replacing(files[-1]) as part, open(part, "wb") as file:
             np.savez(file, **rows)

@@ -113,8 +113,9 @@ def fingerprint(actor: Actor) -> str:
 
 def write_policy(weights: Weights, path: Path) -> None:
     """Write the npz of a squashed Gaussian."""
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
     with open(path, "wb") as file:
-        np.savez(file, **{name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()})
+        np.savez(file, **arrays)
 
 
 RAW_NOTE = (
