@@ -418,7 +418,7 @@ def test_with_a_critic_every_preset_plans_with_few_candidates(preset: str, datas
     assert {name: guided[name] for name in FEW} == FEW
     assert guided == {**planned("--scoring", "critic"), "critic": "auto"}
     assert planned("--critic", "auto", "--horizon", "3")["horizon"] == 3
-    assert guided["exp_name"].endswith("H1_beam2")
+    assert guided["exp_name"].endswith("H1_beam8")
     by_values = planned("--scoring", "values")
     assert by_values["horizon"] > 1
     others = ("use_ema", "sampling", "window", "max_context_transitions")
