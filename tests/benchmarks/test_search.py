@@ -100,13 +100,13 @@ def test_a_critic_adds_rows_that_it_scores(
     # With a critic the preset plans one step with 16 candidates: those rows are the preset's.
     guided = ["critic", "critic, horizon 3", "critic, 2 candidates", "critic, 4 candidates", "critic, mean"]
     assert list(found) == [*without, *guided]
-    shapes = [["1", "2 x 2"], ["3", "2 x 2"], ["1", "1 x 2"], ["1", "8 x 2"], ["1", "2 x 2"]]
+    shapes = [["1", "8 x 2"], ["3", "8 x 2"], ["1", "1 x 2"], ["1", "2 x 2"], ["1", "8 x 2"]]
     assert [found[name][:2] for name in guided] == shapes
     scorings = {name: {r.planner["scoring"]["name"] for r in results(name)} for name in ("preset", "critic")}
     assert scorings == {"preset": {"values"}, "critic": {"critic"}}
     assert results("critic-mean")[0].planner["scoring"] == {"name": "critic", "critic_aggregate": "mean"}
     assert len({r.checkpoint["hash"] for r in results("critic")}) == 2
-    assert results("critic")[0].planner["critic"] == {"expectile": 0.7, "step": 1}
+    assert results("critic")[0].planner["critic"] == {"expectile": 0.9, "step": 1}
 
 
 def test_critics_that_are_not_those_of_the_trainings_are_refused(
