@@ -106,7 +106,7 @@ def test_a_critic_adds_rows_that_it_scores(
     assert scorings == {"preset": {"values"}, "critic": {"critic"}}
     assert results("critic-mean")[0].planner["scoring"] == {"name": "critic", "critic_aggregate": "mean"}
     assert len({r.checkpoint["hash"] for r in results("critic")}) == 2
-    assert results("critic")[0].planner["critic"] == {"expectile": 0.9, "step": 1}
+    assert results("critic")[0].planner["critic"] == {"expectile": 0.7, "step": 1}
 
 
 def test_critics_that_are_not_those_of_the_trainings_are_refused(
