@@ -60,7 +60,7 @@ class SweepArguments(CommandParser):
 
 def resolve_train(argv: Sequence[str], parameterization: str) -> Arguments:
     """Check the flags of a training and return the value of each."""
-    arguments = train.TrainArguments().parse(argv)
+    arguments = train.TrainArguments.new().parse(argv)
     arguments.settings(TrainConfig)
     arguments.settings(RunConfig)
     return arguments.arguments()
@@ -68,7 +68,7 @@ def resolve_train(argv: Sequence[str], parameterization: str) -> Arguments:
 
 def resolve_critic(argv: Sequence[str], parameterization: str) -> Arguments:
     """Check the flags of a critic's training and return the value of each."""
-    arguments = critic.CriticArguments().parse(argv)
+    arguments = critic.CriticArguments.new().parse(argv)
     arguments.settings(CriticConfig)
     arguments.settings(BasicRunConfig)
     return arguments.arguments()
@@ -76,7 +76,7 @@ def resolve_critic(argv: Sequence[str], parameterization: str) -> Arguments:
 
 def resolve_plan(argv: Sequence[str], parameterization: str) -> Arguments:
     """Check the flags of a plan and return the value of each."""
-    arguments = plan.PlanArguments().parse(argv)
+    arguments = plan.PlanArguments.new().parse(argv)
     arguments.use_parameterization(parameterization)
     plan.planner_config(arguments, 0.99)  # the checkpoint's discount is not known yet
     return arguments.arguments()
@@ -84,7 +84,7 @@ def resolve_plan(argv: Sequence[str], parameterization: str) -> Arguments:
 
 def training_is_done(argv: Sequence[str], parameterization: str) -> bool:
     """Return whether a model is trained."""
-    arguments = train.TrainArguments().parse(argv)
+    arguments = train.TrainArguments.new().parse(argv)
     settings = {**to_nested(arguments.settings(TrainConfig)), "dataset": arguments.dataset}
     values = arguments.arguments()
     return is_trained(arguments.savepath, settings, values["seed"], values["n_steps"])
@@ -92,7 +92,7 @@ def training_is_done(argv: Sequence[str], parameterization: str) -> bool:
 
 def critic_is_done(argv: Sequence[str], parameterization: str) -> bool:
     """Return whether a critic is trained."""
-    arguments = critic.CriticArguments().parse(argv)
+    arguments = critic.CriticArguments.new().parse(argv)
     settings = {**to_nested(arguments.settings(CriticConfig)), "dataset": arguments.dataset}
     values = arguments.arguments()
     return is_trained(arguments.savepath, settings, values["seed"], values["n_steps"], KIND)
@@ -118,7 +118,7 @@ def commands() -> dict[str, Command]:
     resolve = {"train": resolve_train, "critic": resolve_critic, "plan": resolve_plan}
     done = {"train": training_is_done, "critic": critic_is_done, "plan": plan_is_done}
     return {
-        name: Command(module.__name__, parsers[name]().flags, resolve[name], done[name])
+        name: Command(module.__name__, parsers[name].new().flags, resolve[name], done[name])
         for name, module in modules.items()
     }
 

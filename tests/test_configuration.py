@@ -447,3 +447,12 @@ def test_the_papers_presets_start_offsets_at_zero_and_the_small_ones_do_not() ->
     presets = Configuration("config.offline").presets
     found = {name: resolved("train", name, "hopper-medium-v2", "adacat")["offset_init"] for name in presets}
     assert found == {**dict.fromkeys(presets, "zero"), "cpu": "normal", "demo": "normal"}
+
+
+def test_new_parsers_share_nothing_but_their_flags() -> None:
+    first = TrainArguments.new().parse(["--dataset", "hopper-medium-collected", "--n_layer", "7", "--seed", "3"])
+    second = TrainArguments.new().parse(["--dataset", "hopper-medium-collected"])
+    assert (first.arguments()["n_layer"], first.arguments()["seed"]) == (7, 3)
+    fresh = TrainArguments().parse(["--dataset", "hopper-medium-collected"])
+    assert second.arguments() == fresh.arguments()
+    assert second.given == {"dataset": "hopper-medium-collected"}

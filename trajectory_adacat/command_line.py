@@ -1,6 +1,7 @@
 """Command-line flags from typed attributes and from settings dataclasses; errors and exit codes of commands."""
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -30,6 +31,7 @@ SIGPIPE = 13
 UNSET: Any = object()  # the value of a flag that the command line does not give
 
 Config = TypeVar("Config")
+Parser = TypeVar("Parser", bound="OfflineParser")
 
 
 def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None) -> None:
@@ -224,6 +226,18 @@ class OfflineParser(CommandParser):
     device: str = "cpu"  # torch device
     verbose: bool = True  # print progress
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._own_defaults = {name: self.get_default(name) for name in self.flags}
+        self.set_defaults(**dict.fromkeys(self._own_defaults, UNSET))
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return what ``cls()`` does. Only the first call takes time: Tap reads comments from the source code."""
+        parser = cls.__new__(cls)
+        vars(parser).update(vars(_prototype(cls)))
+        return parser
+
     def parse(self, argv: Sequence[str] | None = None) -> Self:
         """Read ``argv`` over the configuration's values.
 
@@ -232,12 +246,9 @@ class OfflineParser(CommandParser):
         Raises:
             InputError: for a bad flag or value, as in `CommandParser.parse`, or a bad configuration.
         """
-        defaults = {name: self.get_default(name) for name in self.flags}
-        self.set_defaults(**dict.fromkeys(defaults, UNSET))
         super().parse(argv)
-        self._defaults = defaults
         self.given = {name: value for name, value in self.arguments().items() if value is not UNSET}
-        named = defaults | self.given
+        named = self._own_defaults | self.given
         configuration = Configuration(named["config"])
         settable = {name: kind for name, kind in self.flags.items() if name not in ("dataset", "config", "preset")}
         configuration.check((self.section, *self.more_sections), settable, self.parameterizations)
@@ -250,7 +261,7 @@ class OfflineParser(CommandParser):
     def use_parameterization(self, parameterization: str | None) -> None:
         """Set every flag to its value for a parameterization, with the sections of the configuration for it."""
         chosen = self.configured(parameterization)
-        values = self._defaults | chosen | self.given | {"preset": self._source[0]}
+        values = self._own_defaults | chosen | self.given | {"preset": self._source[0]}
         for name, value in values.items():
             setattr(self, name, value)
         del values["exp_name"]
@@ -281,3 +292,8 @@ class OfflineParser(CommandParser):
     def savepath(self) -> Path:
         """``<logbase>/<dataset>/<exp_name>[/<suffix>]``."""
         return Path(self.logbase, dataset_folder(self.dataset), self.exp_name, self.suffix)
+
+
+@functools.cache
+def _prototype(kind: type[Parser]) -> Parser:
+    return kind()
