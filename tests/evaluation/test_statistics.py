@@ -12,6 +12,8 @@ from rliable import library, metrics
 from trajectory_adacat.evaluation.statistics import (
     difference,
     interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
     standard_error,
     summarize,
     summarize_tasks,
@@ -171,3 +173,58 @@ def test_constant_runs_differ_if_they_are_not_equal() -> None:
 def test_a_difference_needs_two_runs_on_each_side() -> None:
     with pytest.raises(ValueError, match="two runs"):
         difference([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("n_trainings", [1, 4])
+def test_probability_of_improvement_is_rliables(n_trainings: int) -> None:
+    """By rollout with one training, by training with several; rliable has one score for each run."""
+    generator = np.random.default_rng(1)
+    tasks = [
+        [generator.integers(low, 12, size=(n_trainings, 5)).astype(float) for low in lows] for lows in ((2, 0), (0, 3))
+    ]
+    first, second = ([task[side].tolist() for task in tasks] for side in (0, 1))
+    found = probability_of_improvement(first, second)
+    runs = [[task[side].mean(1) if n_trainings > 1 else task[side].ravel() for task in tasks] for side in (0, 1)]
+    expected = metrics.probability_of_improvement(*(np.stack(side, axis=1) for side in runs))
+    assert found.probability == pytest.approx(expected)
+    assert found.by_training == (n_trainings > 1)
+    assert 0.0 <= found.interval[0] <= found.probability <= found.interval[1] <= 1.0
+
+
+def test_probability_of_improvement_has_its_ends() -> None:
+    low, high = [[1.0, 2.0], [3.0]], [[5.0], [4.0, 6.0]]
+    assert probability_of_improvement([high], [low]).probability == 1.0
+    assert probability_of_improvement([low], [high]).interval == (0.0, 0.0)
+    assert probability_of_improvement([low], [low]).probability == 0.5
+
+
+def test_a_training_counts_by_its_mean() -> None:
+    """Of the pairs of rollouts, 5 of 9 are won; of the pairs of trainings, none."""
+    first, second = [[2.0, 2.0, -9.0], [2.0, 2.0, -9.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    assert probability_of_improvement([first], [second]).probability == 0.0
+    assert probability_of_improvement([first[:1]], [second]).probability == pytest.approx(2 / 3)
+
+
+def test_no_scores_give_no_probability_and_no_profile() -> None:
+    with pytest.raises(ValueError, match="no scores"):
+        probability_of_improvement([[[1.0]]], [[]])
+    with pytest.raises(ValueError, match="no scores"):
+        performance_profile([], np.zeros(1))
+
+
+def test_a_performance_profile_is_rliables() -> None:
+    generator = np.random.default_rng(2)
+    scores = generator.normal(50.0, 20.0, size=(6, 2))  # runs, tasks
+    thresholds = np.linspace(0.0, 100.0, 21)
+    tasks = [[[score] for score in task] for task in scores.T]
+    profile = performance_profile(tasks, thresholds)
+    expected, bands = library.create_performance_profile({"a": scores}, thresholds, reps=2000)
+    assert profile.shares == pytest.approx(expected["a"])
+    assert profile.low == pytest.approx(bands["a"][0], abs=0.06)
+    assert profile.high == pytest.approx(bands["a"][1], abs=0.06)
+
+
+def test_a_performance_profile_gives_trainings_equal_weight() -> None:
+    profile = performance_profile([[[0.0], [10.0] * 3]], np.array([-1.0, 5.0, 10.0]))
+    assert profile.shares.tolist() == [1.0, 0.5, 0.0]
+    assert (profile.low[1], profile.high[1]) == (0.0, 1.0)
