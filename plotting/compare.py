@@ -12,7 +12,14 @@ from tap import Positional
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results, without_nulls
-from trajectory_adacat.evaluation.statistics import Scores, Summary, difference, summarize, units
+from trajectory_adacat.evaluation.statistics import (
+    Scores,
+    Summary,
+    difference,
+    probability_of_improvement,
+    summarize,
+    units,
+)
 from trajectory_adacat.plotting.summary import gather
 from trajectory_adacat.plotting.table import count
 
@@ -31,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def comparison(first: Path, second: Path) -> str:
-    """Return both means with their standard errors, their difference with its 95 % interval, and the verdict.
+    """Return both means with standard errors, their difference with its 95 % interval, and the two verdicts.
+
+    The verdicts are Welch's t-test and the probability of improvement.
 
     The unit of the test is the training, by the mean over its rollouts, where no side has only one; rollouts without
     training are units themselves. Otherwise it is the rollout, and a line says that the verdict is on one training.
@@ -62,16 +71,20 @@ def _scores(results: Iterable[RolloutResult]) -> tuple[Scores, bool]:
 
 
 def _verdict(scores: Sequence[Scores], summaries: Sequence[Summary]) -> Iterator[str]:
-    """Yield the difference with its test, and what the test cannot say."""
+    """Yield the difference with its test, the probability of improvement, and what the test cannot say."""
     is_one = any(summary.trainings == 1 for summary in summaries)
     by_training = any(summary.trainings > 1 for summary in summaries) and not is_one
     first, second = ([value for each in side for value in each] if is_one else units(side) for side in scores)
     found = difference(first, second)
-    low, high = map(_number, found.interval)
+    ends = ", ".join(map(_number, found.interval))
     verdict = "the means differ" if found.is_clear else "no clear difference"
     test = f"Welch's t-test over {'trainings' if by_training else 'rollouts'}"
-    result = f"95% interval [{low}, {high}], p = {found.p_value:.2g} ({test})"
+    result = f"95% interval [{ends}], p = {found.p_value:.2g} ({test})"
     yield f"first - second: {_number(found.mean)}, {result}: {verdict} at 95%"
+    better = probability_of_improvement([scores[0]], [scores[1]])
+    low, high = better.interval
+    unit = "training" if better.by_training else "rollout"
+    yield f"P(first > second) of a {unit}: {better.probability:.2f}, 95% interval [{low:.2f}, {high:.2f}] (bootstrap)"
     if is_one:
         yield "one training: the interval is over rollouts, and says nothing about another training of either method"
 

@@ -1,21 +1,22 @@
-"""Draw the scores with their intervals as a bar chart.
+"""Draw the scores with their intervals as a bar chart, or as performance profiles.
 
 Run ``trajectory-adacat plot logs/ --out scores.png``, or this file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
-from trajectory_adacat.evaluation.statistics import Summary
+from trajectory_adacat.evaluation.statistics import Scores, Summary, performance_profile
 from trajectory_adacat.plotting.published import load_published
-from trajectory_adacat.plotting.summary import Row, columns_of, gather, names_of
+from trajectory_adacat.plotting.summary import Names, Row, columns_of, gather, names_of, overall_values
 from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Statistic = Literal["iqm", "mean"]
+Kind = Literal["bars", "profile"]
+N_THRESHOLDS = 201
 LINE_STYLES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
 MARKERS = "Dos^vPX*<>ph"
 ENDINGS = (".png", ".pdf", ".svg")
@@ -31,20 +34,24 @@ STATISTIC_LABELS = {"iqm": "interquartile mean", "mean": "mean"}
 
 
 class PlotParser(CommandParser):
-    """Draw the rollouts' normalized scores (or returns, where no reference returns are known) as bars."""
+    """Draw the rollouts' normalized scores (bars: or returns, where no reference returns are known)."""
 
     paths: Positional[list[Path]] = [Path("logs")]  # results files, or folders of such files
     out: Path = Path("scores.png")  # file to write: .png, .pdf or .svg
-    statistic: Statistic = "iqm"  # iqm (interquartile mean) or mean, with its 95% bootstrap interval
-    published: Published = "paper"  # published scores on the same dataset, as marks: the paper's table, all, or none
+    kind: Kind = "bars"  # bars with intervals, or the share of rollouts that score above each threshold (profile)
+    names: Names = "settings"  # columns of one parameterization: by the settings that differ, or by their folders
+    statistic: Statistic = "iqm"  # bars: iqm (interquartile mean) or mean, with its 95% bootstrap interval
+    published: Published = "paper"  # bars: published scores on the same dataset, as marks: paper's table, all, or none
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the figure that the command line asks for."""
     arguments = PlotParser().parse(argv)
     check_ending(arguments.out)
-    rows = gather(load_results(arguments.paths), load_published(PUBLISHED_GROUPS[arguments.published]))
-    save_figure(bar_figure(rows, arguments.statistic), arguments.out)
+    published = load_published(PUBLISHED_GROUPS[arguments.published])
+    rows = gather(load_results(arguments.paths), published, arguments.names)
+    is_profile = arguments.kind == "profile"
+    save_figure(profile_figure(rows) if is_profile else bar_figure(rows, arguments.statistic), arguments.out)
 
 
 def check_ending(out: Path) -> None:
@@ -87,6 +94,42 @@ def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":
         axis.set_xlim(-0.5, len(found) - 0.5)
         axis.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def profile_figure(rows: Sequence[Row]) -> "Figure":
+    """Draw performance profiles with 95 % bands (Agarwal et al. 2021): a panel for each dataset, and for all of a kind.
+
+    Raises:
+        InputError: if no dataset has normalized scores.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    scored = [row for row in rows if row.measure == "score"]
+    if not scored:
+        raise InputError("A profile needs normalized scores, and the reference returns of these datasets are unknown.")
+    panels = {row.label: {column: [row.values[column]] for column in columns_of([row])} for row in scored}
+    panels |= overall_values(rows)
+    figure = Figure(figsize=(4.2 * len(panels), 4.0), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    colors = {column: f"C{i}" for i, column in enumerate(columns_of(scored))}
+    for axis, (label, values) in zip(axes, panels.items(), strict=True):
+        _draw_profiles(axis, values, colors)
+        axis.set_title(label, fontsize="medium")
+        axis.set_xlabel("normalized score \N{GREEK SMALL LETTER TAU}")
+    axes[0].set_ylabel("share of rollouts with a score above \N{GREEK SMALL LETTER TAU}\n(95% band over trainings)")
+    lines = {str(line.get_label()): line for axis in axes for line in axis.lines}
+    named = [column for column in colors if column in lines]
+    figure.legend([lines[name] for name in named], named, loc="outside lower center", ncols=3, fontsize="small")
+    return figure
+
+
+def _draw_profiles(axis: "Axes", values: Mapping[str, Sequence[Scores]], colors: Mapping[str, str]) -> None:
+    scores = [score for tasks in values.values() for task in tasks for rollouts in task for score in rollouts]
+    thresholds = np.linspace(min(0.0, *scores), max(scores), N_THRESHOLDS)
+    for column, tasks in values.items():
+        profile = performance_profile(tasks, thresholds)
+        axis.plot(thresholds, profile.shares, color=colors[column], label=column)
+        axis.fill_between(thresholds, profile.low, profile.high, color=colors[column], alpha=0.2, linewidth=0.0)
 
 
 def _interval_label(rows: Sequence[Row], statistic: Statistic) -> str:

@@ -6,20 +6,32 @@ planner or of the training differ, the training's step, or the checkpoints of on
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, without_nulls
 from trajectory_adacat.evaluation.scores import own_environments, reference_returns
-from trajectory_adacat.evaluation.statistics import Scores, Summary, summarize, summarize_tasks
+from trajectory_adacat.evaluation.statistics import (
+    Improvement,
+    Scores,
+    Summary,
+    probability_of_improvement,
+    summarize,
+    summarize_tasks,
+)
 from trajectory_adacat.plotting.published import PublishedScore
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Names = Literal["settings", "folders"]  # what distinguishes the columns of one parameterization
+
+OWN = "adacat"  # the parameterization that the others are compared with
+BASE_FOLDER = "plan"  # in which a sweep plans with the settings of all its variants
 FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others follow by name
 SEEDS = ["train_seed", "rollout_seed"]
 # Prefixes of the frame's columns of settings. Planner and training have settings of the same names.
@@ -42,6 +54,7 @@ class Row:
         recorded: references recorded with the rollouts, in the row's measure, by name.
         published: published scores on this dataset; none if there is a qualifier.
         untrained: the columns of methods without training, whose rollouts stand in one group.
+        likelihoods: negative log-likelihood of each training on held-out data, by column, where all record it.
     """
 
     dataset: str
@@ -51,6 +64,7 @@ class Row:
     recorded: Mapping[str, Sequence[float]]
     published: Mapping[str, PublishedScore]
     untrained: Collection[str] = ()
+    likelihoods: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -62,13 +76,51 @@ class Row:
         """The statistics of each column's scores."""
         return {column: summarize(values, column not in self.untrained) for column, values in self.values.items()}
 
+    @cached_property
+    def improvements(self) -> dict[str, Improvement]:
+        """The probability that the method of `opponent` scores higher than each column, where there is one."""
+        return improvements({column: [scores] for column, scores in self.values.items()})
 
-def gather(results: Mapping[Any, RolloutResult], published: Sequence[PublishedScore] = ()) -> list[Row]:
+
+def improvements(values: Mapping[str, Sequence[Scores]]) -> dict[str, Improvement]:
+    """Return the probability that the method of `opponent` scores higher than each column, where there is one.
+
+    Args:
+        values: scores on the same tasks, by column.
+    """
+    opponents = {column: opponent(column, values) for column in values}
+    return {
+        column: probability_of_improvement(values[other], values[column])
+        for column, other in opponents.items()
+        if other is not None
+    }
+
+
+def opponent(column: str, columns: Collection[str]) -> str | None:
+    """Return the column of AdaCat that a column is compared with.
+
+    It is the one with the same text in parentheses, else the one without any, else AdaCat's only column.
+    """
+    parameterization, _, rest = column.partition(" ")
+    ours = [name for name in columns if name.split(" ")[0] == OWN and name != column]
+    same = f"{OWN} {rest}".rstrip()
+    if parameterization != OWN and same in ours:
+        return same
+    if OWN in ours:
+        return OWN
+    return ours[0] if parameterization != OWN and len(ours) == 1 else None
+
+
+def gather(
+    results: Mapping[Any, RolloutResult], published: Sequence[PublishedScore] = (), names: Names = "settings"
+) -> list[Row]:
     """Group results into rows, sorted by dataset, those without qualifiers first.
 
     Args:
         results: by location, whose text names a result in an error.
         published: published scores, of which each row gets those of its dataset.
+        names: whether columns of one parameterization are named by the settings that differ, or by their folders.
+            Columns that one folder's name would not tell apart are named by their settings.
 
     Raises:
         InputError: if two results are of the same run.
@@ -79,7 +131,7 @@ def gather(results: Mapping[Any, RolloutResult], published: Sequence[PublishedSc
             for differing, runs in _split(same_data, ENVIRONMENT):
                 qualifiers = (*(text for text in (place, status) if text not in ("", "verified")), *data, *differing)
                 references = [score for score in published if score.dataset == dataset and not qualifiers]
-                rows.append(_row(dataset, qualifiers, runs, references))
+                rows.append(_row(dataset, qualifiers, runs, references, names))
     return sorted(rows, key=lambda row: (row.dataset, bool(row.qualifiers)))
 
 
@@ -93,6 +145,8 @@ def to_frame(results: Mapping[Any, RolloutResult]) -> "pd.DataFrame":
     import pandas as pd  # slow to import
 
     frame = pd.DataFrame({"location": str(location), **vars(result)} for location, result in results.items())
+    frame["folder"] = [Path(getattr(location, "path", location)).parent.name for location in results]
+    frame["likelihood"] = [result.likelihood for result in results.values()]
     frame["label"] = [result.data_label for result in results.values()]
     frame["data"] = [_data(result) for result in results.values()]
     frame["place"] = [_place(result) for result in results.values()]
@@ -116,22 +170,40 @@ def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
     with normalized scores count, and only columns with the same numbers of trainings and of rollouts on every dataset,
     so that all datasets have the same weight.
     """
+    return {
+        label: {column: summarize_tasks(tasks, column not in untrained) for column, tasks in values.items()}
+        for label, (values, untrained) in _over_datasets(rows).items()
+    }
+
+
+def overall_improvements(rows: Sequence[Row]) -> dict[str, dict[str, Improvement]]:
+    """Return what `Row.improvements` has, over the datasets of each kind; see `overall`."""
+    return {label: improvements(values) for label, values in overall_values(rows).items()}
+
+
+def overall_values(rows: Sequence[Row]) -> dict[str, dict[str, list[Scores]]]:
+    """Return the scores on each dataset of a kind, by kind and column; see `overall`."""
+    return {label: values for label, (values, _) in _over_datasets(rows).items()}
+
+
+def _over_datasets(rows: Sequence[Row]) -> dict[str, tuple[dict[str, list[Scores]], set[str]]]:
+    """Return the scores on each dataset of a kind by column, and the columns without training; see `overall`."""
     kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.measure == "score" and not row.qualifiers:
             kinds[row.dataset.rpartition("-")[2]].append(row)
-    summaries = {f"all -{kind} datasets": _over_datasets(alike) for kind, alike in kinds.items() if len(alike) > 1}
-    return {label: by_column for label, by_column in summaries.items() if by_column}
+    found = {}
+    for kind, alike in kinds.items():
+        values = {column: [row.values.get(column, ()) for row in alike] for column in columns_of(alike)}
+        balanced = {column: tasks for column, tasks in values.items() if len({_sizes(scores) for scores in tasks}) == 1}
+        if len(alike) > 1 and balanced:
+            untrained = {column for row in alike for column in row.untrained}
+            found[f"all -{kind} datasets"] = balanced, untrained
+    return found
 
 
-def _over_datasets(rows: Sequence[Row]) -> dict[str, Summary]:
-    summaries = {}
-    for column in columns_of(rows):
-        tasks = [row.values.get(column, ()) for row in rows]
-        if len({tuple(sorted(map(len, scores))) for scores in tasks}) == 1:
-            trained = not any(column in row.untrained for row in rows)
-            summaries[column] = summarize_tasks(tasks, trained)
-    return summaries
+def _sizes(scores: Scores) -> tuple[int, ...]:
+    return tuple(sorted(map(len, scores)))
 
 
 def names_of(dictionaries: Iterable[Iterable[str]]) -> list[str]:
@@ -235,13 +307,29 @@ def _split(frame: "pd.DataFrame", prefix: str) -> "list[tuple[tuple[str, ...], p
     if not differing:
         return [((), frame)]
     parts = list(frame.groupby(differing))
-    labels = [tuple(map(_label, differing, texts)) for texts, _ in parts]
+    values = [dict(zip(differing, texts, strict=True)) for texts, _ in parts]
+    labels = _labels(values) if prefix == METHOD else [tuple(map(_label, value, value.values())) for value in values]
     if len(set(labels)) < len(labels):  # the values 15 and "15" are printed alike, their JSON texts are not
-        labels = [
-            tuple(f"{_name(column)}={text}" for column, text in zip(differing, texts, strict=True))
-            for texts, _ in parts
-        ]
+        labels = _labels(values, str)
     return [(label, part) for label, (_, part) in zip(labels, parts, strict=True)]
+
+
+def _labels(parts: Sequence[Mapping[str, str]], show: Callable[[str], Any] = json.loads) -> list[tuple[str, ...]]:
+    """Return the settings that name each part: those with several values, and others as far as they are needed.
+
+    A setting that only some of the parts have, all with one value, often follows from another one, as a critic's
+    settings do from the scoring. It is shown only where the parts cannot be told apart without it. What a part does not
+    have is not shown.
+    """
+    several = {name for name in parts[0] if len({part[name] for part in parts} - {UNSET}) > 1}
+    chosen = [name for name in parts[0] if name in several]
+    for name in parts[0]:
+        if len({tuple(part[key] for key in chosen) for part in parts}) == len(parts):
+            break
+        chosen += [] if name in several else [name]
+    return [
+        tuple(f"{_name(name)}={show(part[name])}" for name in sorted(chosen) if part[name] != UNSET) for part in parts
+    ]
 
 
 def _label(column: str, text: str) -> str:
@@ -257,11 +345,17 @@ def _name(column: str) -> str:
     return column.rpartition(".")[2]
 
 
-def _row(dataset: str, qualifiers: tuple[str, ...], frame: "pd.DataFrame", published: Sequence[PublishedScore]) -> Row:
+def _row(
+    dataset: str,
+    qualifiers: tuple[str, ...],
+    frame: "pd.DataFrame",
+    published: Sequence[PublishedScore],
+    names: Names,
+) -> Row:
     is_elsewhere = frame["place"].iloc[0].startswith("in ")
     scored = bool(frame["normalized_score"].notna().all()) and not is_elsewhere
-    values, untrained = {}, []
-    for column, runs in _columns(frame):
+    values, untrained, likelihoods = {}, [], {}
+    for column, runs in _columns(frame, names):
         _refuse_duplicates(runs)
         runs = runs.sort_values(SEEDS)
         measure = runs["normalized_score" if scored else "return_"]
@@ -269,6 +363,8 @@ def _row(dataset: str, qualifiers: tuple[str, ...], frame: "pd.DataFrame", publi
         groups = measure.groupby(runs["train_seed"] if is_trained else [0] * len(runs))
         values[column] = [rollouts.tolist() for _, rollouts in groups]
         untrained += [] if is_trained else [column]
+        if runs["likelihood"].notna().all():
+            likelihoods[column] = runs.groupby("train_seed")["likelihood"].first().tolist()
     return Row(
         dataset=dataset,
         qualifiers=qualifiers,
@@ -277,16 +373,35 @@ def _row(dataset: str, qualifiers: tuple[str, ...], frame: "pd.DataFrame", publi
         recorded=_recorded(frame, scored),
         published={score.method: score for score in published} if scored else {},
         untrained=untrained,
+        likelihoods=likelihoods,
     )
 
 
-def _columns(frame: "pd.DataFrame") -> "Iterator[tuple[str, pd.DataFrame]]":
+def _columns(frame: "pd.DataFrame", names: Names) -> "Iterator[tuple[str, pd.DataFrame]]":
     """Yield the runs that are pooled, with the name of their column."""
     for parameterization, alike in frame.groupby("parameterization", sort=False):
-        for settings, same_settings in _split(alike, METHOD):
-            for checkpoint, runs in _split_checkpoints(same_settings):
-                differing = ", ".join((*settings, *checkpoint))
-                yield f"{parameterization} ({differing})" if differing else str(parameterization), runs
+        parts = [
+            ((*settings, *checkpoint), runs)
+            for settings, same_settings in _split(alike, METHOD)
+            for checkpoint, runs in _split_checkpoints(same_settings)
+        ]
+        labels = [", ".join(differing) for differing, _ in parts]
+        if names == "folders":
+            labels = _folders(str(parameterization), [runs for _, runs in parts]) or labels
+        for text, (_, runs) in zip(labels, parts, strict=True):
+            yield f"{parameterization} ({text})" if text else str(parameterization), runs
+
+
+def _folders(parameterization: str, parts: "Sequence[pd.DataFrame]") -> list[str]:
+    """Return a name for each part by its folder, such as ``critic``; none if the folders do not tell the parts apart.
+
+    The name is empty for a sweep's plans without a variant, and for a folder named by the parameterization.
+    """
+    folders = [runs["folder"].unique().tolist() for runs in parts]
+    if any(len(found) > 1 for found in folders) or len({found[0] for found in folders}) < len(parts):
+        return []
+    plain = (BASE_FOLDER, parameterization)
+    return ["" if name in plain else name.removeprefix(f"{BASE_FOLDER}_") for (name,) in folders]
 
 
 def _recorded(frame: "pd.DataFrame", scored: bool) -> dict[str, list[float]]:

@@ -27,7 +27,7 @@ from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_opt
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO, Discounting
 from trajectory_adacat.evaluation.processes import run_in_processes
-from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
+from trajectory_adacat.evaluation.results import LIKELIHOOD, ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
 from trajectory_adacat.evaluation.scores import references_in, score
 from trajectory_adacat.models.heads.registry import HEADS
@@ -36,6 +36,7 @@ from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions, processor
 from trajectory_adacat.settings import from_nested, to_nested
 from trajectory_adacat.training.config import TrainConfig
+from trajectory_adacat.training.likelihood import held_out_likelihood
 
 FAILURES_FILE = "failures.jsonl"
 LIMIT_OF_UNLIMITED = 1000  # steps, where the environment itself never cuts an episode
@@ -227,12 +228,14 @@ class Setting:
         planner: what defines the method, as results record it.
         environment: what defines the environment, as results record it.
         references: the returns that score 0 and 100, or None.
+        likelihood: negative log-likelihood of the model on held-out data; see `held_out_likelihood`.
     """
 
     checkpoint: Source
     planner: dict[str, Any]
     environment: dict[str, Any]
     references: tuple[float, float] | None
+    likelihood: float | None = None
 
 
 def make_setting(
@@ -252,7 +255,8 @@ def make_setting(
     planner = {**to_nested(config), "max_episode_length": limit}
     if checkpoint.scored_by is not None:
         planner["critic"] = checkpoint.scored_by
-    return Setting(checkpoint, planner, where, references)
+    likelihood = held_out_likelihood(checkpoint.folder, checkpoint.description, config.use_ema)
+    return Setting(checkpoint, planner, where, references, likelihood)
 
 
 def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
@@ -275,6 +279,7 @@ def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
             "step": description["step"],
             "training": description["training"],
             "dataset": {key: dataset[key] for key in ("label", "sha256", "environment")},
+            **({} if setting.likelihood is None else {LIKELIHOOD: setting.likelihood}),
         },
         environment=setting.environment,
         versions={**library_versions(), "processor": processor()},

@@ -123,6 +123,7 @@ def test_several_trainings_on_both_sides_are_the_units(tmp_path: Path) -> None:
     assert "return 20.05 ± 5.7735 (3 trainings x 20)" in found
     assert "Welch's t-test over trainings" in found
     assert "no clear difference" in found
+    assert "P(first > second) of a training: 0.33, 95% interval [0.00, " in found
     assert "one training" not in found
 
 

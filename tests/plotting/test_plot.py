@@ -9,7 +9,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import summarize
-from trajectory_adacat.plotting.plot import Statistic, bar_figure, main
+from trajectory_adacat.plotting.plot import Statistic, bar_figure, main, profile_figure
 from trajectory_adacat.plotting.published import load_published
 from trajectory_adacat.plotting.summary import Row
 
@@ -97,3 +97,23 @@ def test_the_command_writes_a_figure(tmp_path: Path, ending: str, start: bytes) 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.png, \.pdf, \.svg"):
         main([str(tmp_path), "--out", "scores.bmp"])
+
+
+def test_profiles_have_a_panel_for_each_scored_dataset_and_for_all_of_a_kind() -> None:
+    walker = Row("walker2d-medium-v2", (), "score", {"adacat": [[10.0, 30.0, 50.0]]}, {}, {})
+    figure = profile_figure([HOPPER, walker, OWN])
+    assert [axis.get_title() for axis in figure.axes] == [
+        *("hopper-medium-v2", "walker2d-medium-v2", "all -v2 datasets")
+    ]
+    assert {str(text.get_text()) for text in figure.legends[0].get_texts()} == {"uniform", "adacat"}
+    by_panel = [{str(line.get_label()): line for line in axis.lines} for axis in figure.axes]
+    (thresholds, shares) = by_panel[0]["adacat"].get_data()
+    assert dict(zip(thresholds, shares, strict=True))[0.0] == 1.0
+    assert shares[abs(thresholds - 71.0).argmin()] == pytest.approx(1 / 3)
+    assert shares[-1] == 0.0
+    assert set(by_panel[2]) == {"adacat"}  # the only method on both datasets
+
+
+def test_profiles_need_scores() -> None:
+    with pytest.raises(InputError, match="normalized scores"):
+        profile_figure([OWN])

@@ -11,7 +11,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.plotting.published import load_published
-from trajectory_adacat.plotting.summary import Row, columns_of, gather, overall
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, opponent, overall, overall_improvements
 
 BASE = RolloutResult(
     dataset="hopper-medium-v2",
@@ -246,12 +246,86 @@ def test_other_settings_are_a_separate_column(changes: dict[str, Any]) -> None:
     (row,) = rows_of([result(), result(rollout_seed=1, **changes)])
     assert len(row.values) == 2
     assert all(len(runs) == 1 for (runs,) in row.values.values())
-    assert all(column.startswith("adacat (") for column in row.values)
+    assert all(column.startswith("adacat") for column in row.values)
 
 
 def test_a_column_is_named_by_the_settings_that_differ() -> None:
     (row,) = rows_of([result(planner={"search": {"horizon": h, "beam_width": 8}}, rollout_seed=h) for h in (3, 5)])
     assert set(row.values) == {"adacat (horizon=3)", "adacat (horizon=5)"}
+
+
+def test_settings_that_follow_from_a_named_one_are_not_in_the_name() -> None:
+    critic = {"critic": {"expectile": 0.7, "n_steps": 9}}
+    planners: list[dict[str, Any]] = [
+        {"scoring": "values", "k_obs": 1},
+        {"scoring": "critic", **critic},
+        {"scoring": "critic", "critic": {"expectile": 0.8, "n_steps": 9}},
+    ]
+    (row,) = rows_of(result(planner=planner, rollout_seed=seed) for seed, planner in enumerate(planners))
+    assert set(row.values) == {
+        "adacat (scoring=values)",
+        "adacat (expectile=0.7, scoring=critic)",
+        "adacat (expectile=0.8, scoring=critic)",
+    }
+
+
+def test_a_setting_of_some_results_is_named_where_nothing_else_differs() -> None:
+    planners: list[dict[str, Any]] = [{"k": 1}, {"k": 1, "new": 2}]
+    (row,) = rows_of(result(planner=planner, rollout_seed=seed) for seed, planner in enumerate(planners))
+    assert set(row.values) == {"adacat", "adacat (new=2)"}
+
+
+def rows_by_folder(*places: tuple[str, str, int]) -> Row:
+    """The row of results with a parameterization, a folder and a horizon each."""
+    runs = {
+        Path(f"plans/{name}_0/{folder}/{seed}.json"): result(
+            parameterization=name, planner={"horizon": horizon}, rollout_seed=seed
+        )
+        for seed, (name, folder, horizon) in enumerate(places)
+    }
+    (row,) = gather(runs, names="folders")
+    return row
+
+
+def test_columns_can_be_named_by_their_folders() -> None:
+    row = rows_by_folder(("adacat", "plan", 3), ("adacat", "critic", 1), ("bc", "bc", 1), ("uniform", "plan_h-2", 2))
+    assert columns_of([row]) == ["uniform (h-2)", "adacat", "adacat (critic)", "bc"]
+
+
+def test_folders_that_hold_several_methods_do_not_name_columns() -> None:
+    row = rows_by_folder(("adacat", "plan", 3), ("adacat", "plan", 1))
+    assert columns_of([row]) == ["adacat (horizon=1)", "adacat (horizon=3)"]
+
+
+def test_each_column_is_compared_with_the_one_of_adacat_that_fits() -> None:
+    columns = ["adacat", "adacat (critic)", "uniform", "uniform (critic)", "uniform (other)", "bc"]
+    assert [opponent(column, columns) for column in columns] == [
+        *(None, "adacat", "adacat", "adacat (critic)", "adacat", "adacat")
+    ]
+    assert opponent("bc", ["bc", "adacat (horizon=3)"]) == "adacat (horizon=3)"
+    assert opponent("bc", ["bc", "adacat (horizon=1)", "adacat (horizon=3)"]) is None
+    assert opponent("bc", ["bc", "uniform"]) is None
+
+
+def test_rows_say_how_probably_adacat_scores_higher() -> None:
+    returns = {"adacat": (1000.0, 1300.0), "uniform": (900.0, 1100.0)}
+    runs = [
+        result(parameterization=name, train_seed=seed, return_=value)
+        for name, values in returns.items()
+        for seed, value in enumerate(values)
+    ]
+    (row,) = rows_of(runs)
+    assert list(row.improvements) == ["uniform"]
+    assert row.improvements["uniform"].probability == 0.75
+
+
+def test_the_likelihood_of_each_training_is_kept_where_all_results_record_it() -> None:
+    def run(name: str, seed: int, **recorded: float) -> RolloutResult:
+        return result(parameterization=name, train_seed=seed, checkpoint={"hash": str(seed), **recorded})
+
+    runs = [run("adacat", 0, held_out_nll=-4.0), run("adacat", 1, held_out_nll=-3), run("uniform", 0)]
+    (row,) = rows_of([*runs, dataclasses.replace(runs[0], rollout_seed=5)])
+    assert row.likelihoods == {"adacat": [-4.0, -3.0]}
 
 
 def trained(rollout_seed: int, planner: dict[str, Any], **training: Any) -> RolloutResult:
@@ -277,9 +351,7 @@ def test_settings_that_are_equal_but_for_their_type_are_not_pooled() -> None:
 def test_values_that_are_printed_alike_are_distinguished_by_their_json_texts() -> None:
     runs = [result(planner={"percentile": value}, rollout_seed=seed) for seed, value in enumerate((90, "90", "unset"))]
     assert columns_of(rows_of([*runs, result(planner={}, rollout_seed=3)])) == [
-        'adacat (percentile="90")',
-        'adacat (percentile="unset")',
-        *("adacat (percentile=90)", "adacat (percentile=unset)"),
+        *("adacat", 'adacat (percentile="90")', 'adacat (percentile="unset")', "adacat (percentile=90)"),
     ]
 
 
@@ -330,3 +402,4 @@ def test_overall_pools_datasets_of_one_kind_with_equal_numbers_of_runs() -> None
     assert summary.mean == pytest.approx(sum(means) / 2)
     assert (summary.n, summary.trainings, summary.tasks, summary.per_training) == (12, 2, 2, 3)
     assert summary.interval is not None
+    assert overall_improvements(rows) == {"all -v2 datasets": {}}

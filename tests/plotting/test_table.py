@@ -10,7 +10,7 @@ import pytest
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.scores import normalized_score
-from trajectory_adacat.plotting.table import main, tabulate
+from trajectory_adacat.plotting.table import Layout, main, tabulate
 
 RETURNS = {"adacat": [2000.0, 2100.0, 2200.0, 2300.0], "uniform": [1500.0, 1500.0, 1500.0, 1500.0]}
 
@@ -20,6 +20,7 @@ def save(folder: Path, dataset: str, parameterization: str, seed: int, return_: 
         "data_status": "verified",
         "environment": {"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
         "references": {},
+        "checkpoint": {"hash": "a"},
         **changes,
     }
     RolloutResult(
@@ -33,7 +34,6 @@ def save(folder: Path, dataset: str, parameterization: str, seed: int, return_: 
         terminated=False,
         truncated=True,
         planner={"horizon": 15},
-        checkpoint={"hash": "a"},
         versions={},
         git_revision=None,
         seconds_per_action=0.1,
@@ -80,6 +80,41 @@ def test_csv_holds_the_unrounded_numbers(logs: Path) -> None:
     published = {line["method"]: line for line in lines if line["kind"] == "published"}
     assert published["AdaCat"]["mean"] == "69.2"
     assert all(line["source"] for line in published.values())
+
+
+def test_csv_holds_the_comparison_and_the_likelihood(tmp_path: Path) -> None:
+    for seed in range(4):
+        save(tmp_path, "hopper-medium-v2", "adacat", seed, 2000.0, checkpoint={"hash": "a", "held_out_nll": -4.25})
+        save(tmp_path, "hopper-medium-v2", "uniform", seed, 1500.0)
+    lines = csv.DictReader(io.StringIO(tabulate([tmp_path], "csv")))
+    measured = {line["method"]: line for line in lines if line["kind"] == "measured"}
+    assert measured["adacat"]["held_out_nll"] == "-4.25"
+    assert measured["adacat"]["opponent"] == measured["uniform"]["held_out_nll"] == ""
+    assert measured["uniform"]["opponent"] == "adacat"
+    assert [float(measured["uniform"][f"opponent_better{end}"]) for end in ("", "_low", "_high")] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("layout", ["wide", "long"])
+def test_both_layouts_show_the_same_numbers(logs: Path, layout: Layout) -> None:
+    save(logs, "hopper-medium-v2", "quantile", 0, 1500.0, checkpoint={"hash": "a", "held_out_nll": -4.25})
+    table = tabulate([logs], layout=layout)
+    mean, error = expected("adacat")
+    for cell in (
+        f"{mean:.1f} ± {error:.1f} (2 trainings x 2)",
+        "1.00 [1.00, 1.00]",
+        "-4.250",
+        "69.2",
+        "P(AdaCat higher)",
+    ):
+        assert cell in table, cell
+
+
+def test_many_methods_stand_one_below_another(logs: Path) -> None:
+    for i in range(3):
+        save(logs, "hopper-medium-v2", f"method{i}", 0, 1500.0)
+    lines = tabulate([logs], published="none").splitlines()
+    assert lines[1].split()[:3] == ["dataset", "measure", "method"]
+    assert [line.split()[0] for line in lines[4:8]] == ["adacat", "method0", "method1", "method2"]
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv"])

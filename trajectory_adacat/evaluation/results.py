@@ -17,6 +17,7 @@ RESULTS_FILE = "rollouts.jsonl"
 OLD_PATTERN = "rollout_*.json"  # earlier versions wrote one file for each rollout
 OLD_ENVIRONMENT_KEY = "dynamics_verified"  # earlier versions recorded it, and it was never False
 FILE_SUFFIXES = (".hdf5", ".h5")
+LIKELIHOOD = "held_out_nll"  # key of ``checkpoint``
 UNVERIFIED_SUFFIX = " (unverified)"  # of a label; ``data_status`` says it too
 
 
@@ -49,7 +50,8 @@ class RolloutResult:
         checkpoint: holds at least ``hash``, which is None where nothing was trained. ``dataset`` holds the data's
             ``label`` (the file's name), ``sha256`` and ``environment``. Rollouts are pooled only if the data, the
             ``step`` and the settings under ``training`` (again without seeds) are equal too, and if those of one
-            ``train_seed`` have one ``hash``.
+            ``train_seed`` have one ``hash``. ``held_out_nll`` is the negative log-likelihood of held-out data in nats
+            per dimension, in the data's own units, where the training logged it.
         environment: holds at least the id as ``environment`` and the ``dynamics``, such as ``v2`` or ``native``. Only
             rollouts in equal environments are pooled.
         versions: version of each library, by name, and the ``processor`` that ran the episode.
@@ -110,6 +112,12 @@ class RolloutResult:
         return Path(self.dataset).name if self.dataset.endswith(FILE_SUFFIXES) else self.dataset
 
     @property
+    def likelihood(self) -> float | None:
+        """The negative log-likelihood of held-out data in nats per dimension; None where it is not recorded."""
+        value = self.checkpoint.get(LIKELIHOOD)
+        return None if value is None else float(value)
+
+    @property
     def data_sha256(self) -> str | None:
         """The SHA-256 of the training data; None for results of earlier versions, which did not record it."""
         sha256 = self.checkpoint.get("dataset", {}).get("sha256")
@@ -162,6 +170,8 @@ class RolloutResult:
         for key in ("training", "dataset"):
             if not isinstance(values["checkpoint"].get(key, {}), dict):
                 raise InputError(f"The rollout result {location} has {key!r} in 'checkpoint' that is not an object.")
+        if not fits(values["checkpoint"].get(LIKELIHOOD), float | None):
+            raise InputError(f"The rollout result {location} has {LIKELIHOOD!r} in 'checkpoint' that is not a number.")
         for key, inner in (("checkpoint", "hash"), ("environment", "environment"), ("environment", "dynamics")):
             if inner not in values[key]:
                 raise InputError(f"The rollout result {location} lacks {inner!r} in {key!r}.")

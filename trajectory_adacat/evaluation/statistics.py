@@ -237,7 +237,8 @@ def probability_of_improvement(first: Sequence[Scores], second: Sequence[Scores]
     wholes = [[_units(_whole(side), by_training) for side in pair] for pair in pairs]
     chunks = [
         np.mean(
-            [_share_higher(*(_units(_draw(side, generator)[0], by_training) for side in pair)) for pair in pairs], axis=0
+            [_share_higher(*(_units(_draw(side, generator)[0], by_training) for side in pair)) for pair in pairs],
+            axis=0,
         )
         for _ in range(RESAMPLES // CHUNK)
     ]
