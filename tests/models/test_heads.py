@@ -13,9 +13,10 @@ from scipy.stats import norm
 from torch import Tensor
 
 from trajectory_adacat.distributions import AdaCat, FixedBins
+from trajectory_adacat.models.embeddings import TokenEmbedding, uniform_edges
 from trajectory_adacat.models.heads.adacat import AdaCatConfig, AdaCatHead
 from trajectory_adacat.models.heads.base import Head
-from trajectory_adacat.models.heads.fixed_bins import FixedBinsHead, quantile_edges, uniform_edges
+from trajectory_adacat.models.heads.fixed_bins import FixedBinsHead, quantile_edges
 from trajectory_adacat.models.heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 
 D, E = 4, 6
@@ -176,6 +177,23 @@ def test_a_mixtures_density_is_bounded() -> None:
 def test_a_mixtures_loss_is_its_negative_log_density() -> None:
     head, targets = LogisticMixtureConfig(n_components=5).make(D, E)[1], torch.tensor([0.1, 0.5, 0.9])
     torch.testing.assert_close(head.loss(mixture(), targets), -mixture().log_prob(targets))
+
+
+# -- embeddings of the scalar heads --------------------------------------------------------------------------
+
+
+def test_a_one_hot_embedding_has_a_vector_for_each_of_as_many_bins_as_outputs() -> None:
+    config, n_outputs = AdaCatConfig(n_bins=5, embedding="one_hot", standardize=True), 10
+    embedding, head = config.make(D, E)
+    assert isinstance(embedding, TokenEmbedding)
+    assert torch.equal(embedding.edges, uniform_edges(D, n_outputs))
+    assert head.weight.shape == (D, E, n_outputs)
+    config.fit(embedding, head, torch.rand(9, D))
+    assert config.without_effect()["standardize"] == "--embedding one_hot"
+    torch.nn.init.normal_(embedding.weight)
+    first, same_bin, next_bin = embedding(torch.tensor([[0.51], [0.59], [0.61]]), torch.tensor([2])).unbind()
+    assert torch.equal(first, same_bin)
+    assert not torch.equal(first, next_bin)
 
 
 # -- quantile edges ------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-EmbeddingKind = Literal["shared", "per_dimension"]
+ScalarKind = Literal["shared", "per_dimension"]
+EmbeddingKind = Literal["shared", "per_dimension", "one_hot"]
 
 
 class ScalarEmbedding(nn.Module):
@@ -23,7 +24,7 @@ class ScalarEmbedding(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, n_dimensions: int, embedding_size: int, kind: EmbeddingKind) -> None:
+    def __init__(self, n_dimensions: int, embedding_size: int, kind: ScalarKind) -> None:
         super().__init__()
         n_vectors = 1 if kind == "shared" else n_dimensions
         self.weight = nn.Parameter(torch.empty(n_vectors, embedding_size))
@@ -67,3 +68,8 @@ class TokenEmbedding(nn.Module):
         columns = below_one.movedim(-1, 0).flatten(1).contiguous()  # [T, everything else]
         bins = torch.searchsorted(inner, columns, right=True).view(values.movedim(-1, 0).shape).movedim(0, -1)
         return nn.functional.embedding(dimensions * self._n_bins + bins, self.weight)
+
+
+def uniform_edges(n_dimensions: int, n_bins: int) -> Tensor:
+    """Return evenly spaced edges, shape ``(D, N + 1)``."""
+    return torch.linspace(0.0, 1.0, n_bins + 1).expand(n_dimensions, -1).contiguous()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trajectory_adacat.distributions import AdaCat, SmoothingSchedule
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.embeddings import ScalarEmbedding
+from trajectory_adacat.models.embeddings import ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads.base import Head, ScalarHeadConfig, check_count
 
 
@@ -38,7 +38,7 @@ class AdaCatConfig(ScalarHeadConfig):
 
     def without_effect(self) -> dict[str, str]:
         """Return the settings that have no effect, each with the flag that is the reason."""
-        idle = {} if self.smooth_coeff else {"smooth_type": "--smooth_coeff 0"}
+        idle = super().without_effect() | ({} if self.smooth_coeff else {"smooth_type": "--smooth_coeff 0"})
         return idle | ({"smooth_fraction": "--smooth_start none"} if self.smooth_start is None else {})
 
     @property
@@ -48,9 +48,10 @@ class AdaCatConfig(ScalarHeadConfig):
             self.smooth_coeff, self.smooth_start, self.smooth_fraction, self.smooth_bins, self.smooth_type
         )
 
-    def make(self, n_dimensions: int, width: int) -> tuple[ScalarEmbedding, "AdaCatHead"]:
-        """Make the scalar embedding and the head."""
-        return ScalarEmbedding(n_dimensions, width, self.embedding), AdaCatHead(n_dimensions, width, self)
+    def make(self, n_dimensions: int, width: int) -> tuple[ScalarEmbedding | TokenEmbedding, "AdaCatHead"]:
+        """Make the embedding and the head."""
+        embedding = self.make_embedding(n_dimensions, width, 2 * self.n_bins)
+        return embedding, AdaCatHead(n_dimensions, width, self)
 
 
 class AdaCatHead(Head):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding
+from trajectory_adacat.models.embeddings import EmbeddingKind, ScalarEmbedding, TokenEmbedding, uniform_edges
 from trajectory_adacat.settings import check_choices
 
 
@@ -79,17 +79,30 @@ class HeadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScalarHeadConfig(HeadConfig):
-    """The settings of a head whose tokens are embedded by a linear map of the scalar (paper section 4.4)."""
+    """The settings of a head whose tokens are embedded by a linear map of the scalar (paper section 4.4).
 
-    embedding: EmbeddingKind = "shared"  # scalar embedding: one vector shared by all dimensions, or one per_dimension
+    ``one_hot`` has a vector for each of as many even bins as the head has outputs, as in Trajectory Transformer.
+    """
+
+    embedding: EmbeddingKind = "shared"  # a vector times the scalar: one shared, or one per_dimension; or one_hot
     standardize: bool = False  # standardize the scalar embedding's inputs (targets stay min-max normalized)
 
     def __post_init__(self) -> None:
         check_choices(self)
 
-    def fit(self, embedding: ScalarEmbedding, head: Head, tokens: Tensor) -> None:
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect, each with the flag that is the reason."""
+        return {"standardize": "--embedding one_hot"} if self.embedding == "one_hot" else {}
+
+    def make_embedding(self, n_dimensions: int, width: int, n_outputs: int) -> ScalarEmbedding | TokenEmbedding:
+        """Make the embedding for a model of width E and a head with that many outputs."""
+        if self.embedding == "one_hot":
+            return TokenEmbedding(uniform_edges(n_dimensions, n_outputs), width)
+        return ScalarEmbedding(n_dimensions, width, self.embedding)
+
+    def fit(self, embedding: Any, head: Any, tokens: Tensor) -> None:
         """If ``standardize``, set the embedding's statistics from ``tokens [n, D]``."""
-        if self.standardize:
+        if self.standardize and self.embedding != "one_hot":
             embedding.set_statistics(tokens.mean(0), tokens.std(0))
 
 

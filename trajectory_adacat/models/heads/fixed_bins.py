@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trajectory_adacat.distributions import FixedBins
-from trajectory_adacat.models.embeddings import TokenEmbedding
+from trajectory_adacat.models.embeddings import TokenEmbedding, uniform_edges
 from trajectory_adacat.models.heads.base import Head, HeadConfig, check_count
 
 
@@ -62,11 +62,6 @@ class FixedBinsHead(Head):
     def to_distribution(self, outputs: Tensor, dimensions: Tensor | int) -> FixedBins:
         """See `Head`."""
         return FixedBins(self.edges[dimensions], outputs, validate_args=False)
-
-
-def uniform_edges(n_dimensions: int, n_bins: int) -> Tensor:
-    """Return evenly spaced edges, shape ``(D, N + 1)``."""
-    return torch.linspace(0.0, 1.0, n_bins + 1).expand(n_dimensions, -1).contiguous()
 
 
 def quantile_edges(tokens: Tensor, n_bins: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trajectory_adacat.distributions import LogisticMixture
-from trajectory_adacat.models.embeddings import ScalarEmbedding
+from trajectory_adacat.models.embeddings import ScalarEmbedding, TokenEmbedding
 from trajectory_adacat.models.heads.base import Head, ScalarHeadConfig, check_count
 
 INITIAL_LOG_SCALE = math.log(0.1)
@@ -31,10 +31,10 @@ class LogisticMixtureConfig(ScalarHeadConfig):
         super().__post_init__()
         check_count("n_components", self.n_components)
 
-    def make(self, n_dimensions: int, width: int) -> tuple[ScalarEmbedding, "LogisticMixtureHead"]:
-        """Make the scalar embedding and the head."""
-        head = LogisticMixtureHead(n_dimensions, width, self.n_components)
-        return ScalarEmbedding(n_dimensions, width, self.embedding), head
+    def make(self, n_dimensions: int, width: int) -> tuple[ScalarEmbedding | TokenEmbedding, "LogisticMixtureHead"]:
+        """Make the embedding and the head."""
+        embedding = self.make_embedding(n_dimensions, width, 3 * self.n_components)
+        return embedding, LogisticMixtureHead(n_dimensions, width, self.n_components)
 
 
 class LogisticMixtureHead(Head):
