@@ -33,7 +33,7 @@ class SweepArguments(CommandParser):
     """Train, plan and tabulate combinations of datasets, parameterizations, settings and seeds; resume at any point."""
 
     file: Path | None = None  # TOML file that describes the sweep; the flags override it
-    preset: str | None = None  # sweep that comes with the package: table4, -annealed, -critic or -collected
+    preset: str | None = None  # sweep of the package: table4, table4-annealed, table4-critic, table4-collected or ablations
     name: str | None = None  # name of the sweep and of its folders; by default the file's or the preset's
     datasets: list[str] | None = None  # names of datasets
     parameterizations: list[str] | None = None  # forms of the outputs; by default adacat
@@ -189,8 +189,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     runner.run()
     results = result_folders(jobs)
     if results:
-        table = tabulate(results)
-        (folder / "table.md").write_text(tabulate(results, "markdown"), encoding="utf-8")
+        table = tabulate(results, names="folders")
+        (folder / "table.md").write_text(tabulate(results, "markdown", names="folders"), encoding="utf-8")
         print(table, end="")
     if runner.failures:
         n_skipped = sum(len(failure["skipped"]) for failure in runner.failures)

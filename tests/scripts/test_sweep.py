@@ -95,6 +95,38 @@ def test_a_damaged_or_shorter_output_is_not_done(data: Path) -> None:
     weights = max(train.folder.glob("step_*")) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert not longer.is_done()
+    run(longer)  # from the checkpoint before the damaged one
+    assert longer.is_done()
+
+
+def test_variants_share_what_they_do_not_change(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        "[variants.no_search.plan]\nhorizon = 1\n[variants.unsmoothed.train]\nsmooth_coeff = 0\n"
+        "[variants.critic.plan]\nscoring = 'critic'\n"
+    )
+    names = [job.name for job in make_jobs([*words(data), "--file", str(path)])]
+    assert names == [
+        "train own adacat_0",
+        "plan own adacat_0 plan",
+        "plan own adacat_0 no_search",
+        "train own adacat_unsmoothed_0",
+        "plan own adacat_unsmoothed_0 unsmoothed",
+        "critic own iql_0",
+        "plan own adacat_0 critic",
+    ]
+
+
+def test_the_table_names_columns_by_their_variants(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text("[variants.no_search.plan]\nhorizon = 1\nbeam_width = 1\nn_expand = 1\n")
+    sweep.main([*words(data), "--file", str(path)])
+    shown = capsys.readouterr().out
+    assert "adacat  " in shown
+    assert "adacat (no_search)" in shown
+    assert "held-out NLL" in shown
 
 
 def test_a_dry_run_prints_the_jobs_and_runs_none(data: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,8 +142,21 @@ def test_a_dry_run_prints_the_jobs_and_runs_none(data: Path, home: Path, capsys:
 def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
     sweep.main(["--preset", "table4-collected", "--seeds", "0", "--processes", "2", "--dry_run"])
     shown = capsys.readouterr().out
-    assert "21 jobs (3 collect, 9 train, 9 plan), 0 done, 21 to run" in shown
-    assert "about 2.2 h with 2 processes" in shown
+    assert "42 jobs (3 collect, 9 train, 3 critic, 27 plan), 0 done, 42 to run" in shown
+    assert "about 2.5 h with 2 processes" in shown
+
+
+def test_every_ablation_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.main(["--preset", "ablations", "--seeds", "0", "--dry_run"])
+    assert "21 jobs (1 collect, 5 train, 14 plan, 1 critic)" in capsys.readouterr().out
+
+
+def test_a_critic_is_shared_by_the_parameterizations() -> None:
+    jobs = make_jobs(["--preset", "table4-collected", "--datasets", "hopper-medium-collected", "--seeds", "1"])
+    critics = [job.name for job in jobs if job.kind == "critic"]
+    assert critics == ["critic hopper-medium-collected iql_1"]
+    needing = [job.name.split()[2:] for job in jobs if critics[0] in job.needs]
+    assert needing == [[f"{name}_1", "plan"] for name in ("adacat", "uniform", "quantile")]
 
 
 @pytest.mark.parametrize("preset", ["table4", "table4-annealed"])

@@ -42,8 +42,13 @@ def pair(root: Path, name: str, steps: int = 3, seconds: float = 0.0) -> list[Jo
     folder, result = root / "models" / name, root / "plans" / f"{name}.txt"
     train = ("-c", TRAIN, str(folder), str(steps), str(seconds))
     plan = ("-c", PLAN, str(folder), str(result), str(steps), str(seconds))
+
+    def can_resume() -> bool:
+        return any(folder.glob("step_*"))
+
+    is_trained = (folder / f"step_{steps:03d}").exists
     return [
-        Job(f"train {name}", "train", train, (folder / f"step_{steps:03d}").exists, folder=folder),
+        Job(f"train {name}", "train", train, is_trained, folder=folder, prepare=can_resume),
         Job(f"plan {name}", "plan", plan, result.exists, (f"train {name}",)),
     ]
 

@@ -45,6 +45,47 @@ def test_names_tell_the_values_that_were_written_as_a_list(file: Path) -> None:
     assert label("uniform", found) == "uniform_n_layer-3"
 
 
+VARIANTS = """
+[sweep]
+datasets = ["a"]
+
+[plan]
+horizon = 3
+beam_width = 2
+
+[variants.no_search.plan]
+horizon = 1
+
+["variants"."unsmoothed"."train:adacat"]
+smooth_coeff = 0
+"""
+
+
+def test_a_variant_overrides_flags_and_runs_where_it_changes_something(tmp_path: Path) -> None:
+    path = tmp_path / "variants.toml"
+    path.write_text(VARIANTS)
+    config = read_config(path, None, {"parameterizations": ["adacat", "uniform"]})
+    assert config.variants_of("adacat") == [None, "no_search", "unsmoothed"]
+    assert config.variants_of("uniform") == [None, "no_search"]
+    plans = [texts(config.combinations("plan", "adacat", name)[0])["horizon"] for name in config.variants_of("adacat")]
+    assert plans == ["3", "1", "3"]
+    assert config.combinations("train", "uniform", "no_search") == [{}]
+    assert [texts(found) for found in config.combinations("train", "adacat", "unsmoothed")] == [{"smooth_coeff": "0"}]
+    assert config.changes("unsmoothed", "train", "adacat")
+    assert not config.changes("unsmoothed", "plan", "adacat")
+    with pytest.raises(InputError, match="no flag 'smooth_coeff'"):
+        config.check_flags({"train": ["n_layer"], "plan": ["horizon", "beam_width"], "critic": []})
+
+
+def test_the_ablations_change_one_thing_at_a_time() -> None:
+    config = read_config(None, "ablations", {})
+    sections = {name: [*grids] for name, grids in config.variants.items()}
+    assert all(len(names) == 1 for names in sections.values())
+    assert {name for name, names in sections.items() if names == ["train"]} == {
+        *("constant_smoothing", "no_smoothing", "shared_embedding", "one_hot_embedding")
+    }
+
+
 def test_a_long_name_is_cut_and_stays_unique() -> None:
     names = {label("x" * 200, grid) for text in ("a,b", "a,c") for grid in _combinations(text)}
     assert len(names) == 3
@@ -79,6 +120,10 @@ def test_the_presets_are_the_papers_grid(preset: str, seeds: int, rollouts: int)
         ("[sweep]\ndatasets = ['a']\nname = 'a/b'", "name of a folder"),
         ("[sweep]\ndatasets = ['a']\n[training]\nseed = 1", "unknown section 'training'"),
         ("[sweep]\ndatasets = ['a']\n[train]\nn_layer = []", "'n_layer' no value"),
+        ("[sweep]\ndatasets = ['a']\n[variants.x.training]\nseed = 1", "unknown section 'training'"),
+        ("[sweep]\ndatasets = ['a']\n[variants.plan.plan]\nhorizon = 1", "No variant may be named 'plan'"),
+        ("[sweep]\ndatasets = ['a']\n[variants.'x/y'.plan]\nhorizon = 1", "variant must be the name of a folder"),
+        ("variants = 3\n[sweep]\ndatasets = ['a']", "must be tables"),
         ("[sweep", "cannot be read"),
     ],
 )

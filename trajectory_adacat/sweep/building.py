@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from trajectory_adacat.command_line import dataset_folder
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.sweep.estimate import Arguments, Estimator, plan_seconds
-from trajectory_adacat.sweep.grid import Combination, SweepConfig, label, texts
+from trajectory_adacat.sweep.estimate import Arguments, Estimator
+from trajectory_adacat.sweep.grid import PLAN_FOLDER, Combination, SweepConfig, label, texts
 from trajectory_adacat.sweep.jobs import Job
+from trajectory_adacat.sweep.outputs import set_aside_damaged
 
 SHARED_BY_ALL = ("preset",)  # flags of a training that hold for its critic and its plans unless they have their own
 SHARED_WITH_CRITIC = ("dataset_path", "discount", "termination_penalty", "cut_episodes", "holdout_fraction")
@@ -55,6 +56,8 @@ class Training:
         dataset: its name.
         parameterization: form of the outputs.
         seed: of the training.
+        variant: of the sweep.
+        name: of its folder.
         flags: the rest of its flags that the sweep gives.
         arguments: the values of all its flags.
         data_jobs: names of the jobs that it needs.
@@ -64,15 +67,12 @@ class Training:
     dataset: str
     parameterization: str
     seed: int
+    variant: str | None
+    name: str
     flags: Combination
     arguments: Arguments
     data_jobs: tuple[str, ...]
     job: str
-
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return f"{label(self.parameterization, self.flags)}_{self.seed}"
 
     def shared(self, names: Collection[str]) -> Combination:
         """Return those of its flags that another command takes over."""
@@ -113,15 +113,29 @@ class Builder:
         config.check_flags({name: command.flags for name, command in self._commands.items()})
         found: dict[str, Job] = {}
         for seed, dataset, parameterization in product(config.seeds, config.datasets, config.parameterizations):
-            for flags in config.combinations("train", parameterization):
-                for job in self._of_training(dataset, parameterization, seed, flags):
+            for variant in config.variants_of(parameterization):
+                for job in self._of_variant(dataset, parameterization, seed, variant):
                     if found.setdefault(job.name, job).command != job.command:
                         raise InputError(f"Two jobs of the sweep have the name {job.name!r}: write values as a list.")
-        if "critic" in config.grids and not any(job.kind == "critic" for job in found.values()):
+        if self._has_critic_section() and not any(job.kind == "critic" for job in found.values()):
             raise InputError("The sweep's section 'critic' has no effect: no plan has scoring = critic.")
         return list(found.values())
 
-    def _of_training(self, dataset: str, parameterization: str, seed: int, flags: Combination) -> Iterator[Job]:
+    def _has_critic_section(self) -> bool:
+        config = self._config
+        return "critic" in config.grids or any("critic" in grids for grids in config.variants.values())
+
+    def _of_variant(self, dataset: str, parameterization: str, seed: int, variant: str | None) -> Iterator[Job]:
+        for flags in self._config.combinations("train", parameterization, variant):
+            yield from self._of_training(dataset, parameterization, seed, variant, flags)
+
+    def _name(self, head: str, variant: str | None, section: str, parameterization: str | None = None) -> str:
+        """Return the head of a folder's name, with the variant that makes the training another one."""
+        return f"{head}_{variant}" if self._config.changes(variant, section, parameterization) else head
+
+    def _of_training(
+        self, dataset: str, parameterization: str, seed: int, variant: str | None, flags: Combination
+    ) -> Iterator[Job]:
         """Yield the jobs of a training: its data, itself, its critics, its plans."""
         data = None if "dataset_path" in flags else self._data(dataset)
         data_jobs: tuple[str, ...] = ()
@@ -129,13 +143,14 @@ class Builder:
             data_job = Job(f"collect {dataset}", "collect", data.command, data.is_done, seconds=data.seconds)
             data_jobs = (data_job.name,)
             yield data_job
-        name = f"{label(parameterization, flags)}_{seed}"
+        name = f"{label(self._name(parameterization, variant, 'train', parameterization), flags)}_{seed}"
         own = {**texts(flags), "parameterization": parameterization, "seed": str(seed)}
         argv = self._argv(dataset, f"gpt/{name}", own)
         arguments = self._commands["train"].resolve(argv, parameterization)
-        training = Training(dataset, parameterization, seed, flags, arguments, data_jobs, f"train {dataset} {name}")
-        yield self._training_job("train", training.job, argv, parameterization, arguments, data_jobs)
-        for plan_flags in self._config.combinations("plan", parameterization):
+        title = f"train {dataset} {name}"
+        training = Training(dataset, parameterization, seed, variant, name, flags, arguments, data_jobs, title)
+        yield self._training_job("train", title, argv, parameterization, arguments, data_jobs)
+        for plan_flags in self._config.combinations("plan", parameterization, variant):
             yield from self._of_plan(training, plan_flags)
 
     def _of_plan(self, training: Training, own: Combination) -> Iterator[Job]:
@@ -144,20 +159,20 @@ class Builder:
         resolved = self._commands["plan"].resolve(
             self._plan_argv(training, "", texts(flags)), training.parameterization
         )
-        needs = (*training.data_jobs, training.job)
+        needs, head = (*training.data_jobs, training.job), training.variant or PLAN_FOLDER
         if resolved["scoring"] != "critic" or "critic" in flags:
-            yield self._plan_job(training, label("plan", own), texts(flags), resolved, needs)
+            yield self._plan_job(training, label(head, own), texts(flags), resolved, needs)
             return
-        for critic_flags in self._config.combinations("critic"):
+        for critic_flags in self._config.combinations("critic", None, training.variant):
             critic = self._critic_job(training, critic_flags)
             yield critic
             of_critic = {**texts(flags), "critic": f"{self._config.name}/critic/{critic.name.split()[-1]}"}
-            name = label("plan", {**own, **critic_flags})
+            name = label(head, {**own, **critic_flags})
             yield self._plan_job(training, name, of_critic, resolved, (*needs, critic.name))
 
     def _critic_job(self, training: Training, own: Combination) -> Job:
         flags = {**training.shared([*SHARED_BY_ALL, *SHARED_WITH_CRITIC]), **own}
-        name = f"{label('iql', flags)}_{training.seed}"
+        name = f"{label(self._name('iql', training.variant, 'critic'), flags)}_{training.seed}"
         argv = self._argv(training.dataset, f"critic/{name}", {**texts(flags), "seed": str(training.seed)})
         arguments = self._commands["critic"].resolve(argv, training.parameterization)
         title = f"critic {training.dataset} {name}"
@@ -173,6 +188,7 @@ class Builder:
         self, training: Training, name: str, flags: Mapping[str, str], resolved: Arguments, needs: tuple[str, ...]
     ) -> Job:
         command, argv = self._commands["plan"], self._plan_argv(training, name, flags)
+        estimate = self._estimator.plan(training.arguments, resolved)
         return Job(
             f"plan {training.dataset} {training.name} {name}",
             "plan",
@@ -180,7 +196,8 @@ class Builder:
             partial(command.is_done, argv, training.parameterization),
             needs,
             folder=_folder(resolved, f"{self._config.name}/plans/{training.name}/{name}"),
-            seconds=plan_seconds(training.arguments, resolved),
+            seconds=estimate.seconds,
+            is_measured=estimate.is_measured,
         )
 
     def _training_job(
@@ -193,13 +210,15 @@ class Builder:
         needs: tuple[str, ...],
     ) -> Job:
         command, estimate = self._commands[kind], self._estimator.training(arguments)
+        folder = _folder(arguments)
         return Job(
             name,
             kind,
             ("-m", command.module, *argv),
             partial(command.is_done, argv, parameterization),
             needs,
-            folder=_folder(arguments),
+            folder=folder,
+            prepare=partial(set_aside_damaged, folder),
             seconds=estimate.seconds,
             is_measured=estimate.is_measured,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.results import RESULTS_FILE, load_results
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, find_dataset
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
 
@@ -14,14 +15,19 @@ STEP_SECONDS = 0.17  # of a training, alone on the core
 CRITIC_STEP_SECONDS = 0.0106  # of a critic's training, with the default settings
 COLLECT_SECONDS = 20.0
 START_SECONDS = 5.0  # of a process, before its first step
-# Seconds for each token of a plan: a constant, and one for each candidate in proportion to the size of the model.
-# They fit that model (4 candidates, 10 rollouts side by side) and the paper's (64 and 256 candidates).
-TOKEN_SECONDS, CANDIDATE_SECONDS = 8.4e-4, 9.5e-6
+# Seconds for each imagined token of a plan: a constant, and one for each candidate in proportion to the size of the
+# model. They fit that model (1 and 4 candidates, 10 rollouts side by side) and the paper's (64 and 256 candidates).
+TOKEN_SECONDS, CANDIDATE_SECONDS = 1.05e-3, 1.0e-5
 CPU_PRESET_SIZE = 12 * 3 * 64**2  # weights in the blocks
 CPU_PRESET_TOKENS = 64 * 5 * 16  # of a batch
 REFERENCE_DATASET_SIZE = 1e6  # transitions to which --n_epochs_ref refers
 
 SIZE = ("n_layer", "n_head", "n_embd", "subsampled_sequence_length", "batch_size", "precision", "device")
+MODEL_SIZE = ("n_layer", "n_head", "n_embd")
+PLAN_SIZE = (
+    *("horizon", "beam_width", "n_expand", "plan_freq", "scoring"),
+    *("window", "max_context_transitions", "precision"),
+)
 CRITIC_SIZE = ("hidden_size", "n_hidden", "n_critics", "batch_size", "device")
 
 Arguments = Mapping[str, Any]  # the values of a command's flags
@@ -39,6 +45,7 @@ class Estimator:
 
     def __init__(self, logbase: Path) -> None:
         self._trainings = list(_read_trainings(logbase))
+        self._rollouts = list(_read_rollouts(logbase))
 
     def training(self, arguments: Arguments) -> Estimate:
         """Estimate a training from those of the same size, of the same dataset and parameterization if there are any.
@@ -65,19 +72,75 @@ class Estimator:
         ]
         return Estimate(START_SECONDS + n_steps * sum(scaled) / len(scaled), True)
 
+    def plan(self, training: Arguments, plan: Arguments) -> Estimate:
+        """Estimate a plan from rollouts of the same search with a model of the same size, nearest first.
 
-def plan_seconds(training: Arguments, plan: Arguments) -> float:
-    """Return the default duration of the rollouts of a plan, each as long as it may be.
+        Episodes are as long as those were on the same dataset, and otherwise as long as they may be.
 
-    Args:
-        training: the values of the flags of the model's training.
-        plan: those of ``plan``.
-    """
-    n_steps = (plan["max_episode_length"] or MAX_EPISODE_STEPS) / plan["plan_freq"]
-    n_tokens = _dimension(plan["dataset"]) * plan["horizon"]
+        Args:
+            training: the values of the flags of the model's training.
+            plan: those of ``plan``.
+        """
+        size = {name: training[name] for name in MODEL_SIZE} | {name: plan[name] for name in PLAN_SIZE}
+        same_size = [run for run in self._rollouts if plan["device"] == "cpu" and run.size == size]
+        limit = plan["max_episode_length"] or MAX_EPISODE_STEPS
+        if not same_size:
+            n_plans = limit / plan["plan_freq"]
+            return Estimate(START_SECONDS + plan["n_rollouts"] * n_plans * _default_plan_seconds(training, plan), False)
+        asked = {"dataset": plan["dataset"], "parameterization": training["parameterization"]}
+        closest = max(_likeness(run.method, asked) for run in same_size)
+        seconds = [
+            run.seconds_per_step
+            * _imagined_tokens(plan["dataset"], plan["horizon"])
+            / _imagined_tokens(run.method["dataset"], plan["horizon"])
+            * (min(run.length, limit) if run.method["dataset"] == plan["dataset"] else limit)
+            for run in same_size
+            if _likeness(run.method, asked) == closest
+        ]
+        return Estimate(START_SECONDS + plan["n_rollouts"] * sum(seconds) / len(seconds), True)
+
+
+def _default_plan_seconds(training: Arguments, plan: Arguments) -> float:
+    """Return the default of a plan, in proportion to the tokens that it imagines."""
     candidates = plan["beam_width"] * plan["n_expand"] * _model_size(training) / CPU_PRESET_SIZE
-    seconds = n_steps * n_tokens * (TOKEN_SECONDS + CANDIDATE_SECONDS * candidates)
-    return START_SECONDS + plan["n_rollouts"] * seconds
+    return _imagined_tokens(plan["dataset"], plan["horizon"]) * (TOKEN_SECONDS + CANDIDATE_SECONDS * candidates)
+
+
+def _imagined_tokens(dataset: str, horizon: int) -> int:
+    """Return the tokens of a plan; its first observation is given."""
+    named = find_dataset(dataset)
+    n_observations = 11 if named is None else named.robot.observation_size
+    return _dimension(dataset) * horizon - n_observations
+
+
+class MeasuredRollout(NamedTuple):
+    """What an earlier rollout says of the duration of others.
+
+    Attributes:
+        size: the settings of the search and of the model on which the duration depends.
+        method: its dataset and parameterization.
+        seconds_per_step: of the environment, with plans in between.
+        length: steps of the episode.
+    """
+
+    size: Mapping[str, Any]
+    method: Mapping[str, str]
+    seconds_per_step: float
+    length: int
+
+
+def _read_rollouts(logbase: Path) -> Iterator[MeasuredRollout]:
+    for path in sorted(logbase.rglob(RESULTS_FILE)) if logbase.exists() else []:
+        try:
+            for result in load_results([path]).values():
+                model = {name: result.checkpoint["training"]["model"][name] for name in MODEL_SIZE}
+                parts = {**result.planner["search"], **result.planner["window"], **result.planner}
+                size = {**parts, "scoring": result.planner["scoring"]["name"], **model}
+                kept = {name: size[name] for name in (*MODEL_SIZE, *PLAN_SIZE)}
+                method = {"dataset": result.dataset, "parameterization": result.parameterization}
+                yield MeasuredRollout(kept, method, result.seconds_per_action, result.length)
+        except (InputError, KeyError, TypeError):
+            continue  # of an earlier version, or without a model
 
 
 def _read_trainings(logbase: Path) -> Iterator[tuple[Arguments, float]]:

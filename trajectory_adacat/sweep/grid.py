@@ -26,6 +26,7 @@ OWN_FLAGS = {
     **dict.fromkeys(("exp_name", "suffix", "gpt_loadpath", "gpt_epoch"), "name"),
     **dict.fromkeys(("resume", "overwrite", "verbose", "profile"), ""),
 }
+PLAN_FOLDER = "plan"  # of the plans without a variant
 LONGEST_LABEL = 100  # characters of a folder's name
 
 
@@ -43,11 +44,12 @@ class Values(NamedTuple):
 
 Grid = Mapping[str, Values]  # by flag
 Combination = Mapping[str, Values]  # likewise, with one value for each flag
+Grids = Mapping[str, Grid]  # by section
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """What a sweep runs: every combination of the values.
+    """What a sweep runs: every combination of the values, without a variant and with each one.
 
     Attributes:
         name: of the sweep; all that it writes lies in folders of this name.
@@ -60,9 +62,11 @@ class SweepConfig:
         device: torch device of the jobs.
         logbase: folder under which everything is written.
         grids: the values of flags by section, such as ``plan`` or ``train:adacat``.
+        variants: by name, values that override those of ``grids``. A variant runs for the parameterizations for which
+            it overrides something.
 
     Raises:
-        InputError: for a value out of range, or an unknown section.
+        InputError: for a value out of range, a name that no folder can have, or an unknown section.
     """
 
     name: str = "sweep"
@@ -74,7 +78,8 @@ class SweepConfig:
     config: str = "config.offline"
     device: str = "cpu"
     logbase: str = "logs"
-    grids: Mapping[str, Grid] = field(default_factory=dict)
+    grids: Grids = field(default_factory=dict)
+    variants: Mapping[str, Grids] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("datasets", "parameterizations", "seeds"):
@@ -85,18 +90,37 @@ class SweepConfig:
                 raise InputError(f"The sweep's {name} name a value twice.")
         if self.rollouts < 1 or self.first_rollout < 0:
             raise InputError("rollouts must be at least 1, first_rollout at least 0.")
-        if not re.fullmatch(r"[\w.+-]+", self.name):
-            raise InputError(f"The sweep's name must be the name of a folder, got {self.name!r}.")
+        for kind, name in (("name", self.name), *(("variant", name) for name in self.variants)):
+            if not re.fullmatch(r"[\w.+-]+", name):
+                raise InputError(f"The sweep's {kind} must be the name of a folder, got {name!r}.")
+        if PLAN_FOLDER in self.variants:
+            raise InputError(f"No variant may be named {PLAN_FOLDER!r}: the plans without a variant have that name.")
         known = [*SECTIONS, *(f"{name}:{kind}" for name in BY_PARAMETERIZATION for kind in self.parameterizations)]
-        for section in self.grids:
+        for section in itertools.chain(self.grids, *self.variants.values()):
             if section not in known:
                 raise InputError(f"The sweep has an unknown section {section!r}: {suggest(section, known)}")
 
-    def combinations(self, section: str, parameterization: str | None = None) -> list[Combination]:
+    def variants_of(self, parameterization: str) -> list[str | None]:
+        """Return the variants that run for a parameterization: none at first, then those that change something."""
+        names = [name for name in self.variants if any(self.changes(name, part, parameterization) for part in SECTIONS)]
+        return [None, *names]
+
+    def changes(self, variant: str | None, section: str, parameterization: str | None = None) -> bool:
+        """Return whether a variant overrides flags of a section."""
+        return bool(self._own(variant, section, parameterization))
+
+    def combinations(
+        self, section: str, parameterization: str | None = None, variant: str | None = None
+    ) -> list[Combination]:
         """Return the values of a section's flags for every combination, in the order of the grid."""
         grid = {**self.grids.get(section, {}), **self.grids.get(f"{section}:{parameterization}", {})}
+        grid |= self._own(variant, section, parameterization)
         single = [[Values([text], values.in_names) for text in values.texts] for values in grid.values()]
         return [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*single)]
+
+    def _own(self, variant: str | None, section: str, parameterization: str | None) -> dict[str, Values]:
+        grids = {} if variant is None else self.variants[variant]
+        return {**grids.get(section, {}), **grids.get(f"{section}:{parameterization}", {})}
 
     def check_flags(self, flags: Mapping[str, Iterable[str]]) -> None:
         """Check the names of the flags in every section; ``flags`` has those of each command.
@@ -104,7 +128,7 @@ class SweepConfig:
         Raises:
             InputError: for an unknown flag, or one that the sweep sets.
         """
-        for section, grid in self.grids.items():
+        for section, grid in itertools.chain(self.grids.items(), *(grids.items() for grids in self.variants.values())):
             known = [name for name in flags[section.partition(":")[0]] if name not in OWN_FLAGS]
             for name in grid:
                 if name in OWN_FLAGS:
@@ -118,7 +142,7 @@ def read_config(file: Path | None, preset: str | None, given: Mapping[str, Any])
     """Return the settings of a sweep.
 
     Args:
-        file: a TOML file with a table ``[sweep]`` and one for each section.
+        file: a TOML file with a table ``[sweep]``, one for each section, and ``[variants.NAME.SECTION]``.
         preset: name of a file that comes with the package, in its place.
         given: settings that override the file's. ``grids`` override single flags.
 
@@ -126,17 +150,20 @@ def read_config(file: Path | None, preset: str | None, given: Mapping[str, Any])
         InputError: if there is no such file or preset, or a setting is unknown or of the wrong type.
     """
     tables, name = _read_tables(file, preset)
-    settings = tables.pop("sweep", {})
-    kinds = {key: kind for key, kind in get_type_hints(SweepConfig).items() if key != "grids"}
+    settings, variants = tables.pop("sweep", {}), tables.pop("variants", {})
+    kinds = {key: kind for key, kind in get_type_hints(SweepConfig).items() if key in setting_names()}
     for key, value in settings.items():
         if key not in kinds:
             raise InputError(f"The table [sweep] has an unknown key {key!r}: {suggest(key, kinds)}")
         if not fits(value, kinds[key]):
             raise InputError(f"The table [sweep] has {key} = {value!r}, which is not of type {type_name(kinds[key])}.")
-    grids = {section: _as_grid(section, table) for section, table in tables.items()}
+    grids = _as_grids(tables)
     for section, grid in given.get("grids", {}).items():
         grids[section] = _override(grids.get(section, {}), grid)
-    return SweepConfig(**{"name": name, **settings, **given, "grids": grids})
+    if not isinstance(variants, dict) or not all(isinstance(table, dict) for table in variants.values()):
+        raise InputError("The sweep's variants must be tables, such as [variants.no_search.plan].")
+    overrides = {variant: _as_grids(table) for variant, table in variants.items()}
+    return SweepConfig(**{"name": name, **settings, **given, "grids": grids, "variants": overrides})
 
 
 def _read_tables(file: Path | None, preset: str | None) -> tuple[dict[str, Any], str]:
@@ -163,6 +190,10 @@ def _override(grid: Grid, new: Grid) -> dict[str, Values]:
         for name, values in new.items()
     }
     return {**grid, **changed}
+
+
+def _as_grids(tables: Mapping[str, Any]) -> dict[str, Grid]:
+    return {section: _as_grid(section, table) for section, table in tables.items()}
 
 
 def _as_grid(section: str, table: Any) -> dict[str, Values]:
@@ -208,7 +239,10 @@ def texts(combination: Combination) -> dict[str, str]:
 
 
 def label(head: str, combination: Combination) -> str:
-    """Return the name of a folder for a combination of values, such as ``adacat_n_layer-2``."""
+    """Return the name of a folder for a combination of values, such as ``adacat_n_layer-2``.
+
+    The values that were written as a list appear in it.
+    """
     shown = [f"{name}-{values.texts[0]}" for name, values in combination.items() if values.in_names]
     text = "_".join([head, *shown])
     clean = re.sub(r"[^\w.+-]+", "-", text)
@@ -219,4 +253,4 @@ def label(head: str, combination: Combination) -> str:
 
 def setting_names() -> list[str]:
     """Return the names of the settings in ``[sweep]``."""
-    return [setting.name for setting in fields(SweepConfig) if setting.name != "grids"]
+    return [setting.name for setting in fields(SweepConfig) if setting.name not in ("grids", "variants")]

@@ -19,7 +19,8 @@ class Job:
         command: arguments of the Python interpreter.
         is_done: whether its output is there and whole.
         needs: names of the jobs that must be done before.
-        folder: where it writes, if that is a folder of the sweep. A training goes on from the checkpoints there.
+        folder: where it writes, if that is a folder of the sweep.
+        prepare: called before each start; returns whether there is a checkpoint to go on from.
         seconds: estimated duration.
         is_measured: whether that estimate rests on measured steps.
     """
@@ -30,13 +31,13 @@ class Job:
     is_done: Callable[[], bool]
     needs: tuple[str, ...] = ()
     folder: Path | None = None
+    prepare: Callable[[], bool] = lambda: False
     seconds: float = 0.0
     is_measured: bool = False
 
     def resumed_command(self) -> list[str]:
-        """Return the command, with ``--resume`` where there are checkpoints to go on from."""
-        can_resume = self.folder is not None and any(self.folder.glob("step_*"))
-        return [*self.command, "--resume"] if can_resume else list(self.command)
+        """Prepare the job; return its command, with ``--resume`` where there is a checkpoint to go on from."""
+        return [*self.command, "--resume"] if self.prepare() else list(self.command)
 
 
 def find_done(jobs: Sequence[Job]) -> set[str]:

@@ -1,11 +1,12 @@
-"""Whether the output of a job is there and whole."""
+"""Whether the output of a job is there and whole, and what an unfinished one can go on from."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trajectory_adacat.checkpoint import MODEL, find_checkpoint, read_description
+from trajectory_adacat.checkpoint import DESCRIPTION, MODEL, NAME, find_checkpoint, read_description
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results, without_nulls
@@ -29,6 +30,32 @@ def is_trained(folder: Path, settings: Mapping[str, Any], seed: int, n_steps: in
         same = recorded == (json.loads(json.dumps(settings)), seed)
         return is_last and same and _has_its_files(checkpoint, description)
     except (InputError, OSError, KeyError):
+        return False
+
+
+def set_aside_damaged(folder: Path) -> bool:
+    """Rename damaged checkpoints that are later than the last whole one, so that a training goes on from that one.
+
+    ``step_00000100`` becomes ``damaged_step_00000100``.
+
+    Returns:
+        Whether there is a whole checkpoint.
+    """
+    found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
+    for _, checkpoint in sorted(found.items(), reverse=True):
+        if _is_whole(checkpoint):
+            return True
+        aside = checkpoint.with_name(f"damaged_{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)  # left by an earlier time
+        checkpoint.rename(aside)
+    return False
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        description = json.loads((checkpoint / DESCRIPTION).read_text(encoding="utf-8"))
+        return _has_its_files(checkpoint, description)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
