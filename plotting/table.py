@@ -50,7 +50,7 @@ DATA_NOTE = (
 )
 IMPROVEMENT_NOTE = (
     "P(AdaCat higher): probability that a training of AdaCat scores higher, by its mean over rollouts, than one of "
-    "this method (Agarwal et al. 2021); by rollouts where a method has one training or none. AdaCat is the column with "
+    "this method (Agarwal et al. 2021); by rollouts where a method has no second training. AdaCat is the column with "
     "the same text in parentheses, else the one without any."
 )
 LIKELIHOOD_NOTE = (

@@ -42,11 +42,11 @@ def test_the_default_grows_with_the_model_and_says_that_it_is_one(tmp_path: Path
     assert large.seconds - START_SECONDS == 4 * (small.seconds - START_SECONDS)
 
 
-PLAN: dict[str, Any] = {
-    **{"horizon": 3, "beam_width": 2, "n_expand": 2, "plan_freq": 1, "scoring": "values"},
-    **{"window": "full", "max_context_transitions": 2, "precision": "float32"},
-    **{"device": "cpu", "n_rollouts": 10, "max_episode_length": None, "dataset": "hopper-medium-collected"},
-}
+SEARCH: dict[str, Any] = {"horizon": 3, "beam_width": 2, "n_expand": 2}
+WINDOW: dict[str, Any] = {"window": "full", "max_context_transitions": 2}
+OTHERS: dict[str, Any] = {"plan_freq": 1, "scoring": "values", "precision": "float32", "device": "cpu"}
+EPISODES: dict[str, Any] = {"dataset": "hopper-medium-collected", "n_rollouts": 10, "max_episode_length": None}
+PLAN = SEARCH | WINDOW | OTHERS | EPISODES
 
 
 def roll_out(folder: Path, seconds: float, length: int = 500, **changes: Any) -> None:
@@ -62,8 +62,8 @@ def roll_out(folder: Path, seconds: float, length: int = 500, **changes: Any) ->
         terminated=True,
         truncated=False,
         planner={
-            "search": {name: plan[name] for name in ("horizon", "beam_width", "n_expand")},
-            "window": {name: plan[name] for name in ("window", "max_context_transitions")},
+            "search": {name: plan[name] for name in SEARCH},
+            "window": {name: plan[name] for name in WINDOW},
             "scoring": {"name": plan["scoring"]},
             "plan_freq": plan["plan_freq"],
             "precision": plan["precision"],
