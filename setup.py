@@ -22,6 +22,7 @@ PLOTS = [*COMMANDS, "matplotlib>=3.9", "rliable>=1.2,<2", "pandas>=2.2,<3", "sci
 MINARI = ["minari[hdf5]>=0.5.4,<0.6"]
 BEHAVIOR = ["stable-baselines3>=2.9,<3"]  # for train-behavior alone: agents are read without it
 TENSORBOARD = ["tensorboard>=2.21"]
+RAY = ["ray>=2.40,<3"]
 ALL = sorted({*TRAINING, *PLOTS, *MINARI, *TENSORBOARD})
 TEST = [
     "pytest>=9",
@@ -59,6 +60,7 @@ setup(
         "minari": MINARI,
         "tensorboard": TENSORBOARD,
         "behavior": [*TRAINING, *BEHAVIOR],
+        "ray": RAY,
         "all": ALL,
         # The legacy stack of the published datasets and scores, for those who have MuJoCo 2.1.0
         # (tests/fixtures/record_gym_v2.py describes the installation). Nothing here imports it.

@@ -3,8 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
@@ -25,7 +26,7 @@ from trajectory_adacat.sweep.estimate import COLLECT_SECONDS, Arguments, Estimat
 from trajectory_adacat.sweep.grid import SECTIONS, SweepConfig, parse_assignments, read_config, setting_names
 from trajectory_adacat.sweep.jobs import Job, duration, find_done
 from trajectory_adacat.sweep.outputs import are_rolled_out, is_trained
-from trajectory_adacat.sweep.runner import FAILURES_FILE, Runner
+from trajectory_adacat.sweep.runner import FAILURES_FILE, Runner, Start, start_process
 from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainConfig
 
 
@@ -46,7 +47,8 @@ class SweepArguments(CommandParser):
     config: str | None = None  # configuration of the jobs; by default config.offline
     device: str | None = None  # torch device of the jobs; by default cpu
     logbase: str | None = None  # folder under which everything is written; by default logs
-    processes: int | None = None  # jobs side by side; by default one per core, and one on a GPU
+    backend: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster (docs/cluster.md)
+    processes: int | None = None  # jobs side by side; by default one per core, and one per GPU, of what backend has
     threads: int = 1  # threads of each job
     dry_run: bool = False  # print the jobs and how long they take, and run none
     verbose: bool = True  # print progress
@@ -163,6 +165,25 @@ def outline(jobs: Sequence[Job], done: set[str], processes: int) -> str:
     return "\n".join(lines)
 
 
+def run_jobs(jobs: Sequence[Job], folder: Path, arguments: SweepArguments, device: str, processes: int) -> Runner:
+    """Run jobs with the backend that the flags name; return the runner, which has their failures."""
+
+    def runner(processes: int, start: Start = start_process) -> Runner:
+        display = Display(jobs, processes, quiet=not arguments.verbose)
+        return Runner(jobs, processes, folder, arguments.threads, display, start)
+
+    if arguments.backend == "local":
+        made = runner(processes)
+        made.run()
+        return made
+    from trajectory_adacat.sweep.ray_backend import RayBackend  # optional
+
+    with closing(RayBackend(arguments.threads, device)) as backend:
+        made = runner(arguments.processes or backend.processes, backend.start)
+        made.run()
+        return made
+
+
 def result_folders(jobs: Sequence[Job]) -> list[Path]:
     """Return the folders of the plans that have results."""
     folders = [job.folder for job in jobs if job.kind == "plan" and job.folder is not None]
@@ -184,9 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(outline(jobs, find_done(jobs), processes))
         return
     folder = Path(config.logbase, "sweeps", config.name)
-    display = Display(jobs, processes, quiet=not arguments.verbose)
-    runner = Runner(jobs, processes, folder, arguments.threads, display)
-    runner.run()
+    runner = run_jobs(jobs, folder, arguments, config.device, processes)
     results = result_folders(jobs)
     if results:
         table = tabulate(results, names="folders")

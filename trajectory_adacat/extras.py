@@ -19,6 +19,7 @@ OPTIONAL = {
     "pandas": ("pandas", "plots"),
     "minari": ("minari", "minari"),
     "stable_baselines3": ("stable-baselines3", "behavior"),
+    "ray": ("ray", "ray"),
 }
 
 

@@ -134,7 +134,7 @@ def _read_rollouts(logbase: Path) -> Iterator[MeasuredRollout]:
         try:
             for result in load_results([path]).values():
                 model = {name: result.checkpoint["training"]["model"][name] for name in MODEL_SIZE}
-                parts = {**result.planner["search"], **result.planner["window"], **result.planner}
+                parts = {**result.planner, **result.planner["search"], **result.planner["window"]}
                 size = {**parts, "scoring": result.planner["scoring"]["name"], **model}
                 kept = {name: size[name] for name in (*MODEL_SIZE, *PLAN_SIZE)}
                 method = {"dataset": result.dataset, "parameterization": result.parameterization}

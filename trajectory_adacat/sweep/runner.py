@@ -1,4 +1,4 @@
-"""Run jobs as processes side by side, each started when what it needs is done."""
+"""Run jobs side by side, each started when what it needs is done: as processes, or as another backend starts them."""
 
 import json
 import os
@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from trajectory_adacat.sweep.display import Display
 from trajectory_adacat.sweep.jobs import Job, by_priority, dependants, find_done
@@ -24,12 +24,33 @@ ERROR_CHARACTERS = 2000  # of a job's output kept as its error
 JOBS_FILE, FAILURES_FILE, RUNNING_FILE = "jobs.jsonl", "failures.jsonl", "running.json"
 
 
+class Process(Protocol):
+    """What the runner asks of a started job; `subprocess.Popen` has it. A job on another machine has no pid."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[[Job, Path, Mapping[str, str]], Process]  # of a job, with its log and its environment's variables
+
+
+def start_process(job: Job, log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start a job as a process of this machine."""
+    return start_python(job.resumed_command(), log, environment)
+
+
 @dataclass(frozen=True)
 class Running:
-    """A job's process."""
+    """A job that was started."""
 
     job: Job
-    process: subprocess.Popen[bytes]
+    process: Process
     started: float
     log: Path
 
@@ -43,6 +64,7 @@ class Runner:
         folder: where the logs and records of the jobs go; created if needed.
         threads: of each process.
         display: what shows the progress.
+        start: starts a job.
 
     Attributes:
         failures: records of the jobs that failed, each with the names of the jobs skipped because they need it.
@@ -55,10 +77,12 @@ class Runner:
         folder: Path,
         threads: int = 1,
         display: Display | None = None,
+        start: Start = start_process,
     ) -> None:
         self.failures: list[dict[str, Any]] = []
         self._jobs, self._processes, self._folder = jobs, processes, folder
-        self._threads = threads
+        self._environment = {"OMP_NUM_THREADS": str(threads)}
+        self._start_job = start
         self._display = display or Display(jobs, processes)
         self._running: list[Running] = []
         self._ended: set[str] = set()  # failed or skipped
@@ -104,7 +128,8 @@ class Runner:
 
     def _start(self, job: Job) -> None:
         log = self._folder / "logs" / f"{re.sub(r'[^A-Za-z0-9_.=+-]+', '-', job.name)}.log"
-        process = start_python(job.resumed_command(), log, self._threads)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        process = self._start_job(job, log, self._environment)
         self._running.append(Running(job, process, time.time(), log))
         self._record_running()
         self._display.started(job)
@@ -127,7 +152,8 @@ class Runner:
         """Return why a job failed, or None if its output is there."""
         if running.process.returncode == 0:
             return None if running.job.is_done() else "It ended without an error, but its output is not whole."
-        text = running.log.read_text(encoding="utf-8", errors="replace")[-ERROR_CHARACTERS:].strip()
+        log = running.log.read_text(encoding="utf-8", errors="replace") if running.log.exists() else ""
+        text = log[-ERROR_CHARACTERS:].strip()
         return text or f"It ended with status {running.process.returncode} and printed nothing."
 
     def _fail(self, running: Running, error: str) -> None:
@@ -149,26 +175,25 @@ class Runner:
     def _record_running(self) -> None:
         """Write which processes run, so that a later call can end those of a killed one."""
         pids = [running.process.pid for running in self._running]
-        text = json.dumps([{"pid": pid, "start": process_start(pid)} for pid in pids])
+        text = json.dumps([{"pid": pid, "start": process_start(pid)} for pid in pids if pid is not None])
         temporary = self._folder / f".{RUNNING_FILE}.{os.getpid()}"
         temporary.write_text(text)
         temporary.replace(self._folder / RUNNING_FILE)
 
 
-def start_python(arguments: Sequence[str], log: Path, threads: int) -> "subprocess.Popen[bytes]":
-    """Start a Python interpreter that writes all that it prints to a file, whose folder is created if needed."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+def start_python(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start a Python interpreter that writes all that it prints to a file."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, **environment},
         )
 
 
-def end_processes(processes: "Collection[subprocess.Popen[bytes]]") -> None:
+def end_processes(processes: Collection[Process]) -> None:
     """End processes: by SIGTERM, and by SIGKILL after a grace period."""
     for process in processes:
         process.terminate()

@@ -26,12 +26,13 @@ def run_together(
     Raises:
         InputError: if one fails, with its last line.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     running: dict[str, Popen[bytes]] = {}
     with ExitStack() as stack:
         stack.enter_context(exit_on_sigterm())
         stack.callback(lambda: end_processes(running.values()))
         for name, arguments in commands.items():
-            running[name] = start_python(arguments, folder / f"{name}.log", threads)
+            running[name] = start_python(arguments, folder / f"{name}.log", {"OMP_NUM_THREADS": str(threads)})
         while running:
             time.sleep(POLL_SECONDS)
             ended = {name: process for name, process in running.items() if process.poll() is not None}
