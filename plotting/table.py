@@ -200,7 +200,7 @@ def csv_lines(rows: Sequence[Row]) -> str:
         line = [*head, "measured", column, *mean, s.n, s.trainings, s.iqm, *(s.interval or none), ""]
         nll = block.likelihoods.get(column)
         better = block.improvements.get(column)
-        compared = ["", "", *none]
+        compared: list[str | float | None] = ["", "", *none]
         if better is not None:
             compared = [opponent(column, block.summaries), better.probability, *better.interval]
         writer.writerow([*line, "" if nll is None else sum(nll) / len(nll), *compared])

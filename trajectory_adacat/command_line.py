@@ -1,7 +1,6 @@
 """Command-line flags from typed attributes and from settings dataclasses; errors and exit codes of commands."""
 
 import argparse
-import functools
 import json
 import os
 import re
@@ -31,7 +30,8 @@ SIGPIPE = 13
 UNSET: Any = object()  # the value of a flag that the command line does not give
 
 Config = TypeVar("Config")
-Parser = TypeVar("Parser", bound="OfflineParser")
+
+_PROTOTYPES: dict[type, Any] = {}  # a parser of each kind that was made, before it parses
 
 
 def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None) -> None:
@@ -234,8 +234,10 @@ class OfflineParser(CommandParser):
     @classmethod
     def new(cls) -> Self:
         """Return what ``cls()`` does. Only the first call takes time: Tap reads comments from the source code."""
+        if cls not in _PROTOTYPES:
+            _PROTOTYPES[cls] = cls()
         parser = cls.__new__(cls)
-        vars(parser).update(vars(_prototype(cls)))
+        vars(parser).update(vars(_PROTOTYPES[cls]))
         return parser
 
     def parse(self, argv: Sequence[str] | None = None) -> Self:
@@ -292,8 +294,3 @@ class OfflineParser(CommandParser):
     def savepath(self) -> Path:
         """``<logbase>/<dataset>/<exp_name>[/<suffix>]``."""
         return Path(self.logbase, dataset_folder(self.dataset), self.exp_name, self.suffix)
-
-
-@functools.cache
-def _prototype(kind: type[Parser]) -> Parser:
-    return kind()

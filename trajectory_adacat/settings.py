@@ -13,7 +13,7 @@ them: `to_nested`, `from_nested`. Both leave out settings that have no effect.
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -141,11 +141,11 @@ def to_flat(config: Any) -> dict[str, Any]:
     return flat
 
 
-@functools.cache
-def _fields(kind: type) -> tuple[tuple[Field, Any], ...]:
-    """Return each field of a dataclass with its type."""
+def _fields(kind: type) -> Iterator[tuple[Field, Any]]:
+    """Yield each field of a dataclass with its type."""
     annotations = get_type_hints(kind)
-    return tuple((field, annotations[field.name]) for field in dataclasses.fields(kind))
+    for field in dataclasses.fields(kind):
+        yield field, annotations[field.name]
 
 
 @functools.cache

@@ -102,7 +102,7 @@ def test_a_damaged_or_shorter_output_is_not_done(data: Path) -> None:
 def test_variants_share_what_they_do_not_change(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(
-        "[variants.no_search.plan]\nhorizon = 1\n[variants.unsmoothed.train]\nsmooth_coeff = 0\n"
+        "[variants.no_search.plan]\nhorizon = 1\n[variants.unsmoothed.train]\nsmooth_start = 'none'\n"
         "[variants.critic.plan]\nscoring = 'critic'\n"
     )
     names = [job.name for job in make_jobs([*words(data), "--file", str(path)])]
