@@ -49,6 +49,7 @@ setup(
     package_dir=FOLDERS,
     package_data={
         "trajectory_adacat.datasets": ["*.tsv", "behavior/*.npz", "behavior/*.md"],
+        "trajectory_adacat.pretrained": ["*/CARD.md", "*/returns.json", "*/*/*.json", "*/*/*.safetensors"],
         "trajectory_adacat.plotting": ["*.json"],
         "trajectory_adacat.config": ["sweeps/*.toml"],
     },

@@ -1,44 +1,41 @@
 """Plan with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
-import hashlib
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from tap import TapIgnore
 from tqdm import tqdm
 
-from trajectory_adacat.checkpoint import DESCRIPTION, find_checkpoint, load_model, read_training
+from trajectory_adacat.checkpoint import find_checkpoint, read_training
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
-from trajectory_adacat.critic.checkpoint import load_critic
-from trajectory_adacat.critic.matching import check_match
-from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_options, time_limit
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.failures import FailuresWriter
 from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO, Discounting
 from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.results import LIKELIHOOD, ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
 from trajectory_adacat.evaluation.scores import references_in, score
+from trajectory_adacat.evaluation.source import Source
 from trajectory_adacat.models.heads.registry import HEADS
-from trajectory_adacat.planning.planner import Planner, PlannerConfig
+from trajectory_adacat.planning.planner import PlannerConfig
+from trajectory_adacat.pretrained.folder import Pretrained, find_pretrained, listing
 from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions, processor
 from trajectory_adacat.settings import from_nested, to_nested
 from trajectory_adacat.training.config import TrainConfig
 from trajectory_adacat.training.likelihood import held_out_likelihood
 
-FAILURES_FILE = "failures.jsonl"
+LIST = "list"  # in place of the name of a pretrained model
 LIMIT_OF_UNLIMITED = 1000  # steps, where the environment itself never cuts an episode
 
 
@@ -50,6 +47,8 @@ class PlanArguments(OfflineParser):
     parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
     configs: TapIgnore[tuple[type, ...]] = (PlannerConfig,)
 
+    dataset: str  # dataset of the model; --pretrained knows it
+    pretrained: str | None = None  # plan with a model that ships, by name, or in a folder of export; list shows them
     exp_name: str = "plans/{gpt_loadpath}/H{horizon}_beam{beam_width}"  # experiment name; {flag} is filled in
     gpt_loadpath: str = "gpt/adacat_0"  # the trained model: a folder below <logbase>/<dataset>, or any path
     gpt_epoch: str = "latest"  # training step of the checkpoint, or latest
@@ -76,6 +75,45 @@ class PlanArguments(OfflineParser):
             chosen |= self.section_values("plan_critic", parameterization)
         return chosen
 
+    def configure(self) -> None:
+        """Add the flags; --dataset may be left out with --pretrained."""
+        super().configure()
+        self.add_argument("--dataset", required=False)
+
+    def implied(self) -> dict[str, Any]:
+        """Return the flags that --pretrained stands for; ``--pretrained list`` prints the models and exits."""
+        name = self.given.get("pretrained")
+        if name == LIST:
+            print(listing())
+            sys.exit()
+        if name is not None:
+            return pretrained_flags(find_pretrained(name), self.given)
+        if "dataset" not in self.given:
+            raise InputError("Name the --dataset of a model of yours, or a --pretrained model (list shows them).")
+        return {}
+
+
+def pretrained_flags(pretrained: Pretrained, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that a pretrained model stands for: its dataset, its name, its critic unless another is given.
+
+    Raises:
+        InputError: if the given flags name another model, or ask for a critic that it does not have.
+    """
+    for flag in ("dataset", "gpt_loadpath", "gpt_epoch"):
+        if flag in given:
+            raise InputError(f"--pretrained {pretrained.name} already says which model: leave out --{flag}.")
+    flags = {
+        "dataset": read_training(pretrained.model)["dataset"]["name"],
+        "gpt_loadpath": f"pretrained/{pretrained.name}",
+    }
+    if given.get("scoring") == "values" or given.get("critic", "auto") != "auto":
+        return flags
+    if pretrained.critic is not None:
+        return {**flags, "critic": str(pretrained.critic)}
+    if "critic" in given or "scoring" in given:
+        raise InputError(f"The pretrained model {pretrained.name} has no critic: name a --critic, or plan without one.")
+    return flags
+
 
 def checkpoint_folder(arguments: PlanArguments) -> Path:
     """Return the checkpoint that the flags name.
@@ -83,27 +121,11 @@ def checkpoint_folder(arguments: PlanArguments) -> Path:
     Raises:
         InputError: if there is none.
     """
+    if arguments.pretrained is not None:
+        return find_pretrained(arguments.pretrained).model
     below = Path(arguments.logbase, dataset_folder(arguments.dataset), arguments.gpt_loadpath)
     folder = below if below.exists() else Path(arguments.gpt_loadpath)
     return find_checkpoint(folder if folder.exists() else below, arguments.gpt_epoch)
-
-
-class Source(NamedTuple):
-    """The checkpoint that plans, and the critic that scores its plans, if any.
-
-    Attributes:
-        folder: of the checkpoint.
-        description: what it says of itself.
-        hash: of both descriptions.
-        critic: folder of the critic's checkpoint.
-        scored_by: what defines the critic's method, as results record it.
-    """
-
-    folder: Path
-    description: dict[str, Any]
-    hash: str
-    critic: Path | None = None
-    scored_by: dict[str, Any] | None = None
 
 
 def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
@@ -119,12 +141,12 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
     if trained_on != arguments.dataset:
         raise InputError(f"The checkpoint {folder} was trained on {trained_on}, not on --dataset {arguments.dataset}.")
     arguments.use_parameterization(description["parameterization"])
-    source = Source(folder, description, file_sha256(folder / DESCRIPTION))
+    source = Source.of_model(folder, description)
     if "critic" in arguments.given and arguments.arguments()["scoring"] == "values":
         raise InputError("--critic has no effect with --scoring values: leave one of them out.")
     if arguments.arguments()["scoring"] != "critic":
         return arguments, source
-    return arguments, with_critic(source, critic_folder(arguments, description["train_seed"]))
+    return arguments, source.with_critic(critic_folder(arguments, description["train_seed"]))
 
 
 def critic_folder(arguments: PlanArguments, train_seed: int) -> Path:
@@ -142,29 +164,6 @@ def critic_folder(arguments: PlanArguments, train_seed: int) -> Path:
             f"{arguments.dataset} --seed {train_seed}`, or name another by --critic."
         )
     return find_checkpoint(folder, flag="--critic")
-
-
-def with_critic(source: Source, folder: Path) -> Source:
-    """Return the source with a critic.
-
-    Raises:
-        InputError: if the critic is damaged, or was trained on anything else than the model.
-    """
-    critic = load_critic(folder)
-    check_match(critic, load_model(source.folder))
-    training = {key: value for key, value in critic.description["training"].items() if key != "dataset"}
-    both = hashlib.sha256(f"{source.hash} {critic.hash}".encode()).hexdigest()
-    return source._replace(hash=both, critic=folder, scored_by={**training, "step": critic.description["step"]})
-
-
-def make_planner(source: Source, config: PlannerConfig, device: torch.device, compiled: bool) -> Planner:
-    """Return the planner of a process.
-
-    Raises:
-        InputError: if a checkpoint is damaged, or the settings do not fit the model.
-    """
-    critic = None if source.critic is None else load_critic(source.critic, device).critic
-    return Planner.from_checkpoint(source.folder, config, device, compiled, critic)
 
 
 def planner_config(arguments: PlanArguments, trained_discount: float) -> PlannerConfig:
@@ -292,53 +291,6 @@ def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
     )
 
 
-class FailuresWriter:
-    """Write a record of each rollout whose environment failed, apart from the results.
-
-    Args:
-        folder: folder of the experiment; its file ``failures.jsonl`` is created by the first failure.
-        setting: what the rollouts have in common.
-
-    Attributes:
-        path: the file.
-        seeds: rollout seeds of the failures written so far.
-    """
-
-    def __init__(self, folder: Path, setting: Setting) -> None:
-        self.path = folder / FAILURES_FILE
-        self.seeds: set[int] = set()
-        self._setting = setting
-
-    def write(self, episode: EpisodeResult) -> None:
-        """Add the record of a failed rollout, and print it to stderr."""
-        environment = self._setting.environment["environment"]
-        record = {
-            "environment": self._setting.environment,
-            "rollout_seed": episode.seed,
-            "step": episode.length,
-            "error": episode.error,
-            "checkpoint": self._setting.checkpoint.hash,
-            "planner": self._setting.planner,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        self.seeds.add(episode.seed)
-        where = f"step {episode.length}" if episode.length else "its reset"
-        tqdm.write(f"{environment}, seed {episode.seed}, failed at {where}: {episode.error}", file=sys.stderr)
-
-    def forget(self, seed: int) -> None:
-        """Remove the records of earlier failures of a seed that is planned again."""
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        kept = [line for line in lines if json.loads(line)["rollout_seed"] != seed]
-        if len(kept) < len(lines):
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            temporary.replace(self.path)
-            if not kept:
-                self.path.unlink()
-
-
 def write_ended(
     episodes: Sequence[EpisodeResult], writer: ResultsWriter, failures: FailuresWriter, setting: Setting, verbose: bool
 ) -> None:
@@ -348,7 +300,7 @@ def write_ended(
             continue
         failures.forget(episode.seed)
         if episode.error is not None:
-            failures.write(episode)
+            tqdm.write(failures.write(episode), file=sys.stderr)
         else:
             result = to_result(episode, setting)
             path = writer.write(result)
@@ -422,9 +374,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = choose_source(arguments, checkpoint.description["dataset"])
     setting = make_setting(source, arguments, checkpoint, config)
     writer = ResultsWriter(arguments.savepath, setting.planner, checkpoint.hash, delete_others=arguments.overwrite)
-    failures = FailuresWriter(arguments.savepath, setting)
+    failures = FailuresWriter(arguments.savepath, setting.environment, setting.planner, checkpoint.hash)
     rollouts = Rollouts(
-        make_planner=partial(make_planner, checkpoint, config, device, arguments.compile),
+        make_planner=partial(checkpoint.make_planner, config, device, arguments.compile),
         make_environment=source.make,
         max_length=setting.planner["max_episode_length"],
         threads=arguments.threads,

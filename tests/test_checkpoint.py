@@ -99,8 +99,20 @@ def test_an_exported_average_plans_as_the_checkpoint_up_to_half_precision(tmp_pa
     assert small.description["trained_with"]["versions"] == whole.description["versions"]
     sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (path, tmp_path / "small")]
     assert sizes[1] < sizes[0] / 2
-    with pytest.raises(InputError, match="cannot be read"):
-        load_model(tmp_path / "small")  # it has no weights of the last step
+    with pytest.raises(InputError, match="small holds only the moving average of the weights: pass --use_ema true"):
+        load_model(tmp_path / "small")
+
+
+def test_an_export_of_an_export_is_the_same_and_keeps_the_versions_of_the_training(tmp_path: Path) -> None:
+    path = save(tmp_path / "step_00000001", make_gpt(1))
+    change(path, versions={"torch": "1.0"}, git_revision="abc")
+    export_average(path, tmp_path / "small", {"command": "train"})
+    export_average(tmp_path / "small", tmp_path / "again")
+    small, again = (load_model(tmp_path / name, use_ema=True) for name in ("small", "again"))
+    assert torch.equal(output(again.model), output(small.model))
+    assert again.description == small.description
+    assert small.description["trained_with"] == {"versions": {"torch": "1.0"}, "git_revision": "abc"}
+    assert small.description["command"] == "train"
 
 
 def test_nothing_in_a_checkpoint_is_pickled(tmp_path: Path) -> None:

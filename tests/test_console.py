@@ -23,6 +23,7 @@ def test_help_lists_the_commands(argv: list[str], capsys: pytest.CaptureFixture[
         "critic",
         "plan",
         "convert",
+        "export",
         "sweep",
         "collect",
         "train-behavior",

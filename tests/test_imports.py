@@ -35,7 +35,12 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"planning", "checkpoint", "computing", "profiling", "datasets.sequences", *GROUND},
     "evaluation.results": set(),
     "evaluation.scores": {"robots"},
+    "evaluation.source": {"planning", "checkpoint", "critic", "datasets.cache"},
     "evaluation.statistics": set(),
+    "pretrained": {
+        *("checkpoint", "critic", "training.logger"),
+        *("evaluation.results", "evaluation.statistics"),
+    },
     "density": {"models", "training", *GROUND},
     "sweep": {
         *("command_line", "checkpoint", "datasets.cache", "evaluation.results", "robots"),

@@ -142,6 +142,8 @@ def test_every_module_and_data_file_is_installed(site_packages: Path) -> None:
     for name in BUILT_FROM[1:]:
         expected |= {Path(name) / path.relative_to(ROOT / name) for path in (ROOT / name).rglob("*.py")}
     expected |= {Path("plotting/published_scores.json"), Path("datasets/d4rl_checksums.tsv")}
+    models = ROOT / "trajectory_adacat" / "pretrained"
+    expected |= {path.relative_to(models.parent) for path in models.glob("*-*/**/*") if path.is_file()}
     expected |= {Path(f"datasets/behavior/{robot}-medium.npz") for robot in ("hopper", "halfcheetah", "walker2d")}
     assert {path for path in expected if not (package / path).is_file()} == set()
 
@@ -223,7 +225,10 @@ def test_extras(distribution: Distribution) -> None:
     ("extra", "modules"),
     [
         ("environments", ["environments", "dynamics"]),
-        ("training", ["scripts.train", "scripts.critic", "scripts.plan", "scripts.convert", "scripts.collect"]),
+        (
+            "training",
+            ["scripts.train", "scripts.critic", "scripts.plan", "scripts.convert", "scripts.collect", "scripts.export"],
+        ),
         ("plots", ["plotting.table", "plotting.plot", "plotting.curves", "plotting.compare"]),
     ],
 )

@@ -27,6 +27,9 @@ FLAT_FORMAT = 1  # its settings are one flat list of flags
 MODEL = "model"  # the kind of a description that names none
 COMMAND_OF = {MODEL: "train", "critic": "critic"}  # the command that writes each kind of checkpoint
 DESCRIPTION = "checkpoint.json"
+WEIGHTS, AVERAGE, NORMALIZER = "model.safetensors", "ema.safetensors", "normalizer.safetensors"
+WRITTEN_ANEW = {"versions", "git_revision", "files", "format"}  # by `write_checkpoint`
+EXPORTED = "trained_with"  # key of the description that exports alone have
 NAME = re.compile(r"step_(\d+)")
 # What plan and --resume read of what the train command adds to a checkpoint, and the keys of its "dataset".
 TRAINED: dict[str, Any] = {
@@ -81,9 +84,9 @@ def save_checkpoint(
         description: further entries of `Checkpoint.description`.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {
-        "model.safetensors": model.state_dict(),
-        "ema.safetensors": ema.state_dict(),
-        "normalizer.safetensors": normalizer.state_dict(),
+        WEIGHTS: model.state_dict(),
+        AVERAGE: ema.state_dict(),
+        NORMALIZER: normalizer.state_dict(),
         "training.safetensors": training,
     }
     write_checkpoint(folder, tensors, {"model": to_nested(model.config), **description})
@@ -117,26 +120,40 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], 
         raise
 
 
-def export_average(checkpoint: Path, folder: Path) -> None:
+def export_average(checkpoint: Path, folder: Path, facts: Mapping[str, Any] | None = None) -> None:
     """Write a copy of a checkpoint that can only plan with ``use_ema``, at a fifth of the size.
 
     It holds the moving average of the weights in half precision and the normalizer. Loading converts it to float32.
 
     Args:
-        checkpoint: folder of a model's checkpoint.
+        checkpoint: folder of a model's checkpoint; it may be such a copy itself.
         folder: must not exist.
+        facts: further entries of the description.
 
     Raises:
         InputError: if the checkpoint is missing or damaged.
     """
     description = read_description(checkpoint)
-    written = {"versions", "git_revision", "files", "format"}  # written anew; keep what the training was made with
-    trained_with = {key: description[key] for key in ("versions", "git_revision")}
-    names = ("ema.safetensors", "normalizer.safetensors")
-    average, bounds = (read_tensors(checkpoint, name, description) for name in names)
+    average, bounds = (read_tensors(checkpoint, name, description) for name in (AVERAGE, NORMALIZER))
     halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in average.items()}
-    kept = {key: value for key, value in description.items() if key not in written}
-    write_checkpoint(folder, dict(zip(names, (halved, bounds), strict=True)), {**kept, "trained_with": trained_with})
+    write_export(folder, {AVERAGE: halved, NORMALIZER: bounds}, description, facts or {})
+
+
+def write_export(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write what inference needs of a checkpoint.
+
+    Args:
+        folder: must not exist.
+        tensors: the tensors of each file, by the file's name.
+        description: of the whole checkpoint, whose versions and revision are kept as ``trained_with``.
+        facts: further entries of the new description.
+    """
+    trained_with = {key: description.get(key) for key in ("versions", "git_revision")}
+    trained_with = description.get(EXPORTED, trained_with)  # of the training, where the checkpoint is an export itself
+    kept = {key: value for key, value in description.items() if key not in WRITTEN_ANEW}
+    write_checkpoint(folder, tensors, {**kept, **facts, EXPORTED: trained_with})
 
 
 def find_checkpoint(folder: Path, step: str | int = "latest", flag: str = "--gpt_loadpath") -> Path:
@@ -256,15 +273,17 @@ def load_model(path: str | Path, use_ema: bool = False, device: torch.device | s
         device: where to put the model.
 
     Raises:
-        InputError: if the checkpoint is missing, damaged or of another format.
+        InputError: if the checkpoint is missing, damaged or of another format, or holds the moving average alone.
     """
     folder = find_checkpoint(Path(path))
     description = read_description(folder)
-    weights = read_tensors(folder, "ema.safetensors" if use_ema else "model.safetensors", description)
+    if EXPORTED in description and not use_ema:
+        raise InputError(f"{folder} holds only the moving average of the weights: pass --use_ema true.")
+    weights = read_tensors(folder, AVERAGE if use_ema else WEIGHTS, description)
     try:
         model = GPT(from_nested(GPTConfig, description.get("model")))
         model.load_state_dict(weights)
     except (InputError, RuntimeError) as error:
         raise InputError(f"The checkpoint {folder} does not fit this version's model: {error}") from error
-    normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, "normalizer.safetensors", description))
+    normalizer = MinMaxNormalizer.from_state_dict(read_tensors(folder, NORMALIZER, description))
     return Checkpoint(model.to(device).eval(), normalizer, description, file_sha256(folder / DESCRIPTION))

@@ -250,6 +250,7 @@ class OfflineParser(CommandParser):
         """
         super().parse(argv)
         self.given = {name: value for name, value in self.arguments().items() if value is not UNSET}
+        self.given |= self.implied()
         named = self._own_defaults | self.given
         configuration = Configuration(named["config"])
         settable = {name: kind for name, kind in self.flags.items() if name not in ("dataset", "config", "preset")}
@@ -259,6 +260,10 @@ class OfflineParser(CommandParser):
         self.use_parameterization(None)
         self.use_parameterization(getattr(self, "parameterization", None))
         return self
+
+    def implied(self) -> dict[str, Any]:
+        """Return the values of flags that the given ones imply; they count as given."""
+        return {}
 
     def use_parameterization(self, parameterization: str | None) -> None:
         """Set every flag to its value for a parameterization, with the sections of the configuration for it."""

@@ -19,6 +19,10 @@ COMMANDS = {
     "critic": ("trajectory_adacat.scripts.critic", "train a critic on an offline dataset"),
     "plan": ("trajectory_adacat.scripts.plan", "control the robot with a trained model and record the rollouts"),
     "convert": ("trajectory_adacat.scripts.convert", "convert a training of Trajectory Transformer or AdaCat's code"),
+    "export": (
+        "trajectory_adacat.scripts.export",
+        "write a trained model and its critic as a small folder with a card",
+    ),
     "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
     "train-behavior": ("trajectory_adacat.scripts.train_behavior", "train a behaviour policy and keep its transitions"),
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trajectory_adacat.checkpoint import checkpoint_name, load_model
-from trajectory_adacat.critic.checkpoint import load_critic, save_critic
+from trajectory_adacat.critic.checkpoint import export_critic, load_critic, save_critic
 from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.errors import InputError
 
@@ -52,6 +52,30 @@ def test_a_loaded_critic_says_what_the_saved_one_did(critic: Critic, path: Path,
     assert loaded.description["kind"] == "critic"
     assert loaded.description["dataset"]["label"] == "own.hdf5"
     assert len(loaded.hash) == 64
+
+
+def test_an_exported_critic_says_what_the_checkpoint_does_up_to_half_precision(path: Path, tmp_path: Path) -> None:
+    export_critic(path, tmp_path / "small", {"command": "critic"})
+    export_critic(tmp_path / "small", tmp_path / "again")
+    whole, small, again = (load_critic(folder) for folder in (path, tmp_path / "small", tmp_path / "again"))
+    observations, actions = torch.randn(4, 1), torch.randn(4, 1)
+    outputs = [loaded.critic.q(observations, actions) for loaded in (whole, small, again)]
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=5e-3, atol=5e-3)
+    assert not torch.equal(outputs[1], outputs[0])
+    assert torch.equal(outputs[2], outputs[1])
+    assert next(small.critic.parameters()).dtype == torch.float32
+    for name, buffer in whole.critic.named_buffers():
+        assert torch.equal(small.critic.get_buffer(name), buffer)
+    assert {file.name for file in (tmp_path / "small").iterdir()} == {"critic.safetensors", "checkpoint.json"}
+    kept = {"training", "dataset", "normalizer", "step", "train_seed", "discount"}
+    assert all(small.description[key] == whole.description[key] for key in kept)
+    assert small.description["trained_with"]["versions"] == whole.description["versions"]
+    assert small.description["command"] == again.description["command"] == "critic"
+
+
+def test_a_model_is_not_exported_as_a_critic(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is that of a model, not of a critic"):
+        export_critic(MODEL, tmp_path / "small")
 
 
 def test_a_model_is_not_loaded_as_a_critic(path: Path) -> None:

@@ -15,6 +15,7 @@ from trajectory_adacat.checkpoint import (
     read_description,
     read_tensors,
     write_checkpoint,
+    write_export,
 )
 from trajectory_adacat.critic.config import CriticForm
 from trajectory_adacat.critic.networks import Critic
@@ -24,6 +25,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.settings import from_nested, to_nested
 
 KIND = "critic"
+WEIGHTS = "critic.safetensors"
 # What the critic command adds to a checkpoint, and the keys of its "dataset".
 TRAINED: dict[str, Any] = {
     "discount": float,
@@ -62,8 +64,28 @@ def save_critic(folder: Path, critic: Critic, training: Mapping[str, Tensor], de
         training: the rest of the training's state, for resuming.
         description: further entries of `LoadedCritic.description`.
     """
-    tensors = {"critic.safetensors": critic.state_dict(), "training.safetensors": training}
+    tensors = {WEIGHTS: critic.state_dict(), "training.safetensors": training}
     write_checkpoint(folder, tensors, {"kind": KIND, "critic": to_nested(critic.form), **description})
+
+
+def export_critic(checkpoint: Path, folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Write a copy of a checkpoint that can score plans but not be trained on, at about a tenth of the size.
+
+    It holds the weights in half precision and what inputs and outputs are scaled by. Loading converts it to float32.
+
+    Args:
+        checkpoint: folder of a critic's checkpoint; it may be such a copy itself.
+        folder: must not exist.
+        facts: further entries of the description.
+
+    Raises:
+        InputError: if the checkpoint is missing or damaged, or is that of a model.
+    """
+    loaded = load_critic(checkpoint)
+    weights = {name for name, _ in loaded.critic.named_parameters()}
+    state = loaded.critic.state_dict()
+    halved = {name: tensor.half() if name in weights else tensor for name, tensor in state.items()}
+    write_export(folder, {WEIGHTS: halved}, loaded.description, facts or {})
 
 
 def read_critic(folder: Path) -> dict[str, Any]:
@@ -89,7 +111,7 @@ def load_critic(path: str | Path, device: torch.device | str = "cpu") -> LoadedC
     """
     folder = find_checkpoint(Path(path), flag="critic")
     description = read_critic(folder)
-    weights = read_tensors(folder, "critic.safetensors", description)
+    weights = read_tensors(folder, WEIGHTS, description)
     bounds = description["normalizer"]
     try:
         critic = Critic(from_nested(CriticForm, description.get("critic")))
