@@ -14,7 +14,7 @@ from trajectory_adacat.pretrained.export import export
 from trajectory_adacat.pretrained.folder import CRITIC, MODEL
 from trajectory_adacat.scripts.critic import CriticArguments
 from trajectory_adacat.scripts.train import TrainArguments, TrainingParser, method
-from trajectory_adacat.settings import to_flat
+from trajectory_adacat.settings import settings_of, to_flat
 from trajectory_adacat.training.config import TrainConfig
 
 
@@ -48,7 +48,8 @@ def training_command(
     except InputError as error:
         raise InputError(f"The settings of {folder} cannot be read: {error}") from error
     named = {"dataset": settings.pop("dataset"), "seed": settings.pop("seed")}
-    if "parameterization" in settings:
+    form = settings_of(kind).get("parameterization")
+    if form is not None and settings["parameterization"] != form.default:
         named["parameterization"] = settings["parameterization"]
     usual = to_flat(parser().parse(_flags(named)).settings(kind))
     changed = {name: value for name, value in settings.items() if name not in usual or usual[name] != value}

@@ -74,8 +74,10 @@ def test_the_card_says_what_the_training_and_the_rollouts_recorded(trained: Path
     assert f"all {last['held_out_ema/all']:.2f}" in text
     assert "train/all" not in read_training(found.model)["metrics"]
     command = read_training(found.model)["command"]
-    assert command.startswith("trajectory-adacat train --dataset own --seed 0 --parameterization adacat ")
+    assert command.startswith("trajectory-adacat train --dataset own --seed 0 ")
     assert "--n_steps 6" in command
+    assert "--batch_size 8" in command
+    assert "--parameterization" not in command
     assert "--hidden_size 8" in read_critic(found.critic or Path())["command"]
     assert f"| 3 | 1 x 1 | {result['return']:.0f} | none | {result['return']:.0f} |" in text
 

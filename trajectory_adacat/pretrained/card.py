@@ -78,8 +78,8 @@ def _returns(model: Mapping[str, Any], records: list[dict[str, Any]]) -> Iterato
     yield "## Returns"
     yield ""
     yield (
-        "Mean ± standard error: over trainings of several seeds where there are several, else over rollouts; "
-        f"over rollouts in the column of this training (seed {seed}). These were measured in single precision."
+        "Mean ± standard error of the rollouts given to the export: over trainings of several seeds where there are "
+        f"several, else over rollouts. The last column is this training's (seed {seed}), over its rollouts."
     )
     yield ""
     yield f"| plan | steps at most | trainings x rollouts | return | normalized score | return of seed {seed} |"
