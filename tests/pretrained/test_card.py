@@ -14,7 +14,7 @@ from trajectory_adacat.pretrained.card import plan_text, render
 from trajectory_adacat.pretrained.folder import Pretrained, find_pretrained, shipped
 from trajectory_adacat.scripts.critic import CriticArguments
 from trajectory_adacat.scripts.train import TrainArguments
-from trajectory_adacat.settings import from_nested
+from trajectory_adacat.settings import from_nested, to_flat
 from trajectory_adacat.training.config import TrainConfig
 
 NAMES = list(shipped())
@@ -36,7 +36,7 @@ def test_the_commands_on_a_card_resolve_to_the_settings_of_the_training(name: st
         assert description["command"] in found.card.read_text(encoding="utf-8")
         arguments = parser.parse(shlex.split(description["command"])[2:])
         settings = {key: value for key, value in description["training"].items() if key != "dataset"}
-        assert arguments.settings(kind) == from_nested(kind, settings)
+        assert to_flat(arguments.settings(kind)) == to_flat(from_nested(kind, settings))
         assert arguments.dataset == description["dataset"]["name"]
         assert arguments.arguments()["seed"] == description["train_seed"]
 

@@ -23,7 +23,7 @@ def refuse(*_: Any, **__: Any) -> NoReturn:
 def test_a_model_that_ships_plans_at_once(
     name: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
     plan.main(["--pretrained", name, *SHORT])
     (path,) = home.rglob("rollouts.jsonl")
     assert path.parents[1] == home / "logs" / name / "plans" / "pretrained" / name
@@ -65,4 +65,4 @@ def test_no_model_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="Name the --dataset of a model of yours, or a --pretrained model"):
         plan.main([])
     with pytest.raises(InputError, match="did you mean hopper-medium-collected"):
-        plan.main(["--pretrained", "hopper"])
+        plan.main(["--pretrained", "hopper-medium"])
