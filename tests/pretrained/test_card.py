@@ -52,7 +52,11 @@ def test_a_card_names_the_data_the_likelihood_and_the_minutes(name: str) -> None
 
 def test_returns_are_averaged_over_trainings(tmp_path: Path) -> None:
     record = {
-        "planner": {"search": {"horizon": 3, "beam_width": 2, "n_expand": 2}, "max_episode_length": 9},
+        "planner": {
+            "search": {"horizon": 3, "beam_width": 2, "n_expand": 2},
+            "scoring": {"name": "values"},
+            "max_episode_length": 9,
+        },
         "returns": {"0": [1.0, 3.0], "1": [6.0, 6.0]},
         "scores": {"0": [10.0, 30.0], "1": [60.0, 60.0]},
     }

@@ -17,7 +17,7 @@ MODEL: dict[str, Any] = {
     "training": {"n_steps": 7},
     "dataset": {"sha256": "ab"},
 }
-SEARCH = {"search": {"horizon": 3, "beam_width": 2, "n_expand": 2}}
+SEARCH = {"search": {"horizon": 3, "beam_width": 2, "n_expand": 2}, "scoring": {"name": "values"}}
 RESULT = RolloutResult(
     dataset="own",
     parameterization="adacat",
@@ -72,6 +72,12 @@ def test_no_rollouts_are_no_records() -> None:
 def test_rollouts_of_another_training_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     save(tmp_path, **changes)
     with pytest.raises(InputError, match=r"rollouts.jsonl:1 is of another training than the model's"):
+        gather_returns([tmp_path], MODEL)
+
+
+def test_settings_in_the_form_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, planner={"horizon": 3})
+    with pytest.raises(InputError, match=r"rollouts.jsonl:1 .* earlier version: plan again"):
         gather_returns([tmp_path], MODEL)
 
 

@@ -93,7 +93,7 @@ def _row(record: Mapping[str, Any], seed: str) -> str:
     sizes = sorted({len(rollouts) for rollouts in returns.values()})
     cells = [
         plan_text(record["planner"]),
-        str(record["planner"].get("max_episode_length", "")),
+        str(record["planner"]["max_episode_length"]),
         f"{len(returns)} x {' or '.join(map(str, sizes))}",
         _mean(returns, 0),
         _mean(scores, 1) if scores else "none",
@@ -108,7 +108,7 @@ def plan_text(planner: Mapping[str, Any]) -> str:
     horizon, beams, actions = (search[name] for name in ("horizon", "beam_width", "n_expand"))
     if beams * actions == 1:
         return "no search: actions sampled from the model"
-    scored_by = SCORED_BY[planner.get("scoring", {}).get("name", "values")]
+    scored_by = SCORED_BY[planner["scoring"]["name"]]
     return f"search: horizon {horizon}, {beams} x {actions} candidates, scored by {scored_by}"
 
 

@@ -17,7 +17,8 @@ def gather_returns(paths: Sequence[Path], model: Mapping[str, Any]) -> list[dict
         model: the description of the checkpoint. All rollouts must be of trainings like its own, of any seed.
 
     Raises:
-        InputError: if a rollout is of another training, or one training seed has several checkpoints.
+        InputError: if a rollout is of another training, one training seed has several checkpoints, or an earlier version
+            wrote the settings of a plan.
     """
     records: dict[str, dict[str, Any]] = {}
     hashes: dict[tuple[str, str], str] = {}
@@ -44,5 +45,7 @@ def _check_training(location: Location, result: RolloutResult, model: Mapping[st
         and theirs.get("step") == ours["step"]
         and without_nulls(theirs.get("training", {})) == without_nulls(ours["training"])
     )
+    if "search" not in result.planner:
+        raise InputError(f"{location} has the planner settings of an earlier version: plan again.")
     if not same:
         raise InputError(f"{location} is of another training than the model's: other data, settings or step.")
