@@ -52,6 +52,7 @@ def test_a_card_names_the_data_the_likelihood_and_the_minutes(name: str) -> None
 
 def test_returns_are_averaged_over_trainings(tmp_path: Path) -> None:
     record = {
+        "environment": "Line-v0",
         "planner": {
             "search": {"horizon": 3, "beam_width": 2, "n_expand": 2},
             "scoring": {"name": "values"},
@@ -64,7 +65,7 @@ def test_returns_are_averaged_over_trainings(tmp_path: Path) -> None:
     (tmp_path / "model").symlink_to(source.model)
     (tmp_path / "returns.json").write_text(json.dumps([record]))
     text = "search: horizon 3, 2 x 2 candidates, scored by value tokens"
-    assert f"| {text} | 9 | 2 x 2 | 4 ± 2 | 40.0 ± 20.0 | 2 ± 1 |" in render(Pretrained(tmp_path))
+    assert f"| {text} | Line-v0 | 9 | 2 x 2 | 4 ± 2 | 40.0 ± 20.0 | 2 ± 1 |" in render(Pretrained(tmp_path))
 
 
 @pytest.mark.parametrize(

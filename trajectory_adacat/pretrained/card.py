@@ -61,7 +61,7 @@ def _facts(title: str, description: Mapping[str, Any]) -> Iterator[str]:
     seconds = description.get("metrics", {}).get("seconds_per_step")
     took = "" if seconds is None else f" in {seconds * description['step'] / 60:.0f} minutes"
     torch, processor = description["trained_with"]["versions"]["torch"], description["processor"]
-    yield f"- {title}: `{description['command']}`"
+    yield f"- {title}: `{description['command']}`:"
     yield f"  {description['step']:,} steps{took} on {processor}, torch {torch}."
 
 
@@ -82,8 +82,8 @@ def _returns(model: Mapping[str, Any], records: list[dict[str, Any]]) -> Iterato
         f"several, else over rollouts. The last column is this training's (seed {seed}), over its rollouts."
     )
     yield ""
-    yield f"| plan | steps at most | trainings x rollouts | return | normalized score | return of seed {seed} |"
-    yield "|---|---|---|---|---|---|"
+    yield f"| plan | environment | steps at most | trainings x rollouts | return | normalized score | return of seed {seed} |"
+    yield "|---|---|---|---|---|---|---|"
     for record in records:
         yield _row(record, seed)
 
@@ -93,6 +93,7 @@ def _row(record: Mapping[str, Any], seed: str) -> str:
     sizes = sorted({len(rollouts) for rollouts in returns.values()})
     cells = [
         plan_text(record["planner"]),
+        record["environment"],
         str(record["planner"]["max_episode_length"]),
         f"{len(returns)} x {' or '.join(map(str, sizes))}",
         _mean(returns, 0),

@@ -17,8 +17,8 @@ def gather_returns(paths: Sequence[Path], model: Mapping[str, Any]) -> list[dict
         model: the description of the checkpoint. All rollouts must be of trainings like its own, of any seed.
 
     Raises:
-        InputError: if a rollout is of another training, one training seed has several checkpoints, or an earlier version
-            wrote the settings of a plan.
+        InputError: if a rollout is of another training, if one training seed has several checkpoints, or if an earlier
+            version wrote the settings of a plan.
     """
     records: dict[str, dict[str, Any]] = {}
     hashes: dict[tuple[str, str], str] = {}
