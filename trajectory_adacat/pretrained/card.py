@@ -82,8 +82,9 @@ def _returns(model: Mapping[str, Any], records: list[dict[str, Any]]) -> Iterato
         f"several, else over rollouts. The last column is this training's (seed {seed}), over its rollouts."
     )
     yield ""
-    yield f"| plan | environment | steps at most | trainings x rollouts | return | normalized score | return of seed {seed} |"
-    yield "|---|---|---|---|---|---|---|"
+    columns = ("plan", "environment", "steps at most", "trainings x rollouts", "return", "normalized score")
+    yield f"| {' | '.join(columns)} | return of seed {seed} |"
+    yield "|" + "---|" * (len(columns) + 1)
     for record in records:
         yield _row(record, seed)
 
