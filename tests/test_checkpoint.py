@@ -88,13 +88,19 @@ def test_the_description_says_what_it_was_told_and_what_it_was_made_with(tmp_pat
 
 
 def test_an_exported_average_plans_as_the_checkpoint_up_to_half_precision(tmp_path: Path) -> None:
-    path = save(tmp_path / "step_00000001", make_gpt(1), x=3)
+    model = make_gpt(1)
+    average = make_gpt(2)
+    average.embedding.set_statistics(torch.full((4,), 0.3), torch.full((4,), 0.2))  # type: ignore[operator]
+    path = tmp_path / "step_00000001"
+    save_checkpoint(path, model, average, NORMALIZER, {"rng": torch.arange(3)}, {"step": 7, "x": 3})
     export_average(path, tmp_path / "small")
     whole, small = (load_model(folder, use_ema=True) for folder in (path, tmp_path / "small"))
     torch.testing.assert_close(output(small.model), output(whole.model), rtol=5e-3, atol=5e-3)
     assert not torch.equal(output(small.model), output(whole.model))
     assert next(small.model.parameters()).dtype == torch.float32
     assert torch.equal(small.normalizer.low, whole.normalizer.low)
+    for name, buffer in whole.model.named_buffers():
+        assert torch.equal(small.model.get_buffer(name), buffer)
     assert small.description["x"] == 3
     assert small.description["trained_with"]["versions"] == whole.description["versions"]
     sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (path, tmp_path / "small")]

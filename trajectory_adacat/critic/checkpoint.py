@@ -12,6 +12,7 @@ from trajectory_adacat.checkpoint import (
     DESCRIPTION,
     check_trained,
     find_checkpoint,
+    halved,
     read_description,
     read_tensors,
     write_checkpoint,
@@ -82,10 +83,7 @@ def export_critic(checkpoint: Path, folder: Path, facts: Mapping[str, Any] | Non
         InputError: if the checkpoint is missing or damaged, or is that of a model.
     """
     loaded = load_critic(checkpoint)
-    weights = {name for name, _ in loaded.critic.named_parameters()}
-    state = loaded.critic.state_dict()
-    halved = {name: tensor.half() if name in weights else tensor for name, tensor in state.items()}
-    write_export(folder, {WEIGHTS: halved}, loaded.description, facts or {})
+    write_export(folder, {WEIGHTS: halved(loaded.critic)}, loaded.description, facts or {})
 
 
 def read_critic(folder: Path) -> dict[str, Any]:
