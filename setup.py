@@ -9,6 +9,7 @@ FOLDERS = {
     "trajectory_adacat": "trajectory_adacat",
     "trajectory_adacat.scripts": "scripts",
     "trajectory_adacat.plotting": "plotting",
+    "trajectory_adacat.plotting.report": "plotting/report",
     "trajectory_adacat.config": "config",
 }
 
@@ -21,9 +22,10 @@ TRAINING = [*COMMANDS, *ENVIRONMENTS, "safetensors>=0.8", "h5py>=3.16,<4", "scip
 PLOTS = [*COMMANDS, "matplotlib>=3.9", "rliable>=1.2,<2", "pandas>=2.2,<3", "scipy>=1.14"]  # rliable needs pandas < 3
 MINARI = ["minari[hdf5]>=0.5.4,<0.6"]
 BEHAVIOR = ["stable-baselines3>=2.9,<3"]  # for train-behavior alone: agents are read without it
+REPORT = [*PLOTS, "jinja2>=3.1", "plotly>=6", "imageio-ffmpeg>=0.6"]
 TENSORBOARD = ["tensorboard>=2.21"]
 RAY = ["ray>=2.40,<3"]
-ALL = sorted({*TRAINING, *PLOTS, *MINARI, *TENSORBOARD})
+ALL = sorted({*TRAINING, *PLOTS, *MINARI, *REPORT, *TENSORBOARD})
 TEST = [
     "pytest>=9",
     "pytest-xdist>=3.8",
@@ -51,6 +53,7 @@ setup(
         "trajectory_adacat.datasets": ["*.tsv", "behavior/*.npz", "behavior/*.md"],
         "trajectory_adacat.pretrained": ["*/CARD.md", "*/returns.json", "*/*/*.json", "*/*/*.safetensors"],
         "trajectory_adacat.plotting": ["*.json"],
+        "trajectory_adacat.plotting.report": ["*.j2", "*.css", "*.js"],
         "trajectory_adacat.config": ["sweeps/*.toml"],
     },
     install_requires=CORE,
@@ -59,6 +62,7 @@ setup(
         "environments": ENVIRONMENTS,
         "plots": PLOTS,
         "minari": MINARI,
+        "report": REPORT,
         "tensorboard": TENSORBOARD,
         "behavior": [*TRAINING, *BEHAVIOR],
         "ray": RAY,

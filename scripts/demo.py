@@ -21,6 +21,7 @@ from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.search_config import NO_SEARCH
 from trajectory_adacat.plotting import plot, table
 from trajectory_adacat.plotting.formats import number, with_error
+from trajectory_adacat.plotting.report import command as page
 from trajectory_adacat.provenance import git_revision, library_versions
 from trajectory_adacat.scripts import critic, plan, train
 from trajectory_adacat.sweep.together import run_together
@@ -170,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for result in random_results(arguments):
         result.save(folder / "random")
     report(folder)
+    page.main([str(folder), "--out", str(folder / "report.html"), "--title", f"Demo: {arguments.dataset}"])
 
 
 def plans(arguments: DemoArguments) -> dict[str, list[str]]:
@@ -177,7 +179,8 @@ def plans(arguments: DemoArguments) -> dict[str, list[str]]:
     settings = {**NO_SEARCH, "scoring": "values"}
     no_search = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     by_values = {"values": ["--scoring", "values"]} if arguments.values else {}
-    return {"no_search": no_search, **by_values, "critic": ["--critic", f"{arguments.exp_name}/critic"]}
+    recorded = ["--record", str(arguments.seed), "--frames"]
+    return {"no_search": no_search, **by_values, "critic": ["--critic", f"{arguments.exp_name}/critic", *recorded]}
 
 
 def report(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Plan with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
+import importlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +24,18 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.failures import FailuresWriter
 from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO, Discounting
 from trajectory_adacat.evaluation.processes import run_in_processes
+from trajectory_adacat.evaluation.recorder import RecordConfig
 from trajectory_adacat.evaluation.results import LIKELIHOOD, ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
 from trajectory_adacat.evaluation.scores import references_in, score
 from trajectory_adacat.evaluation.source import Source
+from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.pretrained.folder import Pretrained, find_pretrained, listing
 from trajectory_adacat.profiling import table_path
 from trajectory_adacat.provenance import git_revision, library_versions, processor
+from trajectory_adacat.recording import FOLDER
 from trajectory_adacat.settings import from_nested, to_nested
 from trajectory_adacat.training.config import TrainConfig
 from trajectory_adacat.training.likelihood import held_out_likelihood
@@ -64,6 +69,9 @@ class PlanArguments(OfflineParser):
     vis_freq: int = 50  # environment steps between two updates of the returns shown
     threads: int = 1  # threads of each process
     processes: int = 1  # processes that share the rollouts, each with its own threads
+    record: list[int] | None = None  # record the plans of these rollout seeds, or of all if none is named, for `report`
+    record_every: int = 5  # environment steps between two recorded plans
+    frames: bool = False  # record a picture of MuJoCo's environment at each recorded plan
     profile: bool = False  # time the third plan by operator, into <experiment>/profile
 
     def configured(self, parameterization: str | None) -> dict[str, Any]:
@@ -164,6 +172,51 @@ def critic_folder(arguments: PlanArguments, train_seed: int) -> Path:
             f"{arguments.dataset} --seed {train_seed}`, or name another by --critic."
         )
     return find_checkpoint(folder, flag="--critic")
+
+
+def record_config(arguments: PlanArguments, setting: "Setting", argv: Sequence[str] | None) -> RecordConfig | None:
+    """Return what to record, by the flags; None for nothing.
+
+    Raises:
+        InputError: for a flag without effect, a seed that is not planned, or frames that cannot be encoded.
+    """
+    if arguments.record is None:
+        idle = [f"--{name}" for name in ("record_every", "frames") if name in arguments.given]
+        if idle:
+            raise InputError(f"{idle[0]} has no effect without --record.")
+        return None
+    planned = range(arguments.seed, arguments.seed + arguments.n_rollouts)
+    others = [seed for seed in arguments.record if seed not in planned]
+    if others:
+        raise InputError(f"--record {others[0]} is no rollout seed here: they are {planned[0]} to {planned[-1]}.")
+    if arguments.frames:
+        with name_missing_extra():
+            importlib.import_module("imageio_ffmpeg")
+    return RecordConfig(
+        folder=arguments.savepath / FOLDER,
+        every=arguments.record_every,
+        seeds=frozenset(arguments.record) or None,
+        frames=arguments.frames,
+        description=describe_recording(setting, sys.argv[1:] if argv is None else argv),
+    )
+
+
+def describe_recording(setting: "Setting", argv: Sequence[str]) -> dict[str, Any]:
+    """Return what a recording depends on: the keys of a result, and the command."""
+    description = setting.checkpoint.description
+    return {
+        "command": shlex.join(["trajectory-adacat", "plan", *argv]),
+        "dataset": description["dataset"]["label"],
+        "parameterization": description["parameterization"],
+        "train_seed": description["train_seed"],
+        "checkpoint": setting.checkpoint.hash,
+        "step": description["step"],
+        "planner": setting.planner,
+        "environment": setting.environment,
+        "references": None if setting.references is None else list(setting.references),
+        "versions": {**library_versions(), "processor": processor()},
+        "git_revision": git_revision(),
+    }
 
 
 def planner_config(arguments: PlanArguments, trained_discount: float) -> PlannerConfig:
@@ -363,7 +416,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("torchrun is for training: here --processes shares the rollouts.")
     arguments, checkpoint = parse(argv)
-    check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq", "processes")
+    check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq", "processes", "record_every")
     if arguments.seed < 0:
         raise InputError(f"--seed must not be negative, got {arguments.seed}.")
     use_threads(arguments.threads)
@@ -383,6 +436,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         profile=arguments.savepath / "profile" if arguments.profile else None,
         profiled_step=2 * config.plan_freq,  # the third plan
         discounting=trained_discounting(checkpoint.description, config.search.discount),
+        record=record_config(arguments, setting, argv),
     )
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
     on_step = partial(write_ended, writer=writer, failures=failures, setting=setting, verbose=arguments.verbose)
@@ -392,6 +446,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"clamped {n_clamped} values outside the training data's bounds")
     if arguments.verbose and rollouts.profile is not None and table_path(rollouts.profile).exists():
         print(f"profile of the third plan -> {rollouts.profile}")
+    if arguments.verbose and rollouts.record is not None:
+        print(f"recordings -> {rollouts.record.folder}")
     if failures.seeds:
         raise InputError(
             f"The environment failed in {len(failures.seeds)} of {arguments.n_rollouts} rollouts (seeds "

@@ -32,7 +32,16 @@ ALLOWED: dict[str, set[str]] = {
     "critic": {"datasets", "training", "checkpoint", *GROUND},
     "conversion": {"datasets", "models", "training", *GROUND},
     "planning": {"models", "checkpoint", "datasets.normalization", *GROUND},
-    "evaluation": {"planning", "checkpoint", "computing", "profiling", "datasets.sequences", *GROUND},
+    "evaluation": {
+        "planning",
+        "checkpoint",
+        "computing",
+        "profiling",
+        "recording",
+        "rendering",
+        "datasets.sequences",
+        *GROUND,
+    },
     "evaluation.results": set(),
     "evaluation.scores": {"robots"},
     "evaluation.source": {"planning", "checkpoint", "critic", "datasets.cache"},
@@ -48,6 +57,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "computing": set(),
     "profiling": set(),
+    "recording": set(),
+    "rendering": set(),
     "settings": set(),
     "legacy": set(),
     "configuration": set(),
@@ -57,12 +68,17 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "plotting": {
         *("command_line", "training.logger"),
-        *("evaluation.results", "evaluation.scores", "evaluation.statistics"),
+        *("evaluation.results", "evaluation.scores", "evaluation.statistics", "extras", "recording"),
     },
 }
 LIGHT = [
     *("trajectory_adacat.robots", "trajectory_adacat.evaluation.results", "trajectory_adacat.evaluation.scores"),
-    *("trajectory_adacat.evaluation.statistics", "trajectory_adacat.command_line", "trajectory_adacat.console"),
+    *(
+        "trajectory_adacat.recording",
+        "trajectory_adacat.evaluation.statistics",
+        "trajectory_adacat.command_line",
+        "trajectory_adacat.console",
+    ),
     *(f"trajectory_adacat.plotting.{path.stem}" for path in sorted(FOLDERS["plotting"].glob("[!_]*.py"))),
 ]
 LEGACY = {"gym", "d4rl", "mujoco_py"}

@@ -28,6 +28,7 @@ COMMANDS = {
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),
     "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),
     "curves": ("trajectory_adacat.plotting.curves", "plot the held-out likelihood over the training steps"),
+    "report": ("trajectory_adacat.plotting.report.command", "write results, curves and recordings as an HTML page"),
     "compare": ("trajectory_adacat.plotting.compare", "test whether two sets of rollouts differ in return"),
     "sweep": ("trajectory_adacat.scripts.sweep", "train, plan and tabulate a grid of settings; resume at any point"),
     "density": ("trajectory_adacat.scripts.density", "run the paper's density-estimation experiments"),

@@ -20,6 +20,9 @@ OPTIONAL = {
     "minari": ("minari", "minari"),
     "stable_baselines3": ("stable-baselines3", "behavior"),
     "ray": ("ray", "ray"),
+    "jinja2": ("Jinja2", "report"),
+    "plotly": ("plotly", "report"),
+    "imageio_ffmpeg": ("imageio-ffmpeg", "report"),
 }
 
 

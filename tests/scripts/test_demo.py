@@ -8,6 +8,7 @@ import pytest
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
+from trajectory_adacat.plotting.report import command as page
 from trajectory_adacat.scripts import critic, demo, plan, train
 from trajectory_adacat.scripts.demo import report
 
@@ -35,6 +36,7 @@ def save(folder: Path, parameterization: str, returns: list[float], **changes: o
 def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainings: dict[str, Sequence[str]] = {}
     plans: list[list[str]] = []
+    pages: list[list[str]] = []
 
     def train_both(commands: Mapping[str, Sequence[str]], folder: Path, **_: Any) -> None:
         trainings.update(commands)
@@ -43,6 +45,7 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(demo, "load_dataset", lambda name: None)
     monkeypatch.setattr(plan, "main", plans.append)
     monkeypatch.setattr(demo, "report", lambda folder: None)
+    monkeypatch.setattr(page, "main", pages.append)
     steps = ["--n_steps", "70", "--critic_steps", "80"]
     demo.main(["--logbase", str(tmp_path), "--n_rollouts", "1", "--seed", "4", "--verbose", "false", *steps])
     assert [command[:2] for command in trainings.values()] == [["-m", module.__name__] for module in (train, critic)]
@@ -56,6 +59,8 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
     assert (sampling.horizon, sampling.beam_width, sampling.n_expand, sampling.sampling) == (1, 1, 1, "uniform")
     assert (sampling.k_act, sampling.cdf_act, sampling.drop_act) == (None, 0.0, 0.0)  # all bins
     assert search.horizon > 1
+    assert (sampled.record, planned.record, guided.record, guided.frames) == (None, None, [4], True)
+    assert pages[0][0] == str(planned.savepath.parents[1])
     assert sampled.savepath != planned.savepath
     assert [a.arguments()["scoring"] for a in (sampled, planned, guided)] == ["values", "values", "critic"]
     assert plan.planner_config(guided, 0.99).search.horizon == 1

@@ -17,6 +17,7 @@ from trajectory_adacat.evaluation.planned import Discounting, PlannedReturn
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.rollout import EpisodeResult
 from trajectory_adacat.models.gpt import GPT, GPTConfig
+from trajectory_adacat.recording import load_recording
 from trajectory_adacat.scripts import plan, train
 
 Write = Callable[..., Path]
@@ -694,3 +695,44 @@ def test_the_realized_return_has_the_penalty_of_the_training(
 def test_nothing_is_compared_with_another_discount_than_the_trained_one(trained: Path, run_plan: Plan) -> None:
     (result,) = run_plan(environment=STUBBY, discount=0.8, n_rollouts=1)
     assert (result["planned_return"], result["realized_return"]) == (None, None)
+
+
+# recordings
+
+
+def test_recording_changes_no_result_and_says_what_it_depends_on(trained: Path, home: Path, run_plan: Plan) -> None:
+    plain = run_plan(exp_name="plain")
+    plan.main([*flags(exp_name="recorded", record_every=2), "--record"])
+    recorded = results(home / "logs" / "own" / "recorded")
+    assert [result["return"] for result in recorded] == [result["return"] for result in plain]
+    folder = home / "logs" / "own" / "recorded" / "recordings"
+    assert sorted(path.name for path in folder.iterdir()) == ["rollout_0.npz", "rollout_1.npz"]
+    recording = load_recording(folder / "rollout_1.npz")
+    assert recording.steps.tolist() == [0, 2, 4]
+    assert recording.description["checkpoint"] == plain[1]["checkpoint"]["hash"]
+    assert recording.description["planner"] == plain[1]["planner"]
+    assert recording.description["result"]["return"] == plain[1]["return"]
+    assert recording.description["command"].endswith("--record")
+
+
+def test_worker_processes_record_the_chosen_rollouts(trained: Path, home: Path) -> None:
+    plan.main([*flags(exp_name="recorded", processes=2, n_rollouts=3), "--record", "1", "2"])
+    folder = home / "logs" / "own" / "recorded" / "recordings"
+    assert sorted(path.name for path in folder.iterdir()) == ["rollout_1.npz", "rollout_2.npz"]
+
+
+def test_frames_of_an_environment_without_mujoco_are_left_out_with_a_warning(trained: Path, home: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    with pytest.warns(UserWarning, match="not one of MuJoCo's"):
+        plan.main([*flags(exp_name="recorded", n_rollouts=1), "--record", "--frames"])
+    recording = load_recording(home / "logs" / "own" / "recorded" / "recordings" / "rollout_0.npz")
+    assert not recording.video.size
+    assert "not one of MuJoCo's" in recording.description["video"]["missing"]
+
+
+def test_flags_of_recordings_that_have_no_effect_are_refused(trained: Path, home: Path) -> None:
+    with pytest.raises(InputError, match="--record_every has no effect without --record"):
+        plan.main(flags(record_every=2))
+    with pytest.raises(InputError, match="--record 7 is no rollout seed here: they are 0 to 1"):
+        plan.main([*flags(), "--record", "7"])
+    assert not (home / "logs" / "own" / "plans").exists()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trajectory_adacat.datasets.sequences import discounted_values
 
@@ -60,12 +61,25 @@ def compare_returns(
     Returns:
         The means, or None if no step can be compared.
     """
+    realized = realized_returns(rewards, terminated, discounting)
+    steps = [step for step in scores if not np.isnan(realized[step])]
+    if not steps:
+        return None
+    return PlannedReturn(float(np.mean([scores[step] for step in steps])), float(realized[steps].mean()))
+
+
+def realized_returns(rewards: Sequence[float], terminated: bool, discounting: Discounting) -> NDArray[np.float64]:
+    """Return the discounted return that followed each step, ``[T]``; NaN where a cut hides too much of it.
+
+    Args:
+        rewards: rewards of the environment, ``[T]``.
+        terminated: whether the last step was terminal; else the episode was cut.
+        discounting: of the model's training, with the penalty that replaces the reward of a terminal step.
+    """
     discount, penalty = discounting
     received = np.array(rewards, dtype=np.float64)
     if terminated and penalty is not None:
         received[-1] = penalty
     returns = received + discount * discounted_values(received, discount)
-    steps = [step for step in scores if terminated or discount ** (len(received) - step) < MAX_TAIL]
-    if not steps:
-        return None
-    return PlannedReturn(float(np.mean([scores[step] for step in steps])), float(returns[steps].mean()))
+    steps_left = np.arange(len(received), 0, -1)
+    return returns if terminated else np.where(discount**steps_left < MAX_TAIL, returns, np.nan)

@@ -15,6 +15,7 @@ import numpy as np
 from trajectory_adacat.computing import use_threads
 from trajectory_adacat.environments import check_sizes, describe_error
 from trajectory_adacat.evaluation.planned import Discounting, PlannedReturn, compare_returns
+from trajectory_adacat.evaluation.recorder import RecordConfig, Recorder
 from trajectory_adacat.planning.planner import Planner
 from trajectory_adacat.profiling import StepProfile
 
@@ -72,6 +73,7 @@ class Rollouts:
         profiled_step: that step, counted from 0; one that plans, and not one of the first plans, which have shorter
             contexts and fill caches.
         discounting: of the model's training, to compare planned with realized returns; None not to compare them.
+        record: what to record of which rollouts; None for nothing.
     """
 
     make_planner: Callable[[], Planner]
@@ -81,6 +83,7 @@ class Rollouts:
     profile: Path | None = None
     profiled_step: int = 2
     discounting: Discounting | None = None
+    record: RecordConfig | None = None
 
     def run(self, seeds: Sequence[int], on_step: OnStep) -> tuple[list[EpisodeResult], int]:
         """Run an episode for each seed in this process; return the results and the number of clamped inputs.
@@ -101,7 +104,9 @@ class Rollouts:
                 # One plan alone has some 300,000 operators if it imagines 15 transitions.
                 profile = StepProfile(self.profile, self.profiled_step, 1, planner.model.device)
                 on_step = _both(stack.enter_context(profile).step, on_step)
-            results = run_episodes(planner, environments, seeds, self.max_length, on_step, self.discounting)
+            results = run_episodes(
+                planner, environments, seeds, self.max_length, on_step, self.discounting, self.record
+            )
             return results, planner.n_clamped
 
 
@@ -136,6 +141,7 @@ def run_episodes(
     max_length: int = 1000,
     on_step: OnStep | None = None,
     discounting: Discounting | None = None,
+    record: RecordConfig | None = None,
 ) -> list[EpisodeResult]:
     """Run one episode in each environment. Episodes that have ended are left out of planning.
 
@@ -147,6 +153,7 @@ def run_episodes(
         on_step: called after each step with all results so far.
         discounting: of the model's training, to compare planned with realized returns; None not to compare them. Only
             then does the planner need ``scores``, those of the last plans (`Planner.scores`).
+        record: what to record of which rollouts; None for nothing. Only then does the planner need ``plans``.
 
     An environment that raises an exception, or returns something that is not a finite observation of the right shape, a
     finite reward and two flags, ends its own episode with an ``error``; the others go on.
@@ -161,6 +168,11 @@ def run_episodes(
     scores: list[dict[int, float]] = [{} for _ in seeds]  # by the step of the plan
     received: list[list[float]] = [[] for _ in seeds]
     live = list(observations)
+    recorders = {
+        i: Recorder(record, planner, environments[i], results[i].seed, observations[i])
+        for i in live
+        if record is not None and (record.seeds is None or results[i].seed in record.seeds)
+    }
     if on_step is not None and len(live) < len(seeds):
         on_step(results)
     while live:
@@ -173,18 +185,31 @@ def run_episodes(
                 scores[i][results[i].length] = made
         for i, action in zip(live, actions, strict=True):
             results[i].seconds += seconds
+            if i in recorders:
+                recorders[i].act(action, planner.plans[i])
             with _recorded(results[i]):
                 observations[i], rewards[i] = _step(environments[i], action, results[i], max_length, size)
         if rewards:
             planner.observe(list(rewards.values()), environments=list(rewards))
         for i, reward in rewards.items():
             received[i].append(reward)
+            if i in recorders:
+                recorders[i].observe(observations[i], reward)
             if discounting is not None and results[i].ended:
                 results[i].planned = compare_returns(scores[i], received[i], results[i].terminated, discounting)
+        for i in live:
+            if i in recorders and results[i].ended:
+                recorders[i].save(_summary(results[i]), results[i].terminated, discounting)
         live = [i for i in live if not results[i].ended]
         if on_step is not None:
             on_step(results)
     return results
+
+
+def _summary(result: EpisodeResult) -> dict[str, Any]:
+    """Return the result for the description of a recording."""
+    summary = {"return": result.return_, "length": result.length}
+    return summary | {name: getattr(result, name) for name in ("terminated", "truncated", "error")}
 
 
 @contextmanager

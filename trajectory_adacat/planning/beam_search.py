@@ -15,17 +15,22 @@ from trajectory_adacat.transition import TransitionSpec
 
 @dataclass(frozen=True)
 class Plan:
-    """The best beam of each environment, in tokens in [0, 1].
+    """The best beam of each environment, in tokens in [0, 1], and the candidates of the last transition.
 
     Attributes:
         observations: imagined observations after the first action, ``[G, horizon - 1, o]``.
         actions: ``[G, horizon, a]``.
         scores: predicted discounted return, ``[G]``.
+        candidates: transitions of all candidates, ``[G, R, horizon, D]``. What was not imagined is NaN: the first
+            observation, and a last reward and value that the scorer does not need.
+        candidate_scores: their scores, ``[G, R]``.
     """
 
     observations: Tensor
     actions: Tensor
     scores: Tensor
+    candidates: Tensor
+    candidate_scores: Tensor
 
 
 def uniforms_shape(spec: TransitionSpec, config: BeamSearchConfig) -> tuple[int, int, int]:
@@ -80,14 +85,17 @@ def _end_transition(candidates: Candidates) -> None:
 
 
 def _best_plan(tokens: Tensor, scores: Tensor, spec: TransitionSpec, horizon: int) -> Plan:
-    best = scores.argmax(-1)  # of the candidates of the last transition
-    environments = torch.arange(len(best), device=best.device)
     # The tokens start at the first action, and may end before the last reward or the last value.
     n_missing = horizon * spec.dimension - spec.action.start - tokens.shape[-1]
-    padded = torch.nn.functional.pad(tokens[environments, best], (spec.action.start, n_missing))
-    transitions = padded.unflatten(-1, (horizon, spec.dimension))
+    padded = torch.nn.functional.pad(tokens, (spec.action.start, n_missing), value=torch.nan)
+    candidates = padded.unflatten(-1, (horizon, spec.dimension))
+    best = scores.argmax(-1)  # of the candidates of the last transition
+    environments = torch.arange(len(best), device=best.device)
+    transitions = candidates[environments, best]
     return Plan(
         observations=transitions[:, 1:, spec.observation],
         actions=transitions[:, :, spec.action],
         scores=scores[environments, best],
+        candidates=candidates,
+        candidate_scores=scores,
     )

@@ -54,6 +54,28 @@ def environments_per_search(search: BeamSearchConfig) -> int:
     return max(1, MAX_BEAMS // search.beam_width)
 
 
+@dataclass(frozen=True)
+class MadePlan:
+    """A plan of one environment and the candidates that it was chosen from, in tokens in [0, 1].
+
+    Attributes:
+        context: what the model saw, ``[n]``: whole transitions, then the current observation.
+        score: predicted discounted return of the plan.
+        candidates: ``[R, horizon, D]``, as in `Plan`.
+        candidate_scores: ``[R]``.
+    """
+
+    context: Tensor
+    score: float
+    candidates: Tensor
+    candidate_scores: Tensor
+
+    @property
+    def transitions(self) -> Tensor:
+        """The chosen plan, ``[horizon, D]``."""
+        return self.candidates[self.candidate_scores.argmax()]
+
+
 class _Episode:
     """State of the running episode of one environment."""
 
@@ -63,7 +85,7 @@ class _Episode:
         self.observation: Tensor | None = None  # [o], without action and reward so far
         self.action: Tensor | None = None  # [a], last action returned by act()
         self.planned: list[Tensor] = []  # [a] each: the rest of the last plan
-        self.score: float | None = None  # of the plan made by the last act()
+        self.made: MadePlan | None = None  # by the last act()
 
     def context(self) -> Tensor:
         """Return the visible past transitions and the current observation, ``[n]``."""
@@ -162,7 +184,12 @@ class Planner:
 
         None where that `act` took the next action of an earlier plan, and before the first.
         """
-        return [episode.score for episode in self._episodes]
+        return [None if plan is None else plan.score for plan in self.plans]
+
+    @property
+    def plans(self) -> list[MadePlan | None]:
+        """The plan that each environment's last `act` made; None as for `scores`."""
+        return [episode.made for episode in self._episodes]
 
     def act(self, observations: ArrayLike, environments: Sequence[int] | None = None) -> np.ndarray:
         """Return the next action of each given environment, ``[M, a]``, in the units of the environment.
@@ -178,7 +205,7 @@ class Planner:
         episodes = self._select(environments)
         self._set_observations(episodes, observations)
         for episode in episodes:
-            episode.score = None
+            episode.made = None
         waiting = [episode for episode in episodes if not episode.planned]
         # One search needs contexts of equal length. Episodes that started together have them.
         for length in sorted({len(episode.transitions) for episode in waiting}):
@@ -253,5 +280,6 @@ class Planner:
             decoder = self._make_decoder(self.model, context, self.config.window)
             plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms, self._scorer)
         actions = plan.actions[:, : self.config.plan_freq].cpu()
-        for episode, planned, score in zip(episodes, actions, plan.scores.cpu().tolist(), strict=True):
-            episode.planned, episode.score = list(planned), score
+        for i, (episode, score) in enumerate(zip(episodes, plan.scores.cpu().tolist(), strict=True)):
+            episode.planned = list(actions[i])
+            episode.made = MadePlan(context[i], score, plan.candidates[i], plan.candidate_scores[i])

@@ -1,0 +1,143 @@
+"""The report's figures, as data and layout for Plotly, each with a text that says what it shows."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trajectory_adacat.evaluation.statistics import performance_profile
+from trajectory_adacat.plotting.report.experiments import RecordingSummary
+from trajectory_adacat.plotting.summary import Row, columns_of
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; lines also differ in their dashes.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+N_THRESHOLDS = 101
+PIT_BINS = 20
+LONGEST_CURVE = 400  # points of a line
+GROUPS = ("observation", "action", "reward", "value", "all")
+
+
+@dataclass(frozen=True)
+class PlotlyFigure:
+    """A figure of the page.
+
+    Attributes:
+        name: its id in the page.
+        title: above it.
+        text: what it shows, for readers who do not see it.
+        data: Plotly's traces.
+        layout: Plotly's layout, without colours of text and background.
+    """
+
+    name: str
+    title: str
+    text: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+
+def style(i: int) -> dict[str, Any]:
+    """Return the line of the i-th method or training."""
+    return {"color": COLORS[i % len(COLORS)], "dash": DASHES[i % len(DASHES)], "width": 2}
+
+
+def profile_figures(rows: Sequence[Row]) -> Iterator[PlotlyFigure]:
+    """Yield the performance profile of each row: which share of rollouts exceeds a score, with 95 % bands."""
+    columns = columns_of(rows)
+    for number, row in enumerate(rows):
+        flat = [score for scores in row.values.values() for rollouts in scores for score in rollouts]
+        thresholds = np.linspace(min(0.0, min(flat)), max(flat), N_THRESHOLDS)
+        traces: list[dict[str, Any]] = []
+        for column in columns_of([row]):
+            profile = performance_profile([row.values[column]], thresholds)
+            line, x = style(columns.index(column)), _short(thresholds)
+            band = {"x": [*x, *x[::-1]], "y": [*_short(profile.high), *_short(profile.low)[::-1]], "fill": "toself", "opacity": 0.25}
+            band |= {"line": {"width": 0}, "fillcolor": line["color"], "hoverinfo": "skip", "showlegend": False}
+            traces += [
+                {"type": "scatter", "mode": "lines", **band},
+                {"type": "scatter", "mode": "lines", "name": column, "x": x, "y": _short(profile.shares), "line": line},
+            ]
+        measure = "normalized score" if row.measure == "score" else "return"
+        yield PlotlyFigure(
+            f"profile-{number}",
+            f"Performance profile: {row.label}",
+            f"Share of the rollouts on {row.label} whose {measure} exceeds the value on the horizontal axis, for "
+            f"{', '.join(columns_of([row]))}. Bands are 95 % bootstrap intervals.",
+            traces,
+            {"xaxis": {"title": {"text": measure}}, "yaxis": {"title": {"text": "share of rollouts"}, "range": [0, 1]}},
+        )
+
+
+def curve_figures(trainings: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[PlotlyFigure]:
+    """Yield learning curves: held-out likelihood by group of dimensions, loss, learning rate, seconds of a step."""
+    for group in GROUPS:
+        keys = {f"held_out_ema/{group}": "", f"held_out/{group}": ", last weights"}
+        text = f"Held-out negative log-likelihood: {group}"
+        yield from _curves(f"curve-{group}", text, "nats per dimension", keys, trainings)
+    for key, title in (("loss", "Training loss"), ("learning_rate", "Learning rate"), ("seconds_per_step", "Speed")):
+        label = {"loss": "nats", "learning_rate": "learning rate", "seconds_per_step": "seconds per step"}[key]
+        yield from _curves(f"curve-{key}", title, label, {key: ""}, trainings)
+
+
+def _curves(
+    name: str,
+    title: str,
+    label: str,
+    keys: Mapping[str, str],
+    trainings: Mapping[str, Sequence[Mapping[str, float]]],
+) -> Iterator[PlotlyFigure]:
+    traces, ends = [], []
+    for i, (training, lines) in enumerate(trainings.items()):
+        for key, suffix in keys.items():
+            found = [line for line in lines if key in line]
+            found = found[:: max(1, len(found) // LONGEST_CURVE)]
+            if not found:
+                continue
+            line = style(i) | ({"width": 1, "dash": "dot"} if suffix else {})
+            steps, values = [int(each["step"]) for each in found], _short([each[key] for each in found])
+            trace = {"type": "scatter", "mode": "lines", "name": training + suffix, "x": steps, "y": values}
+            traces.append(trace | {"line": line, "legendgroup": training, "showlegend": not suffix})
+            ends += [] if suffix else [f"{training} ends at {values[-1]:.4g}"]
+    if traces:
+        layout = {"xaxis": {"title": {"text": "training step"}}, "yaxis": {"title": {"text": label}}}
+        yield PlotlyFigure(name, title, f"{title} ({label}) over the training step: {'; '.join(ends)}.", traces, layout)
+
+
+def calibration_figures(recordings: Sequence[RecordingSummary]) -> Iterator[PlotlyFigure]:
+    """Yield histograms of the predictive cdf at what happened: flat for a calibrated model."""
+    by_group: dict[str, list[Any]] = defaultdict(list)
+    for recording in recordings:
+        if len(recording.pit):
+            by_group[recording.group].append(recording.pit)
+    for part, of_part in (("observation", slice(None, -1)), ("reward", slice(-1, None))):
+        traces, texts = [], []
+        for i, (group, pits) in enumerate(by_group.items()):
+            values = np.concatenate([pit[:, of_part].ravel() for pit in pits])
+            counts, edges = np.histogram(values[np.isfinite(values)], PIT_BINS, (0.0, 1.0))
+            density = counts * PIT_BINS / max(counts.sum(), 1)
+            x = _short((edges[1:] + edges[:-1]) / 2)
+            trace = {"type": "bar", "name": group, "x": x, "y": _short(density)}
+            traces.append(trace | {"marker": {"color": COLORS[i % len(COLORS)]}})
+            outer = 100.0 * counts[[0, -1]].sum() / max(counts.sum(), 1)
+            texts.append(f"{group}: {outer:.0f} % in the two outermost of {PIT_BINS} bins (10 % if calibrated)")
+        if traces:
+            flat = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"dash": "dash"}}
+            yield PlotlyFigure(
+                f"calibration-{part}",
+                f"Calibration: {part}",
+                f"Histogram of the predictive cdf at the next real {part}. {'; '.join(texts)}.",
+                traces,
+                {
+                    "xaxis": {"title": {"text": "predictive cdf at what happened"}, "range": [0, 1]},
+                    "yaxis": {"title": {"text": "density (1: calibrated)"}},
+                    "shapes": [flat],
+                },
+            )
+
+
+def _short(values: Any) -> list[float]:
+    """Round to five significant digits, which no picture loses."""
+    return [float(f"{value:.5g}") for value in values]

@@ -1,0 +1,67 @@
+"""Recordings survive the disk, and damaged ones are refused with their name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.recording import ARRAYS, FORMAT, Recording, find_recordings, load_recording
+
+N, T, H, D, K = 2, 7, 3, 7, 5  # plans, steps, horizon, dimensions, bins
+
+
+def some_recording(**changes: object) -> Recording:
+    generator = np.random.default_rng(0)
+    shapes = {
+        "observations": (T + 1, 3),
+        "actions": (T, 2),
+        "rewards": (T,),
+        "plans": (N, H, D),
+        "spread": (N, 3, H, D),
+        "scores": (N,),
+        "score_spread": (N, 3),
+        "realized": (N,),
+        "low": (D,),
+        "high": (D,),
+        "pit": (N, 4),
+        "widths": (N, D, K),
+        "masses": (N, D, K),
+    }
+    arrays = {name: generator.random(shape, np.float32) for name, shape in shapes.items()}
+    kept = generator.random((N, D, K)) > 0.5
+    arrays |= {"steps": np.array([0, 5]), "kept": kept, "video": np.arange(4, dtype=np.uint8)}
+    return Recording(**{"description": {"format": FORMAT, "rollout_seed": 3}, **arrays, **changes})  # type: ignore[arg-type]
+
+
+def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = some_recording()
+    written.save(tmp_path / "new" / "recordings" / "rollout_3.npz")
+    (path,) = find_recordings(tmp_path)
+    read = load_recording(path)
+    assert read.description == written.description
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    assert [file.name for file in path.parent.iterdir()] == ["rollout_3.npz"]
+
+
+def test_damaged_recordings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rollout_0.npz"
+    with pytest.raises(InputError, match=r"rollout_0\.npz cannot be read"):
+        load_recording(path)
+    some_recording().save(path)
+    whole = path.read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"rollout_0\.npz cannot be read"):
+            load_recording(path)
+
+
+def test_recordings_of_another_format_or_with_odd_lengths_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rollout_0.npz"
+    some_recording(description={"format": FORMAT + 1}).save(path)
+    with pytest.raises(InputError, match=f"format {FORMAT + 1}, not {FORMAT}"):
+        load_recording(path)
+    some_recording(rewards=np.zeros(T - 1)).save(path)
+    with pytest.raises(InputError, match="different lengths"):
+        load_recording(path)
