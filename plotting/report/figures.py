@@ -54,7 +54,12 @@ def profile_figures(rows: Sequence[Row]) -> Iterator[PlotlyFigure]:
         for column in columns_of([row]):
             profile = performance_profile([row.values[column]], thresholds)
             line, x = style(columns.index(column)), _short(thresholds)
-            band = {"x": [*x, *x[::-1]], "y": [*_short(profile.high), *_short(profile.low)[::-1]], "fill": "toself", "opacity": 0.25}
+            band = {
+                "x": [*x, *x[::-1]],
+                "y": [*_short(profile.high), *_short(profile.low)[::-1]],
+                "fill": "toself",
+                "opacity": 0.25,
+            }
             band |= {"line": {"width": 0}, "fillcolor": line["color"], "hoverinfo": "skip", "showlegend": False}
             traces += [
                 {"type": "scatter", "mode": "lines", **band},

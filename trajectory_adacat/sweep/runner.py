@@ -203,7 +203,7 @@ def end_processes(processes: Collection[Process]) -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(GRACE_SECONDS)
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
