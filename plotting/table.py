@@ -113,8 +113,13 @@ def tabulate(
     if form == "csv":
         return csv_lines(rows)
     forms: dict[str, Callable[[TextTable], str]] = {"text": text, "markdown": markdown, "latex": latex}
+    return forms[form](text_table(rows, layout))
+
+
+def text_table(rows: Sequence[Row], layout: Layout | None = None) -> TextTable:
+    """Return the cells of the table, by default with the methods side by side for up to `WIDEST`."""
     layout = layout or ("wide" if len(columns_of(rows)) <= WIDEST else "long")
-    return forms[form](wide_table(rows) if layout == "wide" else long_table(rows))
+    return wide_table(rows) if layout == "wide" else long_table(rows)
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,11 @@ def test_predictions_are_those_of_the_decoder(window: str, n_past: int) -> None:
     real = normalizer.normalize(torch.tensor([*observation, *action, 0.3, 0.0, *after, *[0.0] * 4]).reshape(2, 7))
     rows = torch.stack([plan.transitions[:2].nan_to_num(), real.double()]).flatten(1)[:, 3:10]
     decoder = CachedDecoder(planner.model, plan.context.expand(2, -1), planner.config.window)
+    decoder.expand(1)
     pit = {}
     for i, target in enumerate(rows.T):
+        if i == spec.action_size:  # as the search does after an action
+            decoder.select(torch.zeros(2, 1, dtype=torch.long))
         dimension = (spec.observation_size + i) % spec.dimension
         distribution = decoder.next_distribution(dimension)
         np.testing.assert_allclose(found.masses[dimension], distribution.masses[0, 0], atol=1e-6)

@@ -55,7 +55,7 @@ def test_the_critic_of_the_models_seed_is_found_and_recorded(data: Path, home: P
     values, scored = run(home, "values"), run(home, "critic", critic="auto")
     assert values["planner"]["scoring"] == {"name": "values"}
     assert scored["planner"]["scoring"] == {"name": "critic", "critic_aggregate": "min"}
-    assert scored["planner"]["critic"]["expectile"] == 0.7
+    assert scored["planner"]["critic"]["expectile"] == 0.9
     assert scored["planner"]["critic"]["step"] == 4
     assert scored["checkpoint"]["hash"] != values["checkpoint"]["hash"]
     assert scored["return"] != values["return"]
