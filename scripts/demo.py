@@ -49,7 +49,7 @@ class DemoArguments(OfflineParser):
     n_rollouts: int = 3  # episodes of each way to act, and of the random policy
     n_steps: int | None = None  # training steps of the model, by default the preset's
     critic_steps: int | None = None  # training steps of the critic, by default the preset's
-    values: bool = True  # also search by the model's value tokens
+    values: bool = False  # also search by the model's value tokens
     processes: int = 2  # processes that share the episodes, one thread each
 
 

@@ -46,7 +46,7 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(plan, "main", plans.append)
     monkeypatch.setattr(demo, "report", lambda folder: None)
     monkeypatch.setattr(page, "main", pages.append)
-    steps = ["--n_steps", "70", "--critic_steps", "80"]
+    steps = ["--n_steps", "70", "--critic_steps", "80", "--values"]
     demo.main(["--logbase", str(tmp_path), "--n_rollouts", "1", "--seed", "4", "--verbose", "false", *steps])
     assert [command[:2] for command in trainings.values()] == [["-m", module.__name__] for module in (train, critic)]
     trained = train.TrainArguments().parse(trainings["model"][2:])
