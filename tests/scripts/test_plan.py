@@ -715,9 +715,12 @@ def test_recording_changes_no_result_and_says_what_it_depends_on(trained: Path, 
     assert recording.description["command"].endswith("--record")
 
 
-def test_worker_processes_record_the_chosen_rollouts(trained: Path, home: Path) -> None:
-    plan.main([*flags(exp_name="recorded", processes=2, n_rollouts=3), "--record", "1", "2"])
-    folder = home / "logs" / "own" / "recorded" / "recordings"
+def test_worker_processes_record_the_chosen_rollouts(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
+    name = "hopper-medium-v2"  # worker processes do not know the environments of these tests
+    run_train(write_dataset(9, 8, 7, 6, sizes=(11, 3)), dataset=name, preset="demo")
+    few = {"dataset": name, "environment": None, "preset": "demo", "max_episode_length": 3, "n_rollouts": 3}
+    plan.main([*flags(exp_name="recorded", processes=2, **few), "--record", "1", "2"])
+    folder = home / "logs" / name / "recorded" / "recordings"
     assert sorted(path.name for path in folder.iterdir()) == ["rollout_1.npz", "rollout_2.npz"]
 
 
