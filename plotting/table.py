@@ -200,12 +200,13 @@ def csv_lines(rows: Sequence[Row]) -> str:
     writer.writerow(CSV_HEADER)
 
     def summary_line(head: Sequence[str], column: str, block: Block) -> None:
-        s, none = block.summaries[column], ("", "")
+        s = block.summaries[column]
+        none: tuple[float | str, ...] = ("", "")
         mean = [s.mean, s.standard_error, *(s.mean_interval or none)]
         line = [*head, "measured", column, *mean, s.n, s.trainings, s.iqm, *(s.interval or none), ""]
         nll = block.likelihoods.get(column)
         better = block.improvements.get(column)
-        compared: list[str | float | None] = ["", "", *none]
+        compared: list[float | str | None] = ["", "", "", ""]
         if better is not None:
             compared = [opponent(column, block.summaries), better.probability, *better.interval]
         writer.writerow([*line, "" if nll is None else sum(nll) / len(nll), *compared])

@@ -34,9 +34,7 @@ class SweepArguments(CommandParser):
     """Train, plan and tabulate combinations of datasets, parameterizations, settings and seeds; resume at any point."""
 
     file: Path | None = None  # TOML file that describes the sweep; the flags override it
-    preset: str | None = (
-        None  # sweep of the package: table4, table4-annealed, table4-critic, table4-collected or ablations
-    )
+    preset: str | None = None  # sweep of the package: table4, table4-annealed, -critic, -collected or ablations
     name: str | None = None  # name of the sweep and of its folders; by default the file's or the preset's
     datasets: list[str] | None = None  # names of datasets
     parameterizations: list[str] | None = None  # forms of the outputs; by default adacat

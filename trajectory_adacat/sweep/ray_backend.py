@@ -68,7 +68,7 @@ class RayProcess:
         """Return the exit status, or None while the job runs or waits."""
         return self._get(0.0)
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         """Return the exit status.
 
         Raises:
@@ -76,7 +76,7 @@ class RayProcess:
         """
         status = self._get(timeout)
         if status is None:
-            raise subprocess.TimeoutExpired("a job on the cluster", timeout)
+            raise subprocess.TimeoutExpired("a job on the cluster", timeout or 0.0)
         return status
 
     def terminate(self) -> None:
@@ -85,7 +85,7 @@ class RayProcess:
 
     kill = terminate
 
-    def _get(self, timeout: float) -> int | None:
+    def _get(self, timeout: float | None) -> int | None:
         if self.returncode is None:
             try:
                 self.returncode = ray.get(self._reference, timeout=timeout)
