@@ -143,7 +143,7 @@ def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFix
     sweep.main(["--preset", "table4-collected", "--seeds", "0", "--processes", "2", "--dry_run"])
     shown = capsys.readouterr().out
     assert "42 jobs (3 collect, 9 train, 3 critic, 27 plan), 0 done, 42 to run" in shown
-    assert "about 2.5 h with 2 processes" in shown
+    assert "about 2.6 h with 2 processes" in shown
 
 
 def test_every_ablation_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
