@@ -20,7 +20,7 @@ OPTIONAL = {
     "minari": ("minari", "minari"),
     "stable_baselines3": ("stable-baselines3", "behavior"),
     "ray": ("ray", "ray"),
-    "jinja2": ("Jinja2", "report"),
+    "jinja2": ("jinja2", "report"),
     "plotly": ("plotly", "report"),
     "imageio_ffmpeg": ("imageio-ffmpeg", "report"),
 }

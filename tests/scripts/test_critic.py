@@ -130,7 +130,7 @@ def test_a_resumed_training_is_the_same_bits(write_dataset: Write, run_critic: R
 @pytest.mark.parametrize(
     "changes",
     [
-        {"expectile": 0.9},
+        {"expectile": 0.7},
         {"mc_steps": 5},
         {"hidden_size": 4},
         {"discount": 0.5},

@@ -618,7 +618,7 @@ def test_both_flags_exclude_each_other(write_dataset: Write, run_train: RunTrain
         {"termination_penalty": "inf"},
         {"cut_episodes": 1},
         {"parameterization": "gaussian"},
-        {"embedding": "one_hot"},
+        {"embedding": "two_hot"},
         {"optimizer": "sgd"},
         {"smooth_type": "triangle"},
         {"lr_schedule_end": "fall"},
