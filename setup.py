@@ -33,6 +33,7 @@ TEST = [
     "hypothesis>=6.100",
     "mpmath>=1.3",
     "adacat>=0.4.2,<0.5",
+    "playwright>=1.50,<2",
     "setuptools>=77",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
