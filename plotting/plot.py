@@ -18,6 +18,7 @@ from trajectory_adacat.evaluation.statistics import Scores, Summary, performance
 from trajectory_adacat.plotting.published import load_published
 from trajectory_adacat.plotting.summary import Names, Row, columns_of, gather, names_of, overall_values
 from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
+from trajectory_adacat.plotting.writing import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,12 +71,8 @@ def save_figure(figure: "Figure", out: Path) -> None:
     Raises:
         InputError: if it cannot be written.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out):
         figure.savefig(out, dpi=150)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}.") from error
-    print(out)
 
 
 def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":

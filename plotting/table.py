@@ -13,7 +13,6 @@ from typing import Literal
 from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
-from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import RESAMPLES, Improvement, Summary
 from trajectory_adacat.plotting.formats import TextTable, latex, markdown, number, text, with_error, with_interval
@@ -28,6 +27,7 @@ from trajectory_adacat.plotting.summary import (
     overall,
     overall_improvements,
 )
+from trajectory_adacat.plotting.writing import writing
 
 Published = Literal["paper", "all", "none"]
 Layout = Literal["wide", "long"]
@@ -82,12 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.out is None:
         print(table, end="")
         return
-    try:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(table, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
-    print(arguments.out)
+    with writing(arguments.out) as out:
+        out.write_text(table, encoding="utf-8")
 
 
 def tabulate(

@@ -21,13 +21,14 @@ from trajectory_adacat.computing import limit_onednn_cache, use_device, use_thre
 from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_options, time_limit
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.episode_results import to_result
 from trajectory_adacat.evaluation.failures import FailuresWriter
 from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO, Discounting
 from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.recorder import RecordConfig
-from trajectory_adacat.evaluation.results import LIKELIHOOD, ResultsWriter, RolloutResult
+from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
-from trajectory_adacat.evaluation.scores import references_in, score
+from trajectory_adacat.evaluation.scores import references_in
 from trajectory_adacat.evaluation.source import Source
 from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.models.heads.registry import HEADS
@@ -311,36 +312,11 @@ def make_setting(
     return Setting(checkpoint, planner, where, references, likelihood)
 
 
-def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
+def result_of(episode: EpisodeResult, setting: Setting) -> RolloutResult:
     """Return an episode's result with all that it depends on."""
-    checkpoint, description = setting.checkpoint, setting.checkpoint.description
-    dataset = description["dataset"]
-    return RolloutResult(
-        dataset=dataset["name"],
-        parameterization=description["parameterization"],
-        train_seed=description["train_seed"],
-        rollout_seed=episode.seed,
-        return_=episode.return_,
-        normalized_score=score(episode.return_, setting.references),
-        length=episode.length,
-        terminated=episode.terminated,
-        truncated=episode.truncated,
-        planner=setting.planner,
-        checkpoint={
-            "hash": checkpoint.hash,
-            "step": description["step"],
-            "training": description["training"],
-            "dataset": {key: dataset[key] for key in ("label", "sha256", "environment")},
-            **({} if setting.likelihood is None else {LIKELIHOOD: setting.likelihood}),
-        },
-        environment=setting.environment,
-        versions={**library_versions(), "processor": processor()},
-        git_revision=git_revision(),
-        seconds_per_action=episode.seconds_per_action,
-        data_status="verified" if dataset["verified"] else "unverified",
-        references={"dataset mean return": dataset["mean_return"]},
-        planned_return=None if episode.planned is None else episode.planned.planned,
-        realized_return=None if episode.planned is None else episode.planned.realized,
+    source, planner, environment = setting.checkpoint, setting.planner, setting.environment
+    return to_result(
+        episode, source.description, source.hash, planner, environment, setting.references, setting.likelihood
     )
 
 
@@ -355,7 +331,7 @@ def write_ended(
         if episode.error is not None:
             tqdm.write(failures.write(episode), file=sys.stderr)
         else:
-            result = to_result(episode, setting)
+            result = result_of(episode, setting)
             path = writer.write(result)
             if verbose:
                 score = "" if result.normalized_score is None else f", normalized score {result.normalized_score:.1f}"

@@ -21,11 +21,11 @@ from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.environments import EnvironmentSource, check_sizes, time_limit
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.episode_results import to_result
 from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, run_episodes
-from trajectory_adacat.evaluation.scores import references_in, score
+from trajectory_adacat.evaluation.scores import references_in
 from trajectory_adacat.planning.planner import Planner
-from trajectory_adacat.provenance import git_revision, library_versions, processor
 
 LIMIT_OF_UNLIMITED = 1000  # steps, as for `plan`
 
@@ -95,34 +95,12 @@ def read_setting(folder: Path) -> Setting:
     return Setting(record, file_sha256(folder / RECORD), source, limit, source.info())
 
 
-def to_result(episode: EpisodeResult, setting: Setting) -> RolloutResult:
+def result_of(episode: EpisodeResult, setting: Setting) -> RolloutResult:
     """Return an episode's result with all that it depends on."""
-    record, dataset, robot = setting.record, setting.record["dataset"], setting.source.robot()
-    references = references_in(dataset["name"], None if robot is None else robot.id, None)
-    return RolloutResult(
-        dataset=dataset["name"],
-        parameterization=record["algorithm"],
-        train_seed=record["train_seed"],
-        rollout_seed=episode.seed,
-        return_=episode.return_,
-        normalized_score=score(episode.return_, references),
-        length=episode.length,
-        terminated=episode.terminated,
-        truncated=episode.truncated,
-        planner=setting.planner,
-        checkpoint={
-            "hash": setting.hash,
-            "step": record["step"],
-            "training": record["training"],
-            "dataset": {key: dataset[key] for key in ("label", "sha256", "environment")},
-        },
-        environment=setting.environment,
-        versions={**library_versions(), "processor": processor()},
-        git_revision=git_revision(),
-        seconds_per_action=episode.seconds_per_action,
-        data_status="verified" if dataset["verified"] else "unverified",
-        references={"dataset mean return": dataset["mean_return"]},
-    )
+    record, robot = setting.record, setting.source.robot()
+    references = references_in(record["dataset"]["name"], None if robot is None else robot.id, None)
+    description = {**record, "parameterization": record["algorithm"]}
+    return to_result(episode, description, setting.hash, setting.planner, setting.environment, references)
 
 
 def roll_out(folder: Path, seeds: Sequence[int], overwrite: bool) -> list[EpisodeResult]:
@@ -141,7 +119,7 @@ def roll_out(folder: Path, seeds: Sequence[int], overwrite: bool) -> list[Episod
     for episode in episodes:
         if episode.error is not None:
             raise InputError(f"The environment failed with seed {episode.seed}: {episode.error}")
-        writer.write(to_result(episode, setting))
+        writer.write(result_of(episode, setting))
     return episodes
 
 

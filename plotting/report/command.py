@@ -10,9 +10,9 @@ from pathlib import Path
 from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
-from trajectory_adacat.errors import InputError
 from trajectory_adacat.plotting.report.experiments import load_material
 from trajectory_adacat.plotting.report.page import render
+from trajectory_adacat.plotting.writing import writing
 
 
 class ReportParser(CommandParser):
@@ -32,12 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = ReportParser().parse(argv)
     command = ["trajectory-adacat", "report", *map(str, arguments.paths), "--out", str(arguments.out)]
     page = render(load_material(arguments.paths), arguments.title, shlex.join(command))
-    try:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
-    print(arguments.out)
+    with writing(arguments.out) as out:
+        out.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
