@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import torch
+
 
 def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function``, which must be importable, in a new process.
@@ -18,7 +20,9 @@ def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def peak_mib() -> float:
-    """Return the peak memory of this process so far, in MiB."""
+def peak_mib(device: str = "cpu") -> float:
+    """Return the peak memory so far in MiB: of this process, or of its tensors on a GPU."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -12,6 +12,8 @@ from benchmarks.clock import now
 
 Product = tuple[int, int, int, int, torch.dtype]  # batch, rows, inner, columns
 MIN_SECONDS = 0.005
+KERNELS = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
+ATTENTION = {f"_scaled_dot_product_{kernel}" for kernel in KERNELS}  # torch's names
 
 
 class MatrixProducts(TorchDispatchMode):
@@ -32,9 +34,9 @@ class MatrixProducts(TorchDispatchMode):
             self._count(args[0].shape, args[1].shape[-1], args[0].dtype)
         elif name == "addmm":
             self._count(args[1].shape, args[2].shape[-1], args[1].dtype)
-        elif name == "_scaled_dot_product_flash_attention_for_cpu":
+        elif name in ATTENTION:
             self._count_attention(args[0], args[1], 1)
-        elif name == "_scaled_dot_product_flash_attention_for_cpu_backward":
+        elif name.removesuffix("_backward") in ATTENTION:
             self._count_attention(args[1], args[2], 2)  # two gradients of each product
             self._count((args[1].shape[0] * args[1].shape[1], *args[1].shape[2:]), args[2].shape[2], args[1].dtype)
         return func(*args, **(kwargs or {}))
@@ -54,32 +56,38 @@ class MatrixProducts(TorchDispatchMode):
         products = self.counts.items()
         return sum(b * m * count for (b, m, k, n, _), count in products if (k, n) == (inner, columns))
 
-    def seconds(self) -> float:
+    def seconds(self, device: torch.device | str = "cpu") -> float:
         """Return the total time of all products; each shape is measured alone."""
-        return sum(count * time_product(product) for product, count in self.counts.items())
+        return sum(count * time_product(product, device) for product, count in self.counts.items())
 
 
-def time_product(product: Product) -> float:
-    """Return the shortest of several timings of one matrix product, in seconds."""
+def time_product(product: Product, device: torch.device | str = "cpu") -> float:
+    """Return the shortest of several timings of one matrix product on ``device``, in seconds."""
     batch, rows, inner, columns, dtype = product
     if min(batch, rows, inner, columns) == 0:
         return 0.0
-    a, b = torch.randn(batch, rows, inner).to(dtype), torch.randn(batch, inner, columns).to(dtype)
+    a = torch.randn(batch, rows, inner, device=device).to(dtype)
+    b = torch.randn(batch, inner, columns, device=device).to(dtype)
     if batch == 1:
         a, b = a[0], b[0]
     with torch.inference_mode():
-        return shortest(lambda: torch.matmul(a, b))
+        return shortest(lambda: torch.matmul(a, b), device)
 
 
-def shortest(call: Callable[[], object], repeats: int = 3) -> float:
-    """Return the shortest mean duration of a call, in seconds, over repeats of at least `MIN_SECONDS`."""
+def shortest(call: Callable[[], object], device: torch.device | str, repeats: int = 3) -> float:
+    """Return the shortest mean duration of a call, in seconds, over repeats of at least `MIN_SECONDS`.
+
+    A GPU works through all calls of a repeat before its clock is read.
+    """
     call()
-    best = float("inf")
-    for _ in range(repeats):
-        started, elapsed, n = now(), 0.0, 0
-        while elapsed < MIN_SECONDS:
+    best, n = float("inf"), 1
+    while repeats:
+        started = now(device)
+        for _ in range(n):
             call()
-            n += 1
-            elapsed = now() - started
-        best = min(best, elapsed / n)
+        elapsed = now(device) - started
+        if elapsed < MIN_SECONDS:
+            n *= 2
+            continue
+        best, repeats = min(best, elapsed / n), repeats - 1
     return best

@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmarks.action_values import plan_flags
 from benchmarks.clock import now
 from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.critic.checkpoint import load_critic
 from trajectory_adacat.critic.config import CriticConfig, CriticForm
 from trajectory_adacat.critic.networks import Critic
@@ -92,6 +93,7 @@ class LatencyCase(NamedTuple):
         preset: sizes and search; None for the preset of the dataset.
         checkpoint: trained model; None for random weights.
         critic: its critic, if there is a model.
+        device: where the model and the critic are.
     """
 
     dataset: str
@@ -99,6 +101,7 @@ class LatencyCase(NamedTuple):
     preset: str | None = "cpu"
     checkpoint: Path | None = None
     critic: Path | None = None
+    device: str = "cpu"
 
 
 class Latency(NamedTuple):
@@ -130,9 +133,9 @@ def trained_planner(checkpoint: Path, case: LatencyCase, watch: Stopwatch) -> Pl
     named = "auto" if case.critic is None else str(case.critic.resolve())
     arguments, source = plan.parse([*plan_flags(checkpoint, case.preset), "--critic", named])
     config = plan.planner_config(arguments, source.description["discount"])
-    loaded = load_model(source.folder, config.use_ema)
+    loaded = load_model(source.folder, config.use_ema, case.device)
     assert source.critic is not None  # because of --critic
-    critic = TimedCritic(watch, load_critic(source.critic).critic)
+    critic = TimedCritic(watch, load_critic(source.critic, case.device).critic)
     return Planner(loaded.model, loaded.normalizer, config, partial(TimedDecoder, watch), critic)
 
 
@@ -143,10 +146,10 @@ def random_planner(case: LatencyCase, watch: Stopwatch) -> Planner:
     flags = ["--dataset", case.dataset, *([] if case.preset is None else ["--preset", case.preset])]
     trained = train.TrainArguments().parse(flags).settings(TrainConfig)
     spec = TransitionSpec(robot.observation_size, robot.action_size)
-    model = GPT(GPTConfig.sized(trained.model, spec, trained.data.subsampled_sequence_length))
+    model = GPT(GPTConfig.sized(trained.model, spec, trained.data.subsampled_sequence_length)).to(case.device)
     networks = CriticArguments().parse(flags).settings(CriticConfig).networks
     form = CriticForm(observation_size=robot.observation_size, action_size=robot.action_size, networks=networks)
-    critic = Critic(form).eval().requires_grad_(False)
+    critic = Critic(form).to(case.device).eval().requires_grad_(False)
     arguments = plan.PlanArguments().parse([*flags, "--critic", "auto"])
     arguments.use_parameterization(trained.model.head.name)
     config = plan.planner_config(arguments, trained.data.discount)
@@ -156,7 +159,8 @@ def random_planner(case: LatencyCase, watch: Stopwatch) -> Planner:
 
 def measure_latency(case: LatencyCase, repeats: int, threads: int) -> Latency:
     """Time actions in this process: the fastest of the repetitions, and the shares over all of them."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
+    use_device(case.device)
     watch = Stopwatch()
     planner = make_planner(case, watch)
     planner.reset(range(case.n_environments))
@@ -164,12 +168,12 @@ def measure_latency(case: LatencyCase, repeats: int, threads: int) -> Latency:
     observations = planner.normalizer.denormalize(observations, planner.spec.observation).numpy()
 
     def act(n_actions: int) -> float:
-        started = now()
+        started = now(case.device)
         with watch.time("total"):
             for _ in range(n_actions):
                 planner.act(observations)
                 planner.observe([0.0] * case.n_environments)
-        return (now() - started) / (n_actions * case.n_environments)
+        return (now(case.device) - started) / (n_actions * case.n_environments)
 
     act(N_WARMUP)
     watch.seconds.clear()

@@ -23,7 +23,7 @@ from benchmarks.latency import LatencyCase, measure_latency, report_latency
 from benchmarks.naive_planner import NaiveDecoder
 from trajectory_adacat.checkpoint import find_checkpoint, read_training
 from trajectory_adacat.command_line import CommandParser, run_command
-from trajectory_adacat.computing import limit_onednn_cache
+from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
@@ -85,6 +85,7 @@ class PlanningArguments(CommandParser):
     critic: Path | None = None  # of that: the model's critic; by default the one that plan --critic auto takes
     repeats: int = 3  # timings per case, of which the shortest is reported
     threads: int = 1  # threads of this process
+    device: str = "cpu"  # cpu, cuda or cuda:<n>
 
 
 class Timing(NamedTuple):
@@ -106,6 +107,7 @@ class Case(NamedTuple):
     precision: Precision
     is_naive: bool = False
     is_compiled: bool = False
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return "-".join(str(part) for part in self[:5])
@@ -116,14 +118,15 @@ def make_search(case: Case) -> tuple[GPT, Callable[[], list[Plan]]]:
     torch.manual_seed(0)
     setting = SETTINGS[case.task]
     config = GPTConfig(setting.observation_size, setting.action_size, positions=case.positions)
-    model = GPT(config).eval()
+    model = GPT(config).to(case.device).eval()
     if case.precision == "bfloat16":
         model.reduce_precision()
     spec = model.spec
     search = BeamSearchConfig(0.99, setting.horizon, setting.beam_width, drop_act=0.6)
     context = torch.rand(case.n_environments, (N_CONTEXT - 1) * spec.dimension + setting.observation_size)
-    uniforms = torch.rand(case.n_environments, *uniforms_shape(spec, search))
-    normalizer = MinMaxNormalizer(torch.zeros(spec.dimension), torch.ones(spec.dimension))
+    uniforms = torch.rand(case.n_environments, *uniforms_shape(spec, search)).to(case.device)
+    normalizer = MinMaxNormalizer(torch.zeros(spec.dimension), torch.ones(spec.dimension)).to(case.device)
+    context = context.to(case.device)
     decoder = NaiveDecoder if case.is_naive else CachedDecoder
 
     @torch.inference_mode()
@@ -142,32 +145,33 @@ def measure(case: Case, repeats: int, threads: int, profile: Path | None = None)
     The plan without caches is timed once, while its products are recorded. Recording takes microseconds per operation,
     the operation itself milliseconds.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
+    use_device(case.device)
     if case.precision == "bfloat16":
         limit_onednn_cache()
     model, plan = make_search(case)
     with MatrixProducts() as products:
-        seconds = [timed(plan)]
+        seconds = [timed(plan, case.device)]
     if case.is_compiled:
         model.compile_decoding()
         plan()
     if not case.is_naive:
-        seconds = [timed(plan) for _ in range(repeats)]
-    peak = peak_mib()
+        seconds = [timed(plan, case.device) for _ in range(repeats)]
+    peak = peak_mib(case.device)
     if profile is not None:
-        with StepProfile(profile / str(case), n_warmup=0, n_steps=1) as steps:
+        with StepProfile(profile / str(case), n_warmup=0, n_steps=1, device=case.device) as steps:
             plan()
             steps.step()
     tokens = products.rows(model.config.width, 3 * model.config.width) / model.config.n_layer
     n = case.n_environments
-    return Timing(min(seconds) / n, tokens / n, products.seconds() / n, peak)
+    return Timing(min(seconds) / n, tokens / n, products.seconds(case.device) / n, peak)
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object], device: str) -> float:
     """Return the seconds that a call takes."""
-    started = now()
+    started = now(device)
     call()
-    return now() - started
+    return now(device) - started
 
 
 def describe(timing: Timing) -> list[str]:
@@ -184,7 +188,7 @@ def time_latency(arguments: PlanningArguments) -> None:
         datasets = [read_training(find_checkpoint(arguments.checkpoint))["dataset"]["name"]]
     print("| " + " | ".join(LATENCY_HEADER) + " |\n|" + "---|" * len(LATENCY_HEADER), flush=True)
     for dataset, n in itertools.product(datasets, arguments.environments):
-        case = LatencyCase(dataset, n, arguments.preset, arguments.checkpoint, arguments.critic)
+        case = LatencyCase(dataset, n, arguments.preset, arguments.checkpoint, arguments.critic, arguments.device)
         report_latency(case, call_apart(measure_latency, case, arguments.repeats, arguments.threads))
     print()
 
@@ -204,10 +208,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for task, window in itertools.product(arguments.tasks, arguments.windows):
         naive: Timing | None = None
         if arguments.naive:
-            case = Case(task, window, 1, arguments.positions, "float32", is_naive=True)
+            case = Case(task, window, 1, arguments.positions, "float32", is_naive=True, device=arguments.device)
             naive = call_apart(measure, case, 1, arguments.threads)
         for n, precision in itertools.product(arguments.environments, arguments.precisions):
-            case = Case(task, window, n, arguments.positions, precision, is_compiled=arguments.compile)
+            case = Case(
+                task, window, n, arguments.positions, precision, is_compiled=arguments.compile, device=arguments.device
+            )
             cached = call_apart(measure, case, arguments.repeats, arguments.threads, arguments.profile)
             row = [task, window, str(n), precision, *describe(cached), f"{cached.peak:,.0f}"]
             if naive is not None:

@@ -49,7 +49,7 @@ def planning(config: GPTConfig, search: BeamSearchConfig, window: WindowConfig) 
 
 def training(case: str) -> Step:
     """Return a function that takes a training step on random tokens."""
-    return Steps(CASES[case], PLAIN, CASES[case].batch_size).step
+    return Steps(CASES[case], PLAIN, CASES[case].batch_size, torch.device("cpu")).step
 
 
 TASKS: dict[str, Callable[[], Step]] = {

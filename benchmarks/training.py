@@ -3,7 +3,7 @@
 Run ``python -m benchmarks.training`` from the repository. Models: the paper's with its batch, with and without dropout,
 at the sizes of hopper; and the small model of the preset ``cpu``. Tokens are random. ``--precision bfloat16``,
 ``--compile true`` or ``--accumulate 4`` adds a variant, timed alternately with the plain one, so that the load of the
-machine affects both.
+machine affects both. ``--device cuda`` times a GPU.
 """
 
 import math
@@ -18,6 +18,7 @@ from benchmarks.clock import now
 from benchmarks.floor import MatrixProducts, Product, time_product
 from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
+from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.config.offline import SCALAR_INPUTS, SMALL_MODEL
 from trajectory_adacat.datasets.sequences import Batch
 from trajectory_adacat.errors import InputError
@@ -69,6 +70,7 @@ class TrainingArguments(CommandParser):
     batch_size: int | None = None  # sequences per step; default: each model's own
     repeats: int = 3  # timings of each variant; the minimum is reported
     threads: int = 1  # number of threads
+    device: str = "cpu"  # cpu, cuda or cuda:<n>
 
 
 class Variant(NamedTuple):
@@ -96,38 +98,39 @@ class Steps:
         stage_seconds: its durations by `STAGES`.
     """
 
-    def __init__(self, case: Case, variant: Variant, batch_size: int) -> None:
+    def __init__(self, case: Case, variant: Variant, batch_size: int, device: torch.device) -> None:
         torch.manual_seed(0)
-        self.model = GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **case.form}))
+        self.device = device
+        self.model = GPT(build(GPTConfig, {"observation_size": 11, "action_size": 3, **case.form})).to(device)
         self._objective = Objective(self.model, LossConfig(), variant.precision, variant.compile)
         self._optimizers = make_optimizers(self.model, OPTIMIZERS[case.optimizer]())
         self._ema = make_ema(self.model, 0.995)
-        tokens = torch.rand(batch_size, self.model.config.block_size + 1)
+        tokens = torch.rand(batch_size, self.model.config.block_size + 1, device=device)
         self.n_tokens, self._batch_size = tokens.numel(), batch_size
         chunks = tokens.tensor_split(min(variant.accumulate, batch_size))
         self._micro_batches = [Batch(chunk, torch.ones_like(chunk, dtype=torch.bool)) for chunk in chunks]
         self.seconds, self.stage_seconds = math.inf, [0.0] * len(STAGES)
         started = time.perf_counter()
-        self.step()
+        self.step()  # ends once the device is done
         self.first_seconds = time.perf_counter() - started
         self.saved_bytes = self._measure_saved_bytes()
 
     def step(self) -> None:
         """Run a step and record its time if it is the fastest; gradient clipping counts as optimizer time."""
         self.model.zero_grad(set_to_none=True)
-        marks, forward = [now()], 0.0
+        marks, forward = [now(self.device)], 0.0
         for batch in self._micro_batches:
-            started = now()
+            started = now(self.device)
             loss = self._objective(batch)
-            forward += now() - started
+            forward += now(self.device) - started
             (loss * (len(batch.tokens) / self._batch_size)).backward()
-        marks.append(now())
+        marks.append(now(self.device))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self._optimizers:
             optimizer.step()
-        marks.append(now())
+        marks.append(now(self.device))
         self._ema.update_parameters(self.model)
-        marks.append(now())
+        marks.append(now(self.device))
         seconds = marks[-1] - marks[0]
         if seconds < self.seconds:
             self.seconds = seconds
@@ -157,6 +160,7 @@ class Floor:
     """
 
     def __init__(self, steps: Steps) -> None:
+        self._device = steps.device
         with MatrixProducts() as products:
             steps.step()
         self._counts = products.counts
@@ -164,7 +168,8 @@ class Floor:
 
     def time(self) -> None:
         """Time each product once more and keep the minimum."""
-        self._fastest = {product: min(best, time_product(product)) for product, best in self._fastest.items()}
+        for product, best in self._fastest.items():
+            self._fastest[product] = min(best, time_product(product, self._device))
 
     @property
     def seconds(self) -> float:
@@ -172,22 +177,22 @@ class Floor:
         return sum(count * self._fastest[product] for product, count in self._counts.items())
 
 
-def measure(case: Case, variants: Sequence[Variant], batch_size: int, repeats: int) -> None:
+def measure(case: Case, variants: Sequence[Variant], batch_size: int, repeats: int, device: torch.device) -> None:
     """Print one row per variant; steps and lower bounds are timed alternately."""
-    by_variant = {variant: Steps(case, variant, batch_size) for variant in variants}
+    by_variant = {variant: Steps(case, variant, batch_size, device) for variant in variants}
     timed = list(by_variant.values())
     # Products of compiled code cannot be recorded; they are those of the same variant without compilation.
     recorded = [variant._replace(compile=False) for variant in variants]
-    floors = [Floor(by_variant.get(variant) or Steps(case, variant, batch_size)) for variant in recorded]
+    floors = [Floor(by_variant.get(variant) or Steps(case, variant, batch_size, device)) for variant in recorded]
     for _ in range(repeats):
         for steps, floor in zip(timed, floors, strict=True):
             steps.step()
             floor.time()
     for variant, steps, floor in zip(variants, timed, floors, strict=True):
         n_parameters = sum(parameter.numel() for parameter in steps.model.parameters())
-        columns = [case.name, str(variant), f"{n_parameters:,}", f"{steps.first_seconds:.1f}", f"{steps.seconds:.3f}"]
+        columns = [case.name, str(variant), f"{n_parameters:,}", f"{steps.first_seconds:.1f}", f"{steps.seconds:.4f}"]
         columns += [f"{steps.seconds / timed[0].seconds:.2f}", f"{steps.n_tokens / steps.seconds:,.0f}"]
-        columns += [f"{floor.seconds:.3f}", f"{steps.seconds / floor.seconds:.2f}", f"{steps.saved_bytes / MIB:.0f}"]
+        columns += [f"{floor.seconds:.4f}", f"{steps.seconds / floor.seconds:.2f}", f"{steps.saved_bytes / MIB:.0f}"]
         columns += [f"{100 * stage / steps.seconds:.1f}" for stage in steps.stage_seconds]
         print("| " + " | ".join(columns) + " |", flush=True)
 
@@ -195,17 +200,18 @@ def measure(case: Case, variants: Sequence[Variant], batch_size: int, repeats: i
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, row by row."""
     arguments = TrainingArguments().parse(argv)
-    check_positive(arguments, "accumulate", "batch_size", "repeats", "threads")
+    check_positive(arguments, "accumulate", "batch_size", "repeats")
     unknown = set(arguments.models) - CASES.keys()
     if unknown:
         raise InputError(f"--models knows {', '.join(CASES)}, not {', '.join(sorted(unknown))}.")
-    torch.set_num_threads(arguments.threads)
+    use_threads(arguments.threads)
+    device = use_device(arguments.device)
     requested = Variant(arguments.precision, arguments.compile, arguments.accumulate)
     variants = [PLAIN] if requested == PLAIN else [PLAIN, requested]
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
     for name in arguments.models:
         case = CASES[name]
-        measure(case, variants, arguments.batch_size or case.batch_size, arguments.repeats)
+        measure(case, variants, arguments.batch_size or case.batch_size, arguments.repeats, device)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Scenarios on the second device: train, evaluate, save, load and plan."""
+"""Scenarios on a device: train, evaluate, save, load and plan. The first argument is ``second`` or ``cuda``."""
 
 import json
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from trajectory_adacat.settings import build
 from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.trainer import Trainer
 
-from .second_device import NAME, SecondDevice, SecondTensor
+from .second_device import NAME, SecondDevice
+
+DEVICE = sys.argv[1]
 
 
 def episodes(seed: int) -> list[Episode]:
@@ -59,10 +62,10 @@ def small_model(**form: Any) -> GPT:
 
 def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
     """Train, evaluate and save a model, and load the checkpoint."""
-    model = small_model(**form).to(NAME)
+    model = small_model(**form).to(DEVICE)
     trajectories = [Trajectories.from_episodes(episodes(seed), 0.9, None) for seed in (0, 1)]
     normalizer = MinMaxNormalizer.fit(trajectories[0].transitions)
-    training, held_out = (SequenceDataset(t, normalizer, model.spec, 3, device=NAME) for t in trajectories)
+    training, held_out = (SequenceDataset(t, normalizer, model.spec, 3, device=DEVICE) for t in trajectories)
     with tempfile.TemporaryDirectory() as folder:
         values = {"n_steps": 1, "batch_size": 8, "n_saves": 1, "log_freq": 1, **settings}
         configs = (LossConfig(), build(TrainerConfig, values), build(RunConfig, values))
@@ -70,10 +73,10 @@ def train(form: dict[str, Any], settings: dict[str, Any]) -> None:
         trainer = Trainer(model, training, held_out, normalizer, *configs, path, description, verbose=False)
         before = model.positions.weight.detach().cpu().clone()
         trainer.train()
-        assert isinstance(model.positions.weight, SecondTensor)
+        assert model.positions.weight.device.type == DEVICE
         assert not torch.equal(model.positions.weight.detach().cpu(), before)
-        loaded = load_model(path, use_ema=True, device=use_device(NAME))
-        assert loaded.model.device.type == NAME
+        loaded = load_model(path, use_ema=True, device=use_device(DEVICE))
+        assert loaded.model.device.type == DEVICE
 
 
 def plan(form: dict[str, Any], window: str, precision: str) -> None:
@@ -81,7 +84,7 @@ def plan(form: dict[str, Any], window: str, precision: str) -> None:
     search = BeamSearchConfig(0.9, horizon=2, beam_width=3, n_expand=2, cdf_act=0.2, drop_obs=0.2, percentile=60.0)
     config = PlannerConfig(search, WindowConfig(window, 3), precision=precision)  # type: ignore[arg-type]
     actions: dict[str, list[np.ndarray]] = {}
-    for device in ("cpu", NAME):
+    for device in ("cpu", DEVICE):
         normalizer = MinMaxNormalizer(torch.full((5,), -1.0), torch.full((5,), 1.0))
         planner = Planner(small_model(**form).to(device), normalizer, config)
         planner.reset([0, 1])
@@ -89,7 +92,7 @@ def plan(form: dict[str, Any], window: str, precision: str) -> None:
         for live in ([0, 1], [0, 1], [1]):
             actions[device].append(planner.act(np.full((len(live), 2), 0.1), live))
             planner.observe([0.5] * len(live), environments=live)
-    for expected, action in zip(actions["cpu"], actions[NAME], strict=True):
+    for expected, action in zip(actions["cpu"], actions[DEVICE], strict=True):
         assert np.isfinite(action).all()
         if precision == "float32":
             np.testing.assert_allclose(action, expected, atol=1e-4)
@@ -130,9 +133,11 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 PLANS = [*product(("learned", "rotary"), ("cropped", "full"), ("float32", "bfloat16")), ("quantile", "full", "float32")]
 SCENARIOS: dict[str, Callable[[], None]] = {
-    "device-checks": check_device,
+    **({"device-checks": check_device} if DEVICE == NAME else {}),
     **{f"train-{name}": lambda form=form: train(form, {}) for name, form in FORMS.items()},  # type: ignore[misc]
     "train-muon": lambda: train({"attn_pdrop": 0.0}, {"optimizer": "muon"}),
+    # The simulated device has no autocast.
+    **({} if DEVICE == NAME else {"train-bfloat16": lambda: train({}, {"precision": "bfloat16"})}),
     **{
         f"plan-{name}-{window}-{precision}": lambda a=(FORMS[name], window, precision): plan(*a)  # type: ignore[misc]
         for name, window, precision in PLANS
@@ -143,7 +148,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
 def run(scenario: Callable[[], None]) -> str | None:
     """Return the traceback of a failed scenario, else None."""
     try:
-        with SecondDevice():
+        with SecondDevice() if DEVICE == NAME else nullcontext():
             scenario()
     except Exception:
         return traceback.format_exc()

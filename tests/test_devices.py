@@ -1,30 +1,39 @@
-"""Training and planning run on a device other than the CPU; see `second_device`."""
+"""Training and planning run on a simulated device (`second_device`), and on a GPU if there is one."""
 
 import json
 import subprocess
 import sys
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
-RUN = "from tests.second_device import register; register(); from tests.device_scenarios import main; main()"
+RUN = {
+    "second": "from tests.second_device import register; register(); from tests.device_scenarios import main; main()",
+    "cuda": "from tests.device_scenarios import main; main()",
+}
 TRAININGS = ("learned", "rotary", "quantile", "muon")
 PLANS = [*product(("learned", "rotary"), ("cropped", "full"), ("float32", "bfloat16")), ("quantile", "full", "float32")]
-NAMES = ["device-checks", *(f"train-{what}" for what in TRAININGS), *("-".join(("plan", *what)) for what in PLANS)]
+NAMES = [*(f"train-{what}" for what in TRAININGS), *("-".join(("plan", *what)) for what in PLANS)]
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+CASES = [
+    *(("second", name) for name in ("device-checks", *NAMES)),
+    *(pytest.param("cuda", name, marks=NEEDS_GPU) for name in (*NAMES, "train-bfloat16")),
+]
 
 
-@pytest.fixture(scope="module")
-def errors() -> dict[str, str | None]:
+@cache
+def errors(device: str) -> dict[str, str | None]:
     """Return the traceback of each failed scenario, None for the others."""
-    run = subprocess.run([sys.executable, "-c", RUN], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", RUN[device], device]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    errors = json.loads(run.stdout)
-    assert [*errors] == NAMES
-    return errors
+    return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_scenario_runs_on_the_second_device(errors: dict[str, str | None], name: str) -> None:
-    assert errors[name] is None, errors[name]
+@pytest.mark.parametrize(("device", "name"), CASES)
+def test_scenario_runs_on_the_device(device: str, name: str) -> None:
+    assert errors(device)[name] is None, errors(device)[name]
