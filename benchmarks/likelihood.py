@@ -38,12 +38,13 @@ class LikelihoodArguments(CommandParser):
 
     datasets: list[str] = DATASETS  # datasets
     forms: list[str] = list(FORMS)  # forms of the outputs
-    steps: list[int] = [500, 1000, 2500, 10000]  # numbers of training steps
+    steps: list[int] = [500, 1000, 2500, 5000, 10000]  # numbers of training steps
     seeds: list[int] = [100]  # training seeds
     preset: str = "cpu"  # preset of the trainings
     logbase: str = "logs/likelihood"  # folder of the trainings
     out: Path = Path("results/training")  # folder of the results, the table and the figures
     processes: int = 1  # trainings side by side, one thread each
+    device: str = "cpu"  # of the trainings
     draw_only: bool = False  # make table and figures from the finished trainings
 
 
@@ -103,7 +104,7 @@ def run_missing(arguments: LikelihoodArguments, file: Path) -> None:
         ThreadPoolExecutor(arguments.processes) as pool,
         tqdm(total=sum(job.steps for job in missing), desc="likelihood", unit="step") as progress,
     ):
-        futures = {pool.submit(run, job, arguments.preset, arguments.logbase): job for job in missing}
+        futures = {pool.submit(run, job, arguments.preset, arguments.logbase, arguments.device): job for job in missing}
         failures = []
         try:
             for future in as_completed(futures):
@@ -121,7 +122,7 @@ def run_missing(arguments: LikelihoodArguments, file: Path) -> None:
         raise InputError("\n".join(failures))
 
 
-def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
+def run(job: Job, preset: str, logbase: str, device: str) -> dict[str, Any]:
     """Train in a process of its own; return the record of its last step.
 
     Raises:
@@ -129,7 +130,8 @@ def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
     """
     name, flags = job.name(preset), job.flags(preset)
     folder = Path(logbase) / job.dataset / name
-    where = ["--logbase", logbase, "--exp_name", name, "--suffix", "", "--threads", "1", "--verbose", "false"]
+    where = ["--device", device, "--logbase", logbase, "--exp_name", name, "--suffix", ""]
+    where += ["--threads", "1", "--verbose", "false"]
     where += ["--n_saves", str(max(1, job.steps // 1000)), "--log_freq", str(max(50, job.steps // 20))]
     where += ["--resume"] if list(folder.glob("step_*")) else []
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags, *where]
@@ -144,7 +146,7 @@ def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
         "behavior_action": last.get("behavior/action"),
         "seconds_per_step": last["seconds_per_step"],
         "flags": flags,
-        "processor": processor(),
+        "processor": processor(device),
         "git_revision": git_revision(),
     }
 

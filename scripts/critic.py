@@ -44,14 +44,14 @@ class CriticArguments(TrainingParser):
 
 
 def describe(
-    config: CriticConfig, run: BasicRunConfig, dataset: Dataset, normalizer: MinMaxNormalizer
+    config: CriticConfig, run: BasicRunConfig, dataset: Dataset, normalizer: MinMaxNormalizer, device: torch.device
 ) -> dict[str, Any]:
     """Return the entries of a checkpoint's description that record its training."""
     return {
         "discount": config.data.discount,
         "termination_penalty": resolve_penalty(config.data.termination_penalty, dataset.name),
         "train_seed": run.seed,
-        "processor": processor(),
+        "processor": processor(device),
         "normalizer": {name: bounds.tolist() for name, bounds in normalizer.state_dict().items()},
         "dataset": dataset_record(config.data, dataset),
         "training": {**to_nested(config), "dataset": dataset.name},
@@ -89,7 +89,7 @@ def make_trainer(
         config,
         run,
         arguments.savepath,
-        describe(config, run, dataset, normalizer),
+        describe(config, run, dataset, normalizer, device),
         arguments.verbose,
     )
     return trainer, splits, sum(part.n_skipped for part in flat)

@@ -102,7 +102,12 @@ def environment_record(arguments: TrainArguments, dataset: Dataset) -> dict[str,
 
 
 def describe(
-    config: TrainConfig, run: RunConfig, dataset: Dataset, environment: dict[str, Any], behavior: float | None
+    config: TrainConfig,
+    run: RunConfig,
+    dataset: Dataset,
+    environment: dict[str, Any],
+    behavior: float | None,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return the entries of a checkpoint's description that record its training.
 
@@ -112,12 +117,13 @@ def describe(
         dataset: its data.
         environment: what `environment_record` returned.
         behavior: what `behavior_action_nll` returned for the held-out episodes.
+        device: of the training.
     """
     return {
         "parameterization": config.model.head.name,
         "discount": config.data.discount,
         "train_seed": run.seed,
-        "processor": processor(),
+        "processor": processor(device),
         "dataset": {**dataset_record(config.data, dataset), **environment, "behavior_action_nll": behavior},
         "training": {**to_nested(config), "dataset": dataset.name},
     }
@@ -254,7 +260,7 @@ def make_trainer(
         config.trainer,
         run,
         arguments.savepath,
-        describe(config, run, dataset, environment_record(arguments, dataset), behavior),
+        describe(config, run, dataset, environment_record(arguments, dataset), behavior, device),
         arguments.verbose,
         world,
         {} if behavior is None else {"behavior/action": behavior},

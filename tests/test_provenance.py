@@ -90,3 +90,9 @@ def test_the_processor_is_named_with_its_vector_instructions() -> None:
     name, _, capability = processor().rpartition(" ")
     assert name
     assert capability == f"({torch.backends.cpu.get_cpu_capability()})"
+
+
+def test_a_gpu_that_computes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card of {device}")
+    assert processor("cuda:1") == f"{processor()}, card of cuda:1"
+    assert processor("cpu") == processor()

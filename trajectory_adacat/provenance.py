@@ -4,6 +4,10 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 LIBRARIES = ("trajectory_adacat", "torch", "numpy", "gymnasium", "mujoco")
 
@@ -19,15 +23,20 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def processor() -> str:
-    """Return the processor's name with the vector instructions that torch uses: other ones give another training."""
+def processor(device: "torch.device | str" = "cpu") -> str:
+    """Return the processor's name with the vector instructions that torch uses: other ones give another training.
+
+    The name of a GPU that computes follows, as in ``AMD EPYC (AVX2), NVIDIA H100 80GB HBM3``.
+    """
     import torch  # slow to import
 
     capability = torch.backends.cpu.get_cpu_capability()
     info = Path("/proc/cpuinfo")  # Linux; elsewhere `platform` knows more
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({capability})"
+    name = f"{names[0] if names else platform.processor() or platform.machine()} ({capability})"
+    on_gpu = torch.device(device).type == "cuda"
+    return f"{name}, {torch.cuda.get_device_name(device)}" if on_gpu else name
 
 
 def git_revision() -> str | None:

@@ -23,7 +23,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Record the trainings instead of running them."""
     jobs: list[Job] = []
 
-    def run(job: Job, preset: str, logbase: str) -> dict[str, Any]:
+    def run(job: Job, preset: str, logbase: str, device: str) -> dict[str, Any]:
         jobs.append(job)
         if job.form == "failing":
             raise InputError("it failed")
@@ -72,13 +72,14 @@ def test_a_training_leaves_its_record_and_goes_on_where_it_was_cut(
     data = write_file(tmp_path / "own.hdf5", (9, 8, 7, 6))
     form = ["--n_layer", "1", "--n_head", "1", "--n_embd", "4", "--n_bins", "4"]
     monkeypatch.setitem(likelihood.FORMS, "tiny", [*form, "--config", str(config), "--dataset_path", str(data)])
-    done = likelihood.run(Job("own", "tiny", 3, 0), "tiny", str(tmp_path / "logs"))
+    done = likelihood.run(Job("own", "tiny", 3, 0), "tiny", str(tmp_path / "logs"), "cpu")
     assert set(done["ema"]) == set(GROUPS)
     assert done["seconds_per_step"] > 0
-    again = likelihood.run(Job("own", "tiny", 3, 0), "tiny", str(tmp_path / "logs"))  # goes on from its last step
+    # goes on from its last step
+    again = likelihood.run(Job("own", "tiny", 3, 0), "tiny", str(tmp_path / "logs"), "cpu")
     assert again["ema"] == done["ema"]
     with pytest.raises(InputError, match="failed"):
-        likelihood.run(Job("missing-dataset", "uniform", 3, 0), "tiny", str(tmp_path / "logs"))
+        likelihood.run(Job("missing-dataset", "uniform", 3, 0), "tiny", str(tmp_path / "logs"), "cpu")
 
 
 def test_an_unknown_form_and_an_empty_file_are_refused(tmp_path: Path, trained: list[Job]) -> None:
