@@ -97,10 +97,10 @@ def test_a_critic_adds_rows_that_it_scores(
     search.main([*flags(*trainings), "--critic", *map(str, critics), *factors])
     found = rows(capsys.readouterr().out)
     without = ["no search, sample", "no search, likeliest bin", "no search, mean", "preset"]
-    # With a critic the preset plans one step with 16 candidates: those rows are the preset's.
-    guided = ["critic", "critic, horizon 3", "critic, 2 candidates", "critic, 4 candidates", "critic, mean"]
+    # With a critic the preset plans one step with 4 candidates: those rows are the preset's.
+    guided = ["critic", "critic, horizon 3", "critic, 2 candidates", "critic, 16 candidates", "critic, mean"]
     assert list(found) == [*without, *guided]
-    shapes = [["1", "8 x 2"], ["3", "8 x 2"], ["1", "1 x 2"], ["1", "2 x 2"], ["1", "8 x 2"]]
+    shapes = [["1", "2 x 2"], ["3", "2 x 2"], ["1", "1 x 2"], ["1", "8 x 2"], ["1", "2 x 2"]]
     assert [found[name][:2] for name in guided] == shapes
     scorings = {name: {r.planner["scoring"]["name"] for r in results(name)} for name in ("preset", "critic")}
     assert scorings == {"preset": {"values"}, "critic": {"critic"}}
