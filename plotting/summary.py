@@ -55,6 +55,9 @@ class Row:
         published: published scores on this dataset; none if there is a qualifier.
         untrained: the columns of methods without training, whose rollouts stand in one group.
         likelihoods: negative log-likelihood of each training on held-out data, by column, where all record it.
+        fallen: length of each rollout that ended in a terminal state, by column.
+        promises: mean over the rollouts of planned / realized return, by column, where any rollout records both.
+        planners: settings of the planner, by column.
     """
 
     dataset: str
@@ -65,6 +68,9 @@ class Row:
     published: Mapping[str, PublishedScore]
     untrained: Collection[str] = ()
     likelihoods: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    fallen: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    promises: Mapping[str, float] = field(default_factory=dict)
+    planners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -354,7 +360,7 @@ def _row(
 ) -> Row:
     is_elsewhere = frame["place"].iloc[0].startswith("in ")
     scored = bool(frame["normalized_score"].notna().all()) and not is_elsewhere
-    values, untrained, likelihoods = {}, [], {}
+    values, untrained, likelihoods, fallen, promises, planners = {}, [], {}, {}, {}, {}
     for column, runs in _columns(frame, names):
         _refuse_duplicates(runs)
         runs = runs.sort_values(SEEDS)
@@ -365,6 +371,12 @@ def _row(
         untrained += [] if is_trained else [column]
         if runs["likelihood"].notna().all():
             likelihoods[column] = runs.groupby("train_seed")["likelihood"].first().tolist()
+        planners[column] = runs["planner"].iloc[0]
+        fallen[column] = runs["length"][runs["terminated"].astype(bool)].tolist()
+        planned, realized = (runs[name].astype(float) for name in ("planned_return", "realized_return"))
+        ratios = (planned / realized)[realized > 0.0]
+        if ratios.notna().any():
+            promises[column] = float(ratios.mean())
     return Row(
         dataset=dataset,
         qualifiers=qualifiers,
@@ -374,6 +386,9 @@ def _row(
         published={score.method: score for score in published} if scored else {},
         untrained=untrained,
         likelihoods=likelihoods,
+        fallen=fallen,
+        promises=promises,
+        planners=planners,
     )
 
 

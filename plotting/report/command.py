@@ -4,6 +4,7 @@ Run ``trajectory-adacat report logs/ --out report.html``.
 """
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tap import Positional
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.plotting.report.experiments import load_material
 from trajectory_adacat.plotting.report.page import render
+from trajectory_adacat.plotting.summary import Names
 from trajectory_adacat.plotting.writing import writing
 
 
@@ -21,6 +23,7 @@ class ReportParser(CommandParser):
     paths: Positional[list[Path]] = [Path("logs")]  # folders with results, trainings and recordings in or below them
     out: Path = Path("report.html")  # page to write
     title: str = "trajectory-adacat report"  # title of the page
+    names: Names = "settings"  # columns of one parameterization: by the settings that differ, or by their folders
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: if a path does not exist, or the page cannot be written.
     """
     arguments = ReportParser().parse(argv)
-    command = ["trajectory-adacat", "report", *map(str, arguments.paths), "--out", str(arguments.out)]
-    page = render(load_material(arguments.paths), arguments.title, shlex.join(command))
+    command = shlex.join(["trajectory-adacat", "report", *(sys.argv[1:] if argv is None else argv)])
+    page = render(load_material(arguments.paths, arguments.names), arguments.title, command)
     with writing(arguments.out) as out:
         out.write_text(page, encoding="utf-8")
 

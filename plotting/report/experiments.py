@@ -1,5 +1,6 @@
 """Read what a report shows from files: results, trainings' logs and recordings. Whatever cannot be read is named."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results
-from trajectory_adacat.plotting.summary import Row, gather
+from trajectory_adacat.plotting.summary import Names, Row, gather
 from trajectory_adacat.recording import find_recordings, load_recording
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
 
@@ -37,13 +38,34 @@ class RecordingSummary:
     def label(self) -> str:
         """The rollout's name in lists."""
         about, result = self.description, self.description["result"]
-        seeds = f"training {about['train_seed']}, rollout {about['rollout_seed']}"
-        return f"{about['dataset']}, {about['parameterization']}, {seeds}: return {result['return']:.5g}"
+        rollout = f"return {result['return']:.5g}, rollout {about['rollout_seed']}"
+        return f"{rollout}: {self.group}, training {about['train_seed']}"
 
     @property
     def group(self) -> str:
         """The data and the method."""
-        return f"{self.description['dataset']}, {self.description['parameterization']}"
+        about = self.description
+        return ", ".join(
+            filter(None, (about["dataset"], about["parameterization"], describe_planner(about["planner"])))
+        )
+
+
+def describe_planner(planner: Mapping[str, Any]) -> str:
+    """Return the settings of a search that change most, such as ``8 x 2 candidates by a critic, horizon 1``.
+
+    It is empty for settings of another form.
+    """
+    search, scoring = planner.get("search"), planner.get("scoring", {})
+    if not isinstance(search, Mapping) or not isinstance(scoring, Mapping):
+        return ""
+    try:
+        horizon, beams, n_expand = (search[name] for name in ("horizon", "beam_width", "n_expand"))
+    except KeyError:
+        return ""
+    if horizon == beams == n_expand == 1:
+        return "no search"
+    judge = "a critic" if scoring.get("name") == "critic" else "value tokens"
+    return f"{beams} x {n_expand} candidates by {judge}, horizon {horizon}"
 
 
 @dataclass
@@ -65,8 +87,12 @@ class Material:
     problems: list[str] = field(default_factory=list)
 
 
-def load_material(paths: Iterable[Path]) -> Material:
+def load_material(paths: Iterable[Path], names: Names = "settings") -> Material:
     """Read everything below the paths; name what cannot be read in ``problems``.
+
+    Args:
+        paths: folders, or results files.
+        names: of the table's columns, see `gather`.
 
     Raises:
         InputError: if a path does not exist.
@@ -75,14 +101,14 @@ def load_material(paths: Iterable[Path]) -> Material:
     for path in paths:
         if not path.exists():
             raise InputError(f"There is no file or folder {path} to report on.")
-    _add_results(material, paths)
+    _add_results(material, paths, names)
+    _add_trainings(material, paths)
     for path in paths:
-        _add_trainings(material, path)
         _add_recordings(material, path)
     return material
 
 
-def _add_results(material: Material, paths: Sequence[Path]) -> None:
+def _add_results(material: Material, paths: Sequence[Path], names: Names) -> None:
     for path in paths:
         for part in [path, *_parts(path)]:
             try:
@@ -94,7 +120,7 @@ def _add_results(material: Material, paths: Sequence[Path]) -> None:
             if part == path:  # everything could be read at once
                 break
     try:
-        material.rows = gather(material.results) if material.results else ()
+        material.rows = gather(material.results, names=names) if material.results else ()
     except InputError as error:
         material.problems.append(f"There is no score table: {error}")
 
@@ -104,18 +130,21 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.rglob("rollouts.jsonl")) if folder.is_dir() else []
 
 
-def _add_trainings(material: Material, path: Path) -> None:
-    for file in sorted(path.rglob(METRICS_FILE)) if path.is_dir() else []:
-        name = str(file.parent.relative_to(path) if file.parent != path else path.resolve().name)
+def _add_trainings(material: Material, paths: Sequence[Path]) -> None:
+    found: dict[Path, Sequence[Mapping[str, float]]] = {}
+    for file in (file for path in paths if path.is_dir() for file in sorted(path.rglob(METRICS_FILE))):
         try:
             lines = [line for line in read_metrics(file.parent) if "step" in line]
         except (OSError, ValueError, TypeError) as error:
             material.problems.append(f"{file} cannot be read: {error}.")
             continue
         if lines:
-            material.trainings[name if name not in material.trainings else str(file.parent)] = lines
+            found[file.parent.resolve()] = lines
         else:
             material.problems.append(f"{file} has no lines yet.")
+    if found:
+        shared = os.path.commonpath([folder.parent for folder in found])
+        material.trainings = {os.path.relpath(folder, shared): lines for folder, lines in found.items()}
 
 
 def _add_recordings(material: Material, path: Path) -> None:
@@ -142,8 +171,22 @@ def _summarize(file: Path) -> RecordingSummary:
 
 
 def by_interest(recordings: Sequence[RecordingSummary]) -> list[RecordingSummary]:
-    """Order recordings: the worst, the best and the median return first, then those in between."""
+    """Order recordings: of each data set and method the lowest, the highest and the median return, then the others.
+
+    The groups take turns in steps of these three, so that a page with room for few recordings shows something of each,
+    and the first two are of one group.
+    """
+    groups: dict[str, list[RecordingSummary]] = {}
+    for recording in recordings:
+        groups.setdefault(recording.group, []).append(recording)
+    ordered = [_extremes_first(members) for members in groups.values()]
+    return [
+        *(found for members in ordered for found in members[:3]),
+        *(found for members in ordered for found in members[3:]),
+    ]
+
+
+def _extremes_first(recordings: Sequence[RecordingSummary]) -> list[RecordingSummary]:
     ordered = sorted(recordings, key=lambda recording: recording.description["result"]["return"])
-    first = [0, len(ordered) - 1, len(ordered) // 2]
-    places = dict.fromkeys([*(place for place in first if ordered), *range(len(ordered))])
+    places = dict.fromkeys([0, len(ordered) - 1, len(ordered) // 2, *range(len(ordered))])
     return [ordered[place] for place in places]

@@ -1,5 +1,6 @@
 """The report's figures, as data and layout for Plotly, each with a text that says what it shows."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,16 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 N_THRESHOLDS = 101
 PIT_BINS = 20
 LONGEST_CURVE = 400  # points of a line
+Lines = Sequence[Mapping[str, float]]
 GROUPS = ("observation", "action", "reward", "value", "all")
+CRITIC_CURVES = {  # by the name after "held_out/": title and label of the axis
+    "td_error": ("held-out temporal-difference error", "root mean square"),
+    "rank_correlation": ("rank correlation of values and returns", "Spearman's correlation"),
+}
+RUN_CURVES = {
+    "learning_rate": ("Learning rate", "learning rate"),
+    "seconds_per_step": ("Speed", "seconds per step"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,15 +86,20 @@ def profile_figures(rows: Sequence[Row]) -> Iterator[PlotlyFigure]:
         )
 
 
-def curve_figures(trainings: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[PlotlyFigure]:
-    """Yield learning curves: held-out likelihood by group of dimensions, loss, learning rate, seconds of a step."""
+def curve_figures(trainings: Mapping[str, Lines]) -> Iterator[PlotlyFigure]:
+    """Yield learning curves of models and of critics; trainings that differ in their seed alone look alike."""
+    critics = {name: lines for name, lines in trainings.items() if any("q_loss" in line for line in lines)}
+    models = {name: lines for name, lines in trainings.items() if name not in critics}
     for group in GROUPS:
         keys = {f"held_out_ema/{group}": "", f"held_out/{group}": ", last weights"}
-        text = f"Held-out negative log-likelihood: {group}"
-        yield from _curves(f"curve-{group}", text, "nats per dimension", keys, trainings)
-    for key, title in (("loss", "Training loss"), ("learning_rate", "Learning rate"), ("seconds_per_step", "Speed")):
-        label = {"loss": "nats", "learning_rate": "learning rate", "seconds_per_step": "seconds per step"}[key]
-        yield from _curves(f"curve-{key}", title, label, {key: ""}, trainings)
+        yield from _curves(
+            f"curve-{group}", f"Held-out negative log-likelihood: {group}", "nats per dimension", keys, models
+        )
+    yield from _curves("curve-loss", "Training loss", "nats", {"loss": ""}, models)
+    for key, (title, label) in RUN_CURVES.items():
+        yield from _curves(f"curve-{key}", title, label, {key: ""}, models)
+    for key, (title, label) in CRITIC_CURVES.items():
+        yield from _curves(f"curve-critic-{key}", f"Critic: {title}", label, {f"held_out/{key}": ""}, critics)
 
 
 def _curves(
@@ -92,23 +107,49 @@ def _curves(
     title: str,
     label: str,
     keys: Mapping[str, str],
-    trainings: Mapping[str, Sequence[Mapping[str, float]]],
+    trainings: Mapping[str, Lines],
 ) -> Iterator[PlotlyFigure]:
-    traces, ends = [], []
-    for i, (training, lines) in enumerate(trainings.items()):
+    """Yield the figure of the keys, each with what it adds to a line's name, if any training has one of them."""
+    traces: list[dict[str, Any]] = []
+    ends: dict[str, list[float]] = defaultdict(list)  # the last values, by kind
+    kinds = shorten(list(dict.fromkeys(map(kind_of, trainings))))
+    for training, lines in trainings.items():
+        place, kind = list(kinds).index(kind_of(training)), kinds[kind_of(training)]
         for key, suffix in keys.items():
             found = [line for line in lines if key in line]
             found = found[:: max(1, len(found) // LONGEST_CURVE)]
             if not found:
                 continue
-            line = style(i) | ({"width": 1, "dash": "dot"} if suffix else {})
+            line = style(place) | ({"width": 1, "dash": "dot"} if suffix else {})
             steps, values = [int(each["step"]) for each in found], _short([each[key] for each in found])
-            trace = {"type": "scatter", "mode": "lines", "name": training + suffix, "x": steps, "y": values}
-            traces.append(trace | {"line": line, "legendgroup": training, "showlegend": not suffix})
-            ends += [] if suffix else [f"{training} ends at {values[-1]:.4g}"]
+            shown = {"name": kind, "legendgroup": kind, "showlegend": not suffix and kind not in ends}
+            trace = {"type": "scatter", "mode": "lines", "x": steps, "y": values, "line": line, **shown}
+            traces.append(trace | {"hovertemplate": f"{training}{suffix}<br>step %{{x}}: %{{y:.5g}}<extra></extra>"})
+            if not suffix:
+                ends[kind].append(values[-1])
     if traces:
+        text = "; ".join(f"{kind} ends at {_ends(values)}" for kind, values in ends.items())
         layout = {"xaxis": {"title": {"text": "training step"}}, "yaxis": {"title": {"text": label}}}
-        yield PlotlyFigure(name, title, f"{title} ({label}) over the training step: {'; '.join(ends)}.", traces, layout)
+        yield PlotlyFigure(name, title, f"{title} ({label}): {text}.", traces, layout)
+
+
+def kind_of(training: str) -> str:
+    """Return the name of a training without the number of its seed at the end."""
+    return re.sub(r"[_-]?\d+$", "", training) or training
+
+
+def shorten(paths: Sequence[str]) -> dict[str, str]:
+    """Return each path without the folders that all of them share, as far as that tells them apart."""
+    parts = {path: path.split("/") for path in paths}
+    shared = set.intersection(*map(set, parts.values())) if len(paths) > 1 else set()
+    short = {path: "/".join(part for part in found if part not in shared) for path, found in parts.items()}
+    return short if len(set(short.values())) == len(paths) and all(short.values()) else {path: path for path in paths}
+
+
+def _ends(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.4g}"
+    return f"{min(values):.4g} to {max(values):.4g} ({len(values)} trainings)"
 
 
 def calibration_figures(recordings: Sequence[RecordingSummary]) -> Iterator[PlotlyFigure]:

@@ -16,7 +16,7 @@ function layout(own) {
   const axis = a => ({ gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, ...a });
   return {
     margin: { l: 56, r: 12, t: 8, b: 44 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: text, size: 12 }, legend: { orientation: "h", y: -0.3, yanchor: "top" }, barmode: "group",
+    font: { color: text, size: 12 }, legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, barmode: "group",
     ...own, xaxis: axis(own.xaxis), yaxis: axis(own.yaxis),
     shapes: (own.shapes || []).map(shape => ({ ...shape, line: { color: text, width: 1, ...shape.line } })),
   };
@@ -50,7 +50,7 @@ function decode({ kind, shape, base64 }) {
 // Rollouts
 
 const sides = [];  // {element, recording, index}
-let packed = [], step = 0, dimension = 0, timer = null;
+let packed = [], step = 0, dimension = "", timer = null;  // the dimension by its name: robots have different ones
 const opened = new Map();
 
 async function open(index) {
@@ -85,50 +85,73 @@ function planIndex(recording) {
   return found;
 }
 
-function drawPlan(side, i) {
-  const { recording } = side, label = names(recording)[dimension], horizon = recording.plans.shape[1];
+function binsOf(recording, i, d) {
+  const low = recording.low.at(d), span = recording.high.at(d) - low || 1, found = { span, centers: [], widths: [], masses: [], kept: [] };
+  let edge = 0;
+  for (let b = 0; b < recording.widths.shape[2]; b++) {
+    const width = recording.widths.at(i, d, b), mass = recording.masses.at(i, d, b);
+    found.centers.push(low + (edge + width / 2) * span); found.widths.push(width * span); found.masses.push(mass);
+    found.kept.push(recording.kept.at(i, d, b) ? mass : 0);
+    edge += width;
+  }
+  return found;
+}
+
+function quantile({ centers, widths, masses }, level) {
+  let below = 0;
+  for (let b = 0; b < masses.length; b++) {
+    if (below + masses[b] >= level) return centers[b] + widths[b] * ((level - below) / (masses[b] || 1) - 0.5);
+    below += masses[b];
+  }
+  return centers[centers.length - 1];
+}
+
+function prediction(recording, i, d) {  // of the next observation, which a plan of one transition does not hold
+  const bins = binsOf(recording, i, d), [low, middle, high] = [0.05, 0.5, 0.95].map(level => quantile(bins, level));
+  return {
+    x: [recording.steps[i] + 1], y: [middle], type: "scatter", mode: "markers", name: "predicted, 5 to 95 %", marker: { color: ORANGE, symbol: "diamond-open", size: 9 },
+    error_y: { type: "data", symmetric: false, array: [high - middle], arrayminus: [middle - low], color: ORANGE, thickness: 2, width: 6 },
+  };
+}
+
+function drawPlan(side, i, d) {
+  const { recording } = side, label = dimension, horizon = recording.plans.shape[1];
   const start = recording.steps[i], real = [], steps = [];
   for (let at = Math.max(0, start - BEFORE); at <= start + horizon + BEFORE; at++) {
-    steps.push(at); real.push(realAt(recording, dimension, at));
+    steps.push(at); real.push(realAt(recording, d, at));
   }
   const x = Array.from({ length: horizon }, (_, h) => start + h);
-  const band = q => x.map((_, h) => finite(recording.spread.at(i, q, h, dimension)));
+  const band = q => x.map((_, h) => finite(recording.spread.at(i, q, h, d)));
   const whole = x.map((_, h) => h).filter(h => band(0)[h] !== null);
   const data = [
     { x: [...whole.map(h => x[h]), ...whole.map(h => x[h]).reverse()], y: [...whole.map(h => band(0)[h]), ...whole.map(h => band(2)[h]).reverse()],
-      type: "scatter", mode: "lines", fill: "toself", fillcolor: ORANGE, opacity: 0.3, line: { width: 0 }, name: "candidates, 5 to 95 %", hoverinfo: "skip" },
+      type: "scatter", mode: "lines", fill: "toself", fillcolor: ORANGE, opacity: 0.3, line: { width: 0 }, name: "candidates, 5 to 95 %", hoverinfo: "skip", showlegend: horizon > 1 },
     { x: steps, y: real, type: "scatter", mode: "lines+markers", name: "what came", line: { color: BLUE, width: 2 } },
-    { x, y: x.map((_, h) => finite(recording.plans.at(i, h, dimension))), type: "scatter", mode: "lines+markers", name: "plan",
+    { x, y: x.map((_, h) => finite(recording.plans.at(i, h, d))), type: "scatter", mode: "lines+markers", name: "plan",
       line: { color: ORANGE, width: 2, dash: "dash" }, marker: { symbol: "diamond" } },
   ];
+  const isNext = horizon === 1 && d < recording.names.observation.length && recording.widths.shape[2];
+  if (isNext) data.push(prediction(recording, i, d));
   const own = { xaxis: { title: { text: "step" } }, yaxis: { title: { text: label } } };
   const figure = side.element.querySelector(".plan");
   figure.setAttribute("aria-label", `Planned and real ${label} from step ${start} on, over ${horizon} transitions.`);
   return draw(figure.id, data, own);
 }
 
-function drawDensity(side, i) {
-  const { recording } = side, label = names(recording)[dimension], bins = recording.widths.shape[2];
+function drawDensity(side, i, d) {
+  const { recording } = side, label = dimension, bins = recording.widths.shape[2];
   const figure = side.element.querySelector(".density"), note = figure.nextElementSibling;
   note.textContent = bins ? "" : "This model has no bins: its distribution is not recorded.";
   if (!bins) return Plotly.purge(figure);
-  const low = recording.low.at(dimension), span = recording.high.at(dimension) - low || 1;
-  let edge = 0, keptMass = 0;
-  const centers = [], widths = [], masses = [], kept = [];
-  for (let b = 0; b < bins; b++) {
-    const width = recording.widths.at(i, dimension, b), mass = recording.masses.at(i, dimension, b);
-    centers.push(low + (edge + width / 2) * span); widths.push(width * span); masses.push(mass);
-    kept.push(recording.kept.at(i, dimension, b) ? mass : 0);
-    keptMass += kept[b]; edge += width;
-  }
+  const { span, centers, widths, masses, kept } = binsOf(recording, i, d), keptMass = kept.reduce((sum, mass) => sum + mass, 0);
   const bars = (values, total, name, color, opacity) => ({
     type: "bar", name, x: centers, width: widths, y: values.map((v, b) => widths[b] > 0 ? v / total / widths[b] : 0), opacity,
     marker: { color, line: { color, width: 1 } }, customdata: values.map(v => v / total), hovertemplate: "mass %{customdata:.3g}<br>density %{y:.3g}",
   });
   const data = [bars(masses, 1, "all bins", BLUE, 0.6)];
   if (keptMass < 0.999) data.push(bars(kept, keptMass, "after the cutoffs", ORANGE, 0.5));
-  const isNext = dimension < recording.names.observation.length;
-  const real = realAt(recording, dimension, recording.steps[i] + (isNext ? 1 : 0));
+  const isNext = d < recording.names.observation.length;
+  const real = realAt(recording, d, recording.steps[i] + (isNext ? 1 : 0));
   const tallest = Math.max(...data[0].y);
   if (real !== null) {
     data.push({ type: "scatter", mode: "lines", name: "what came", x: [real, real], y: [0, tallest], line: { color: GREEN, width: 3, dash: "dot" } });
@@ -172,7 +195,11 @@ function show(side) {
   const i = planIndex(recording), video = element.querySelector("video");
   if (recording.video) video.currentTime = (i + 0.5) / recording.frames_per_second;
   element.querySelector(".now").textContent = describe(side, i);
-  return Promise.all([drawPlan(side, i), drawDensity(side, i), drawReturns(side, i)]);
+  const d = names(recording).indexOf(dimension), [plan, density] = [".plan", ".density"].map(kind => element.querySelector(kind));
+  plan.nextElementSibling.textContent = d < 0 ? `This rollout has no dimension "${dimension}".` : "";
+  if (d < 0) density.nextElementSibling.textContent = "";
+  const ofDimension = d < 0 ? [Plotly.purge(plan), Plotly.purge(density)] : [drawPlan(side, i, d), drawDensity(side, i, d)];
+  return Promise.all([...ofDimension, drawReturns(side, i)]);
 }
 
 async function choose(side, index) {
@@ -183,11 +210,10 @@ async function choose(side, index) {
   element.querySelector(".film .missing").textContent = recording.video ? "" : `There is no video. ${recording.missing_video || ""}`;
   const slider = document.getElementById("time");
   slider.max = Math.max(...sides.map(({ recording: r }) => r ? r.steps[r.steps.length - 1] || 0 : 0));
-  const chooser = document.getElementById("dimension"), labels = names(sides[0].recording || recording);
-  if (chooser.options.length !== labels.length) {
-    chooser.replaceChildren(...labels.map((label, d) => new Option(label, d)));
-    dimension = Math.min(dimension, labels.length - 1);
-  }
+  const chooser = document.getElementById("dimension");
+  const labels = [...new Set(sides.flatMap(({ recording: r }) => r ? names(r) : []))];
+  chooser.replaceChildren(...labels.map(label => new Option(label)));
+  if (!labels.includes(dimension)) dimension = labels[0];
   chooser.value = dimension;
 }
 
@@ -220,7 +246,7 @@ async function startRollouts() {
     select.addEventListener("change", async () => { await choose(side, Number(select.value)); await move(Math.min(step, Number(document.getElementById("time").max))); });
   }
   document.getElementById("time").addEventListener("input", event => move(Number(event.target.value)));
-  document.getElementById("dimension").addEventListener("change", event => { dimension = Number(event.target.value); move(step); });
+  document.getElementById("dimension").addEventListener("change", event => { dimension = event.target.value; move(step); });
   document.getElementById("play").addEventListener("click", event => play(event.target));
   await move(0);
 }

@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajectory_adacat.evaluation.results import RolloutResult
-from trajectory_adacat.plotting.formats import number, with_interval
+from trajectory_adacat.plotting.formats import number
 from trajectory_adacat.plotting.report.experiments import Material, RecordingSummary, by_interest
 from trajectory_adacat.plotting.report.figures import calibration_figures, curve_figures, profile_figures
-from trajectory_adacat.plotting.summary import Row, columns_of
-from trajectory_adacat.plotting.table import count, text_table
+from trajectory_adacat.plotting.report.glance import SUSPICIOUS, caveats, failures, glances
+from trajectory_adacat.plotting.table import text_table
 from trajectory_adacat.recording import QUANTILES, Recording, load_recording
 
 LARGEST = 14_000_000  # bytes of the page
 BUNDLE = ("package_data", "plotly.min.js")
 FLOATS = ("observations", "actions", "rewards", "plans", "spread", "scores", "score_spread", "realized", "low", "high")
 HALVES = ("widths", "masses")  # float16, as in the file
-SUSPICIOUS = 1.15  # planned / realized return, as `plan` warns
 
 
 def render(material: Material, title: str, command: str) -> str:
@@ -59,8 +58,10 @@ def render(material: Material, title: str, command: str) -> str:
         command=command,
         material=material,
         table=text_table(material.rows) if material.rows else None,
-        verdicts=list(verdicts(material.rows)),
+        glances=list(glances(material.rows)),
+        caveats=list(caveats(material.rows)),
         failures=list(failures(material)),
+        suspicious=SUSPICIOUS,
         profiles=profiles,
         curves=curves,
         calibration=calibration,
@@ -107,71 +108,6 @@ def _content(recording: Recording) -> dict[str, Any]:
 def _array(array: NDArray[Any], kind: str) -> dict[str, Any]:
     little_endian = np.ascontiguousarray(array.astype(kind))
     return {"kind": kind[-2:], "shape": array.shape, "base64": base64.b64encode(little_endian.tobytes()).decode()}
-
-
-def verdicts(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a sentence for each method on each dataset: how good it is, how sure that is, and beside what."""
-    for row in rows:
-        for column in columns_of([row]):
-            summary = row.summaries[column]
-            unit = "normalized score (100: D4RL's expert)" if row.measure == "score" else "return"
-            basis = "rollouts of one training: another training may differ more"
-            if summary.trainings != 1:
-                basis = "trainings" if summary.trainings else "rollouts"
-            interval = f"the 95 % interval is over {basis}" if summary.mean_interval else "one rollout has no interval"
-            value = with_interval(summary.mean, summary.mean_interval)
-            beside = "; ".join(f"{name} {' / '.join(map(number, found))}" for name, found in row.recorded.items())
-            yield (
-                f"{column} on {row.label}: {unit} {value} from {count(summary)}; {interval}."
-                + (f" For comparison: {beside}." if beside else "")
-            )
-
-
-def failures(material: Material) -> Iterator[str]:
-    """Yield sentences that say where the planner fails."""
-    results = list(material.results.values())
-    fallen = [result for result in results if result.terminated]
-    if results:
-        yield f"{len(fallen)} of {len(results)} rollouts ended in a terminal state before the time limit."
-    if fallen:
-        lengths = np.quantile([result.length for result in fallen], [0.0, 0.5, 1.0])
-        yield "They ended at steps {:.0f} to {:.0f}, in the median at {:.0f}.".format(*lengths[[0, 2, 1]])
-    if results:
-        worst = min(results, key=lambda result: result.return_)
-        yield f"The lowest return is {worst.return_:.5g}: {_name(worst)}, {worst.length} steps."
-    ratios = [
-        result.planned_return / result.realized_return
-        for result in results
-        if result.planned_return is not None and result.realized_return is not None and result.realized_return > 0.0
-    ]
-    ratios = ratios or [recording.ratio for recording in material.recordings if recording.ratio is not None]
-    if ratios:
-        mean = float(np.mean(ratios))
-        judged = "the plans promise too much" if mean > SUSPICIOUS else "the plans keep what they promise"
-        yield f"Planned / realized return is {mean:.3f} in the mean of {len(ratios)} rollouts: {judged}."
-    yield from _surprises(material.recordings)
-
-
-def _surprises(recordings: Sequence[RecordingSummary]) -> Iterator[str]:
-    """Yield which dimension most often leaves the central 90 % of its prediction, for each group of recordings."""
-    groups: dict[tuple[str, ...], list[RecordingSummary]] = {}
-    for recording in recordings:
-        groups.setdefault((recording.group, *recording.description["names"]["observation"]), []).append(recording)
-    for (group, *names), members in groups.items():
-        pit = np.concatenate([member.pit for member in members])
-        if len(pit) and pit.shape[1] == len(names) + 1:
-            outside = 100.0 * ((pit < 0.05) | (pit > 0.95)).mean(0)
-            worst = int(outside.argmax())
-            yield (
-                f"{group}: {[*names, 'reward'][worst]} is predicted worst: it leaves the central 90 % of its "
-                f"prediction at {outside[worst]:.0f} % of {len(pit)} recorded steps (10 % if calibrated)."
-            )
-
-
-def _name(result: RolloutResult) -> str:
-    return (
-        f"{result.parameterization} on {result.data_label}, training {result.train_seed}, rollout {result.rollout_seed}"
-    )
 
 
 def experiments(material: Material) -> Iterator[dict[str, Any]]:

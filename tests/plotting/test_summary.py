@@ -70,6 +70,20 @@ def test_planned_and_realized_returns_separate_nothing() -> None:
     assert columns_of([row]) == ["adacat"]
 
 
+def test_a_column_knows_its_falls_its_promises_and_its_planner() -> None:
+    falls: list[dict[str, Any]] = [
+        {"planned_return": 9.0, "realized_return": 6.0},
+        {"planned_return": 5.0, "realized_return": 2.0, "terminated": True, "truncated": False, "length": 300},
+        {"planned_return": 5.0, "realized_return": 0.0},
+        {},
+    ]
+    (row,) = rows_of(result(rollout_seed=seed, **found) for seed, found in enumerate(falls))
+    assert row.fallen == {"adacat": [300]}
+    assert row.promises == {"adacat": 2.0}  # of 1.5 and 2.5
+    assert row.planners == {"adacat": BASE.planner}
+    assert rows_of([BASE])[0].promises == {}
+
+
 def test_rollouts_without_training_stand_in_one_group() -> None:
     runs = [result(checkpoint={"hash": None}, rollout_seed=seed, train_seed=seed) for seed in range(3)]
     (row,) = rows_of(runs)

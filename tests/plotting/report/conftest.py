@@ -1,7 +1,9 @@
 """A small folder of everything that a report shows: results of two methods, two trainings, three recordings."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,39 +15,46 @@ RETURNS = {"adacat": [[2000.0, 2100.0], [2300.0, 2500.0]], "uniform": [[1500.0, 
 N, T, H, D, K = 4, 20, 3, 7, 5  # plans, steps, horizon, dimensions, bins
 
 
-def save_result(folder: Path, method: str, train_seed: int, rollout_seed: int, return_: float) -> None:
-    """Write one result."""
-    RolloutResult(
-        dataset="hopper-medium-v2",
-        parameterization=method,
-        train_seed=train_seed,
-        rollout_seed=rollout_seed,
-        return_=return_,
-        normalized_score=return_ / 32.0,
-        length=1000 if return_ > 1450 else 700,
-        terminated=return_ <= 1450,
-        truncated=return_ > 1450,
-        planner={"horizon": 15},
-        checkpoint={"hash": f"{method} {train_seed}"},
-        environment={"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
-        versions={"torch": "2.13"},
-        git_revision="abc",
-        seconds_per_action=0.1,
-        data_status="verified",
-        references={"dataset mean return": 1422.0},
-        planned_return=260.0,
-        realized_return=200.0,
-    ).save(folder / method / str(train_seed))
+def make_result(method: str, train_seed: int, rollout_seed: int, return_: float, **changes: Any) -> RolloutResult:
+    """Return one result."""
+    values: dict[str, Any] = {
+        "dataset": "hopper-medium-v2",
+        "parameterization": method,
+        "train_seed": train_seed,
+        "rollout_seed": rollout_seed,
+        "return_": return_,
+        "normalized_score": return_ / 32.0,
+        "length": 1000 if return_ > 1450 else 700,
+        "terminated": return_ <= 1450,
+        "truncated": return_ > 1450,
+        "planner": {"horizon": 15},
+        "checkpoint": {"hash": f"{method} {train_seed}"},
+        "environment": {"environment": "trajectory_adacat/Hopper-v2", "dynamics": "v2"},
+        "versions": {"torch": "2.13"},
+        "git_revision": "abc",
+        "seconds_per_action": 0.1,
+        "data_status": "verified",
+        "references": {"dataset mean return": 1422.0},
+        "planned_return": 260.0,
+        "realized_return": 200.0,
+    }
+    return RolloutResult(**values | changes)
 
 
-def save_recording(folder: Path, seed: int, return_: float, video: bytes = b"", bins: int = K) -> Path:
+@pytest.fixture
+def result() -> Callable[..., RolloutResult]:
+    """Make one result."""
+    return make_result
+
+
+def save_recording(folder: Path, seed: int, return_: float, video: bytes = b"", bins: int = K, **changes: Any) -> Path:
     """Write one recording of a smooth rollout."""
     generator = np.random.default_rng(seed)
     observations = np.cumsum(generator.normal(size=(T + 1, 3)), 0)
     steps = np.arange(0, T, T // N)
     plans = generator.normal(size=(N, H, D))
     plans[:, 0, :3] = observations[steps]
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
         "command": f"trajectory-adacat plan --seed {seed} --record",
         "dataset": "hopper-medium-v2",
@@ -63,7 +72,7 @@ def save_recording(folder: Path, seed: int, return_: float, video: bytes = b"", 
     masses = generator.dirichlet(np.ones(max(bins, 1)), (N, D))[..., :bins]
     path = folder / "recordings" / f"rollout_{seed}.npz"
     Recording(
-        description=description,
+        description=description | changes,
         observations=observations.astype(np.float32),
         actions=generator.normal(size=(T, 2)).astype(np.float32),
         rewards=np.ones(T, np.float32),
@@ -85,12 +94,18 @@ def save_recording(folder: Path, seed: int, return_: float, video: bytes = b"", 
 
 
 @pytest.fixture
+def record() -> Callable[..., Path]:
+    """Write one recording."""
+    return save_recording
+
+
+@pytest.fixture
 def logs(tmp_path: Path) -> Path:
     """The folder."""
     for method, trainings in RETURNS.items():
         for train_seed, returns in enumerate(trainings):
             for seed, return_ in enumerate(returns):
-                save_result(tmp_path / "logs", method, train_seed, seed, return_)
+                make_result(method, train_seed, seed, return_).save(tmp_path / "logs" / method / str(train_seed))
     for seed in range(2):
         folder = tmp_path / "logs" / "training" / f"gpt_{seed}"
         folder.mkdir(parents=True)

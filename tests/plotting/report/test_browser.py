@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,48 @@ def test_another_dimension_and_another_rollout_are_shown(browser: Any, report: P
     first = page.evaluate("document.getElementById('plan-0').data[1].y.join()")
     page.select_option(".rollout >> nth=0", index=2)
     page.wait_for_function(f"document.getElementById('plan-0').data[1].y.join() !== '{first}'")
+
+
+def test_rollouts_of_two_robots_are_shown_by_the_names_of_their_dimensions(
+    browser: Any, logs: Path, record: Callable[..., Path]
+) -> None:
+    names = {"observation": ["angle", "height", "tilt"], "action": ["hip", "ankle"]}
+    for seed, return_ in ((0, 10.0), (1, 20.0), (2, 30.0)):
+        record(logs / "other", seed, return_, dataset="other", names=names)
+    main([str(logs), "--out", str(logs / "report.html")])
+    page, wrong = open_page(browser, logs / "report.html", 1280)
+    page.select_option(".rollout >> nth=1", label="return 10, rollout 0: other, adacat, training 0")
+    page.select_option("#dimension", label="height")
+    page.wait_for_function("document.getElementById('density-1').layout.xaxis.title.text === 'height'")
+    first = "id => document.getElementById(id).data[1].y.find(value => value !== null)"
+    expected = load_recording(logs / "other" / "recordings" / "rollout_0.npz").observations[0, 1]
+    assert page.evaluate(first, "plan-1") == pytest.approx(float(expected))
+    page.select_option("#dimension", label="knee")
+    page.wait_for_selector('text=This rollout has no dimension "knee".')
+    assert page.evaluate("document.getElementById('plan-0').layout.yaxis.title.text") == "knee"
+    assert wrong == []
+
+
+def test_a_plan_of_one_transition_shows_what_was_predicted_next(
+    browser: Any, logs: Path, record: Callable[..., Path]
+) -> None:
+    path = record(logs / "short", 0, 10.0)
+    recording = load_recording(path)
+    short = {"plans": recording.plans[:, :1], "spread": recording.spread[:, :, :1]}
+    type(recording)(**{**vars(recording), **short}).save(path)
+    main([str(logs / "short"), "--out", str(logs / "report.html")])
+    page, wrong = open_page(browser, logs / "report.html", 1280)
+    predicted = page.evaluate(
+        "(({x, y, error_y}) => [x[0], y[0], error_y.array[0], error_y.arrayminus[0]])"
+        "(document.getElementById('plan-0').data[3])"
+    )
+    edges = -3.0 + 6.0 * np.concatenate([[0.0], recording.widths[0, 0].astype(float).cumsum()])
+    levels = np.concatenate([[0.0], recording.masses[0, 0].astype(float).cumsum()])
+    low, middle, high = np.interp([0.05, 0.5, 0.95], levels, edges)
+    assert predicted == pytest.approx([1.0, middle, high - middle, middle - low], rel=1e-4)
+    page.select_option("#dimension", label="reward")  # part of the plan itself
+    page.wait_for_function("document.getElementById('plan-0').data.length === 3")
+    assert wrong == []
 
 
 def test_the_table_is_that_of_the_table_command(browser: Any, report: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,12 +16,14 @@ import pytest
 pytest.importorskip("plotly")
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.plotting.report import page as page_module
 from trajectory_adacat.plotting.report.command import main
 from trajectory_adacat.plotting.summary import gather
 from trajectory_adacat.plotting.table import text_table
 from trajectory_adacat.recording import find_recordings
+
+Make = Callable[..., RolloutResult]
 
 
 class Cells(HTMLParser):
@@ -76,13 +79,67 @@ def test_the_table_is_that_of_the_table_command(logs: Path) -> None:
 
 
 def test_the_page_says_how_good_how_sure_and_where_it_fails(logs: Path) -> None:
-    text = visible(write(logs))
-    assert "adacat on hopper-medium-v2: normalized score (100: D4RL's expert) 69.5 [" in text
-    assert "from 2 trainings x 2; the 95 % interval is over trainings." in text
-    assert "2 of 8 rollouts ended in a terminal state before the time limit." in text
-    assert "The lowest return is 1300: uniform on hopper-medium-v2, training 1, rollout 0, 700 steps." in text
+    page = write(logs)
+    cells = Cells("glance")
+    cells.feed(page)
+    rows = [[" ".join(cell.split()) for cell in row] for row in cells.rows if row]
+    values = [row[1] for row in rows]
+    assert [value.partition(" ")[0] for value in values] == ["69.5", "46.1"]  # the best method first
+    assert [row[0] for row in rows] == ["adacat", "uniform"]
+    assert [row[3:] for row in rows] == [
+        ["2 trainings x 2", "62.5", "0 of 4", "1.30 (too high)"],
+        ["2 trainings x 2", "40.6", "2 of 4, the first at step 700", "1.30 (too high)"],
+    ]
+    assert rows[0][2] == "dataset mean return 44.3"
+    text = visible(page)
+    assert (
+        "The lowest return is 1300: uniform on hopper-medium-v2, training 1, rollout 0, which ended in a terminal "
+        "state at step 700." in text
+    )
     assert "is predicted worst: it leaves the central 90 % of its prediction at" in text
-    assert "Planned / realized return is 1.300 in the mean of 8 rollouts: the plans promise too much." in text
+    assert (
+        "adacat on hopper-medium-v2: planned / realized return is 1.30 in the mean: the plans promise too much." in text
+    )
+
+
+def test_intervals_are_drawn_on_one_axis(logs: Path) -> None:
+    page = write(logs)
+    found = [
+        [float(number) for number in line]
+        for line in re.findall(
+            r'class="interval" x1="([\d.]+)" x2="([\d.]+)".*?class="mean" x1="([\d.]+)"', page, re.DOTALL
+        )
+    ]
+    (row,) = gather(load_results([logs]))
+    top = max(end for summary in row.summaries.values() for end in summary.mean_interval or ())
+    expected = [
+        [100 * end / top for end in (*(summary.mean_interval or ()), summary.mean)]
+        for summary in (row.summaries[name] for name in ("adacat", "uniform"))
+    ]
+    assert found == [pytest.approx(line, abs=0.06) for line in expected]
+
+
+def test_columns_are_named_by_folders_if_asked(logs: Path, result: Make) -> None:
+    for folder, horizon in (("long", 15), ("short", 5)):
+        result("adacat", 0, 0, 2000.0, planner={"search": {"horizon": horizon}}).save(logs / folder)
+    out = logs / "report.html"
+    main([str(logs / "long"), str(logs / "short"), "--names", "folders", "--out", str(out)])
+    assert re.search(r"<td[^>]*>adacat \(long\)", out.read_text())
+
+
+def test_a_search_is_described_in_words(logs: Path, result: Make) -> None:
+    search = {"horizon": 3, "beam_width": 2, "n_expand": 4}
+    planners = {"x": {"search": search, "scoring": {"name": "critic"}}, "y": {"search": dict.fromkeys(search, 1)}}
+    for folder, planner in planners.items():
+        result("quantile", 0, 0, 1.0, planner=planner).save(logs / folder)
+    text = visible(write(logs / "x", logs / "y"))
+    assert "2 x 4 candidates by a critic, horizon 3" in text
+    assert "no search" in text
+
+
+def test_one_training_is_no_basis_for_a_method(logs: Path) -> None:
+    assert "says nothing about another training" in visible(write(logs / "adacat" / "0"))
+    assert "says nothing about another training" not in visible(write(logs))
 
 
 def test_every_figure_has_data_a_place_and_a_text(logs: Path) -> None:
@@ -159,7 +216,7 @@ def test_recordings_beyond_the_page_size_are_left_out(logs: Path, monkeypatch: p
     assert recorded(page) == 2
     assert "2 of 3 recordings fit on this page" in " ".join(visible(page).split())
     options = re.findall(r"<option[^>]*>(.*?)</option>", page)
-    assert [option.rpartition(" ")[2] for option in options] == ["1900", "2100"] * 2  # in each of the two lists
+    assert [option.partition(",")[0] for option in options] == ["return 1900", "return 2100"] * 2  # in both lists
 
 
 def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
