@@ -24,6 +24,7 @@ MINARI = ["minari[hdf5]>=0.5.4,<0.6"]
 BEHAVIOR = ["stable-baselines3>=2.9,<3"]  # for train-behavior alone: agents are read without it
 REPORT = [*PLOTS, "jinja2>=3.1", "plotly>=6", "imageio-ffmpeg>=0.6"]
 TENSORBOARD = ["tensorboard>=2.21"]
+WANDB = ["wandb>=0.19,<1"]
 RAY = ["ray>=2.40,<3"]
 ALL = sorted({*TRAINING, *PLOTS, *MINARI, *REPORT, *TENSORBOARD})
 TEST = [
@@ -65,6 +66,7 @@ setup(
         "minari": MINARI,
         "report": REPORT,
         "tensorboard": TENSORBOARD,
+        "wandb": WANDB,
         "behavior": [*TRAINING, *BEHAVIOR],
         "ray": RAY,
         "all": ALL,

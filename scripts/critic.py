@@ -24,6 +24,7 @@ from trajectory_adacat.scripts.train import (
     TrainingParser,
     check_same_method,
     dataset_record,
+    import_logging,
     load_episodes_of,
     old_checkpoints,
     report_data,
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train and leave checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``."""
     arguments = CriticArguments().parse(argv)
     config = arguments.settings(CriticConfig)
-    arguments.settings(BasicRunConfig)
+    import_logging(arguments.settings(BasicRunConfig))
     use_threads(arguments.threads)
     device = use_device(arguments.device)
     check_can_create(arguments.savepath, "--logbase")

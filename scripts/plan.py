@@ -4,7 +4,7 @@ import importlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from trajectory_adacat.evaluation.results import ResultsWriter, RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
 from trajectory_adacat.evaluation.scores import references_in
 from trajectory_adacat.evaluation.source import Source
+from trajectory_adacat.evaluation.watching import BarOfEach, OneBar, View
 from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.planning.planner import PlannerConfig
@@ -68,6 +69,7 @@ class PlanArguments(OfflineParser):
     compile: bool = False  # compile the blocks except attention (torch.compile); no gain on a CPU
     overwrite: bool = False  # delete this experiment's results of other settings, another checkpoint or environment
     vis_freq: int = 50  # environment steps between two updates of the returns shown
+    watch: bool = False  # a line for each rollout in a terminal: return, planned return, speed, latest end
     threads: int = 1  # threads of each process
     processes: int = 1  # processes that share the rollouts, each with its own threads
     record: list[int] | None = None  # record the plans of these rollout seeds, or of all if none is named, for `report`
@@ -368,16 +370,14 @@ def print_ratio(episodes: Sequence[EpisodeResult], verbose: bool) -> None:
 def run_watched(
     rollouts: Rollouts, seeds: Sequence[int], arguments: PlanArguments, on_step: OnStep
 ) -> tuple[list[EpisodeResult], int]:
-    """Run the episodes as `run_in_processes` does, with a bar that shows the length of the shortest live one."""
-    with tqdm(total=rollouts.max_length, desc="plan", unit="step", disable=not arguments.verbose) as bar:
+    """Run the episodes as `run_in_processes` does, and show how far they are."""
+    is_each = arguments.watch and arguments.verbose and sys.stderr.isatty()
+    one = partial(OneBar, rollouts.max_length, arguments.vis_freq, arguments.verbose)
+    make_view: Callable[[], View] = partial(BarOfEach, seeds, rollouts.max_length) if is_each else one
+    with make_view() as view:
 
         def show(results: Sequence[EpisodeResult]) -> None:
-            live = [result.length for result in results if not result.ended]
-            step = min(live) if live else max(result.length for result in results)
-            if step // arguments.vis_freq > bar.n // arguments.vis_freq:
-                sound = [result.return_ for result in results if result.error is None]
-                bar.set_postfix_str(f"{len(live)} live, mean return {np.mean(sound):.5g}" if sound else "all failed")
-            bar.update(step - bar.n)
+            view.show(results)
             on_step(results)
 
         return run_in_processes(rollouts, seeds, arguments.processes, show)

@@ -1,5 +1,6 @@
 """Train a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
 
+import importlib
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -29,12 +30,13 @@ from trajectory_adacat.datasets.sequences import (
 )
 from trajectory_adacat.environments import EnvironmentSource, check_sizes, read_options
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
 from trajectory_adacat.provenance import processor
 from trajectory_adacat.settings import from_nested, to_flat, to_nested
-from trajectory_adacat.training.config import RunConfig, TrainConfig
+from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 from trajectory_adacat.training.trainer import Trainer
@@ -162,6 +164,17 @@ def load_episodes_of(arguments: TrainingParser, config: EpisodeConfig) -> Datase
     return replace(dataset, episodes=cut_episodes(dataset.episodes, length), notes=[*dataset.notes, note])
 
 
+def import_logging(run: BasicRunConfig) -> None:
+    """Import what --wandb needs, before anything else is done.
+
+    Raises:
+        InputError: if it is missing.
+    """
+    if run.wandb is not None:
+        with name_missing_extra():
+            importlib.import_module("wandb")
+
+
 def old_checkpoints(arguments: TrainingParser) -> list[Path]:
     """Return the checkpoints that are already in the experiment's folder.
 
@@ -274,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with world.raise_everywhere():
             arguments = TrainArguments().parse(argv)
             config = arguments.settings(TrainConfig)
-            arguments.settings(RunConfig)
+            import_logging(arguments.settings(RunConfig))
             use_threads(arguments.threads)
             device = use_device(world.device(arguments.device))
             if device.type == "cuda" and device.index is not None:

@@ -20,6 +20,7 @@ OPTIONAL = {
     "minari": ("minari", "minari"),
     "stable_baselines3": ("stable-baselines3", "behavior"),
     "ray": ("ray", "ray"),
+    "wandb": ("wandb", "wandb"),
     "jinja2": ("jinja2", "report"),
     "plotly": ("plotly", "report"),
     "imageio_ffmpeg": ("imageio-ffmpeg", "report"),

@@ -19,6 +19,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.scripts import critic
 from trajectory_adacat.training.lock import LOCK_FILE
 from trajectory_adacat.training.logger import read_metrics
+from trajectory_adacat.training.progress import sparkline
 
 Write = Callable[..., Path]
 RunTrain = Callable[..., Path]
@@ -56,6 +57,24 @@ def state(folder: Path, step: int) -> dict[str, bytes]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_watching_shows_the_course_of_the_held_out_error_in_a_terminal(
+    write_dataset: Write, run_critic: RunCritic, terminal: Any
+) -> None:
+    with terminal:
+        folder = run_critic(write_dataset(9, 8, 7, 6), watch="true", verbose="true")
+    course = [line["held_out/td_error"] for line in read_metrics(folder)]
+    assert f"held-out td error {sparkline(course)} " in terminal.text
+
+
+def test_wandb_gets_the_metrics(write_dataset: Write, run_critic: RunCritic, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = run_critic(write_dataset(9, 8, 7, 6), wandb="project")
+    wandb.teardown()  # waits for the process that writes the file
+    (path,) = folder.rglob("run-*.wandb")
+    assert b"held_out/td_error" in path.read_bytes()
 
 
 def test_a_training_leaves_a_critic_that_needs_no_data(write_dataset: Write, run_critic: RunCritic) -> None:

@@ -124,6 +124,26 @@ def test_each_rollout_leaves_a_result_that_says_what_it_depends_on(trained: Path
         assert "git_revision" in result
 
 
+def test_watching_shows_a_bar_for_each_rollout_in_a_terminal(trained: Path, run_plan: Plan, terminal: Any) -> None:
+    with terminal:
+        found = run_plan(watch="true", verbose="true", seed=5)
+    text = terminal.text
+    for result in found:
+        assert f"seed {result['rollout_seed']}: 100%" in text
+        assert f"return {result['return']:.5g}, planned " in text
+    assert "plan:" not in text
+
+
+def test_watching_has_no_effect_outside_a_terminal(
+    trained: Path, run_plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_plan(watch="true", verbose="true", seed=5)
+    shown = capsys.readouterr()
+    assert "seed 5: 100%" not in shown.err + shown.out
+    assert "planned" not in shown.err
+    assert "plan: 100%" in shown.err
+
+
 def test_results_can_be_read_back(trained: Path, run_plan: Plan, home: Path) -> None:
     run_plan()
     found = load_results([home / "logs" / "own" / "plans"]).values()

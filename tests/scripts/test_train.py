@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.scripts import train
 from trajectory_adacat.training.lock import LOCK_FILE
 from trajectory_adacat.training.logger import read_metrics
+from trajectory_adacat.training.progress import sparkline
 from trajectory_adacat.training.trainer import Trainer
 
 Write = Callable[..., Path]
@@ -55,6 +57,36 @@ def test_a_training_leaves_checkpoints_metrics_and_its_settings(
     saved = json.loads((folder / "arguments.json").read_text())
     assert saved["n_steps"] == 6
     assert saved["parameterization"] == parameterization
+
+
+def test_watching_shows_the_course_of_the_held_out_likelihood_in_a_terminal(
+    write_dataset: Write, run_train: RunTrain, terminal: Any
+) -> None:
+    with terminal:
+        folder = run_train(write_dataset(9, 8, 7, 6), watch="true", verbose="true")
+    course = [line["held_out_ema/all"] for line in read_metrics(folder)]
+    assert f"held-out nll {sparkline(course)} {course[0]:.4g} -> {course[-1]:.4g}" in terminal.text
+
+
+def test_wandb_gets_the_metrics_and_the_settings(
+    write_dataset: Write, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = run_train(write_dataset(9, 8, 7, 6), wandb="project")
+    wandb.teardown()  # waits for the process that writes the file
+    (path,) = folder.rglob("run-*.wandb")
+    content = path.read_bytes()
+    assert all(name.encode() in content for name in ("project", "held_out_ema/all", "parameterization"))
+
+
+def test_wandb_is_named_before_anything_is_done_where_it_is_missing(
+    write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
+    with pytest.raises(InputError, match=r"wandb is not installed: pip install 'trajectory-adacat\[wandb\]'"):
+        run_train(write_dataset(9, 8, 7, 6), wandb="project")
+    assert list(home.iterdir()) == []
 
 
 def test_a_checkpoint_says_all_that_planning_needs(write_dataset: Write, run_train: RunTrain) -> None:

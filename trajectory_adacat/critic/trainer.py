@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import AdamW
-from tqdm import tqdm
 
 from trajectory_adacat.checkpoint import checkpoint_name
 from trajectory_adacat.critic.checkpoint import save_critic
@@ -24,6 +23,7 @@ from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.finite import check_finite
 from trajectory_adacat.training.logger import MetricsLogger
 from trajectory_adacat.training.optimizer import load_optimizer_state, optimizer_state, scale_learning_rates
+from trajectory_adacat.training.progress import Progress
 from trajectory_adacat.training.trainer import check_serializable
 
 
@@ -79,7 +79,8 @@ class CriticTrainer:
                 nor saved.
         """
         n_steps, saved_steps = self.config.n_steps, self.run.saved_steps(self.config.n_steps)
-        with MetricsLogger(self.folder, self.step) as logger, self._progress_bar() as progress:
+        logged = MetricsLogger(self.folder, self.step, self.run.wandb, self.description)
+        with logged as logger, Progress(n_steps, self.step, "critic", self.verbose, self.run.watch) as progress:
             start_time, start_step = time.perf_counter(), self.step
             while self.step < n_steps:
                 metrics = self._train_step()
@@ -90,7 +91,7 @@ class CriticTrainer:
                 if is_logged:
                     metrics |= self._evaluate()
                     metrics["seconds_per_step"] = (time.perf_counter() - start_time) / (self.step - start_step)
-                    progress.set_postfix_str(_summary(metrics))
+                    progress.show(_summary(metrics), *_watched(metrics))
                     logger.log(self.step, metrics)
                 if self.step in saved_steps:
                     self.save()
@@ -156,9 +157,12 @@ class CriticTrainer:
         values = {"loss of Q": metrics["q_loss"], "loss of V": metrics["v_loss"], "weight norm": weight_norm}
         check_finite(values, self.step)
 
-    def _progress_bar(self) -> tqdm:
-        n_steps = self.config.n_steps
-        return tqdm(total=n_steps, initial=self.step, desc="critic", unit="step", disable=not self.verbose)
+
+def _watched(metrics: Mapping[str, Any]) -> tuple[str, float]:
+    """Return the metric to watch, with its name: the held-out error, the batch's loss where nothing is held out."""
+    if "held_out/td_error" in metrics:
+        return "held-out td error", metrics["held_out/td_error"]
+    return "q loss", float(metrics["q_loss"])
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ class EpisodeResult:
         error: what was wrong with the environment's answer at step ``length`` (0: the reset); such an episode is over
             and its return is not a result. None if nothing was.
         seconds: wall-clock time of planning, divided evenly among episodes that are planned together.
+        promise: discounted return that the last plan promises; None where it cannot be compared with what follows.
         planned: what the plans promised beside what followed; None until the episode has ended, where it failed, and
             where no step can be compared.
     """
@@ -44,6 +45,7 @@ class EpisodeResult:
     truncated: bool = False
     error: str | None = None
     seconds: float = 0.0
+    promise: float | None = None
     planned: PlannedReturn | None = None
 
     @property
@@ -182,7 +184,7 @@ def run_episodes(
         rewards = {}
         for i in live if discounting is not None else ():
             if (made := planner.scores[i]) is not None:
-                scores[i][results[i].length] = made
+                scores[i][results[i].length] = results[i].promise = made
         for i, action in zip(live, actions, strict=True):
             results[i].seconds += seconds
             if i in recorders:

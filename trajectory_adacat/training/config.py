@@ -79,6 +79,8 @@ class BasicRunConfig:
     seed: int = 0  # random seed
     log_freq: int = 100  # steps between two log lines
     n_saves: int = 3  # number of checkpoints, evenly spaced, the last at the end
+    wandb: str | None = None  # project of Weights & Biases that gets the metrics too; WANDB_MODE=offline: no network
+    watch: bool = False  # show the course of the held-out likelihood (critic: error) below the bar, in a terminal
 
     def __post_init__(self) -> None:
         check_positive(self, ("log_freq", "n_saves"))

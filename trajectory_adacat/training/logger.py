@@ -1,46 +1,136 @@
-"""Training metrics as JSON lines, and in TensorBoard if it is installed."""
+"""Training metrics as JSON lines, in TensorBoard if it is installed, and in Weights & Biases if asked for."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 METRICS_FILE = "metrics.jsonl"
+RUN_FILE = "wandb_run"  # holds the run's id in Weights & Biases, so that a resumed training goes on with it
+
+
+class MetricsWriter(Protocol):
+    """Where metrics go."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the metrics of one step."""
+
+    def close(self) -> None:
+        """Finish writing."""
 
 
 class MetricsLogger:
-    """Append one line per logged step to ``metrics.jsonl``.
+    """Write the metrics of each logged step to every writer.
 
     Args:
-        folder: folder of the file; created if needed.
-        step: step at which training starts. Lines of later steps are dropped: an interrupted run left them after its
-            last checkpoint.
+        folder: folder of the files; created if needed.
+        step: step at which training starts. Later lines are dropped: an interrupted run left them after its last
+            checkpoint.
+        project: project of Weights & Biases that gets the metrics; None for none.
+        settings: what Weights & Biases shows as the run's configuration.
+
+    Raises:
+        ModuleNotFoundError: if a project is given and wandb is not installed.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(
+        self, folder: Path, step: int, project: str | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / METRICS_FILE
-        kept = [line for line in read_metrics(folder) if line["step"] <= step] if path.exists() else []
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a")
-        self._board = _tensorboard_writer(folder, step)
+        self._writers: list[MetricsWriter] = [JsonWriter(folder, step), *_tensorboard(folder, step)]
+        if project is not None:
+            self._writers.append(WandbWriter(folder, step, project, settings or {}))
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Write the metrics of one step."""
         values = {name: float(value) for name, value in metrics.items()}
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        for writer in self._writers:
+            writer.write(step, values)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+class JsonWriter:
+    """One line for each step in ``metrics.jsonl``; see `MetricsLogger` for the arguments."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        path = folder / METRICS_FILE
+        kept = [line for line in read_metrics(folder) if line["step"] <= step] if path.exists() else []
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one line."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+
+
+class TensorBoardWriter:
+    """Scalars in ``tensorboard``.
+
+    Args:
+        board: a ``SummaryWriter``.
+    """
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one scalar for each metric."""
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._board.close()
+
+
+class WandbWriter:
+    """A run of Weights & Biases, named by the folder; ``WANDB_MODE=offline`` keeps it in the folder ``wandb``.
+
+    Steps are a metric of their own: those that a resumed training repeats are not refused.
+
+    Args:
+        folder: folder of the training.
+        step: step at which training starts; above 0, the run goes on.
+        project: name of the project.
+        settings: the run's configuration.
+    """
+
+    def __init__(self, folder: Path, step: int, project: str, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        file = folder / RUN_FILE
+        if step == 0 or not file.exists():
+            file.write_text(uuid.uuid4().hex)
+        self._run = wandb.init(
+            project=project,
+            name=folder.name,
+            id=file.read_text(),
+            resume="allow",
+            dir=folder.resolve(),  # its files are written by another process
+            config=dict(settings),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._run.define_metric("*", step_metric="step")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the metrics with their step."""
+        self._run.log({"step": step, **values})
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.finish()
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -49,9 +139,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _tensorboard_writer(folder: Path, step: int) -> Any | None:
+def _tensorboard(folder: Path, step: int) -> list[TensorBoardWriter]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        return []
+    return [TensorBoardWriter(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))]

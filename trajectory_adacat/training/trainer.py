@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from trajectory_adacat.checkpoint import checkpoint_name, save_checkpoint
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
@@ -34,6 +33,7 @@ from trajectory_adacat.training.optimizer import (
     optimizer_state,
     scale_learning_rates,
 )
+from trajectory_adacat.training.progress import Progress
 
 
 class Trainer:
@@ -104,8 +104,8 @@ class Trainer:
         """
         saved_steps = self.run.saved_steps(self.n_steps)
         with ExitStack() as stack:
-            logger = stack.enter_context(MetricsLogger(self.folder, self.step)) if self.world.is_rank0 else None
-            progress = stack.enter_context(self._progress_bar())
+            logger = stack.enter_context(self._logger()) if self.world.is_rank0 else None
+            progress = stack.enter_context(self._progress())
             start_time, start_step = time.perf_counter(), self.step
             for windows in self._window_batches():
                 micro_batches = self._micro_batches(windows)
@@ -120,7 +120,7 @@ class Trainer:
                 if is_logged:
                     metrics |= {**self._evaluate(micro_batches), **self.references}
                     metrics["seconds_per_step"] = (time.perf_counter() - start_time) / (self.step - start_step)
-                    progress.set_postfix_str(_summary(metrics))
+                    progress.show(_summary(metrics), *_watched(metrics))
                     if logger is not None:
                         logger.log(self.step, metrics)
                 if self.step in saved_steps:
@@ -261,9 +261,12 @@ class Trainer:
             metrics |= _prefixed("held_out_ema", negative_log_likelihoods(self.ema_model, held_out, self.world))
         return metrics
 
-    def _progress_bar(self) -> tqdm:
-        disable = not (self.verbose and self.world.is_rank0)
-        return tqdm(total=self.n_steps, initial=self.step, desc="train", unit="step", disable=disable)
+    def _logger(self) -> MetricsLogger:
+        return MetricsLogger(self.folder, self.step, self.run.wandb, self.description)
+
+    def _progress(self) -> Progress:
+        is_shown = self.verbose and self.world.is_rank0
+        return Progress(self.n_steps, self.step, "train", is_shown, self.run.watch)
 
 
 def check_serializable(description: Mapping[str, Any], prefix: str = "") -> None:
@@ -294,6 +297,12 @@ def _rng_key(rank: int) -> str:
 
 def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in values.items()}
+
+
+def _watched(metrics: Mapping[str, Any]) -> tuple[str, float]:
+    """Return the metric to watch, with its name: the held-out likelihood, that of the batch where none is held out."""
+    name = next(name for name in ("held_out_ema/all", "train/all") if name in metrics)
+    return {"held_out_ema/all": "held-out nll", "train/all": "train nll"}[name], float(metrics[name])
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
