@@ -45,13 +45,12 @@ class RecordingSummary:
     def group(self) -> str:
         """The data and the method."""
         about = self.description
-        return ", ".join(
-            filter(None, (about["dataset"], about["parameterization"], describe_planner(about["planner"])))
-        )
+        parts = (about["dataset"], about["parameterization"], describe_planner(about["planner"]))
+        return ", ".join(filter(None, parts))
 
 
 def describe_planner(planner: Mapping[str, Any]) -> str:
-    """Return the settings of a search that change most, such as ``8 x 2 candidates by a critic, horizon 1``.
+    """Return the settings of a search that change most, such as ``critic, 8 x 2 candidates, horizon 1``.
 
     It is empty for settings of another form.
     """
@@ -64,8 +63,8 @@ def describe_planner(planner: Mapping[str, Any]) -> str:
         return ""
     if horizon == beams == n_expand == 1:
         return "no search"
-    judge = "a critic" if scoring.get("name") == "critic" else "value tokens"
-    return f"{beams} x {n_expand} candidates by {judge}, horizon {horizon}"
+    judge = "critic" if scoring.get("name") == "critic" else "value tokens"
+    return f"{judge}, {beams} x {n_expand} candidates, horizon {horizon}"
 
 
 @dataclass

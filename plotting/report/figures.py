@@ -138,12 +138,12 @@ def kind_of(training: str) -> str:
     return re.sub(r"[_-]?\d+$", "", training) or training
 
 
-def shorten(paths: Sequence[str]) -> dict[str, str]:
-    """Return each path without the folders that all of them share, as far as that tells them apart."""
-    parts = {path: path.split("/") for path in paths}
-    shared = set.intersection(*map(set, parts.values())) if len(paths) > 1 else set()
-    short = {path: "/".join(part for part in found if part not in shared) for path, found in parts.items()}
-    return short if len(set(short.values())) == len(paths) and all(short.values()) else {path: path for path in paths}
+def shorten(names: Sequence[str], between: str = "/") -> dict[str, str]:
+    """Return each name without the parts that all of them share, as far as that tells them apart."""
+    parts = {name: name.split(between) for name in names}
+    shared = set.intersection(*map(set, parts.values())) if len(names) > 1 else set()
+    short = {name: between.join(part for part in found if part not in shared) for name, found in parts.items()}
+    return short if len(set(short.values())) == len(names) and all(short.values()) else {name: name for name in names}
 
 
 def _ends(values: Sequence[float]) -> str:
@@ -158,23 +158,24 @@ def calibration_figures(recordings: Sequence[RecordingSummary]) -> Iterator[Plot
     for recording in recordings:
         if len(recording.pit):
             by_group[recording.group].append(recording.pit)
+    names = shorten(list(by_group), ", ")
     for part, of_part in (("observation", slice(None, -1)), ("reward", slice(-1, None))):
         traces, texts = [], []
         for i, (group, pits) in enumerate(by_group.items()):
             values = np.concatenate([pit[:, of_part].ravel() for pit in pits])
             counts, edges = np.histogram(values[np.isfinite(values)], PIT_BINS, (0.0, 1.0))
             density = counts * PIT_BINS / max(counts.sum(), 1)
-            x = _short((edges[1:] + edges[:-1]) / 2)
-            trace = {"type": "bar", "name": group, "x": x, "y": _short(density)}
-            traces.append(trace | {"marker": {"color": COLORS[i % len(COLORS)]}})
+            steps = {"x": _short(edges), "y": _short([*density, density[-1]]), "line": style(i) | {"shape": "hv"}}
+            traces.append({"type": "scatter", "mode": "lines", "name": names[group], **steps})
             outer = 100.0 * counts[[0, -1]].sum() / max(counts.sum(), 1)
-            texts.append(f"{group}: {outer:.0f} % in the two outermost of {PIT_BINS} bins (10 % if calibrated)")
+            texts.append(f"{names[group]}: {outer:.0f} %")
         if traces:
             flat = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"dash": "dash"}}
             yield PlotlyFigure(
                 f"calibration-{part}",
                 f"Calibration: {part}",
-                f"Histogram of the predictive cdf at the next real {part}. {'; '.join(texts)}.",
+                f"Histogram of the predictive cdf at the next real {part}. Share in the two outermost of {PIT_BINS} "
+                f"bins, 10 % if calibrated: {'; '.join(texts)}.",
                 traces,
                 {
                     "xaxis": {"title": {"text": "predictive cdf at what happened"}, "range": [0, 1]},

@@ -107,7 +107,7 @@ def _percent(value: float, axis: tuple[float, float]) -> float:
 
 
 def _fallen(lengths: Sequence[int], n: int) -> str:
-    return f"{len(lengths)} of {n}" + (f", the first at step {min(lengths)}" if lengths else "")
+    return f"{len(lengths)} of {n}" + (f", from step {min(lengths)}" if lengths else "")
 
 
 def caveats(rows: Sequence[Row]) -> Iterator[str]:

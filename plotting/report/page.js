@@ -29,7 +29,12 @@ function lighten(value) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, lighten(inner)]));
 }
 
+function wrap(name) {  // a legend that is wider than its figure would be drawn over and over
+  return window.innerWidth < 600 && name ? name.replace(/(.{12,28}?(,|\/)) ?(?=.{4})/g, "$1<br>") : name;
+}
+
 function draw(id, data, own) {
+  data = data.map(trace => ({ ...trace, name: wrap(trace.name) }));
   return Plotly.react(id, dark.matches ? lighten(data) : data, layout(own), { responsive: true, displaylogo: false, displayModeBar: false });
 }
 

@@ -47,12 +47,14 @@ def render(material: Material, title: str, command: str) -> str:
     plotly, shown = _pack(_plotly()), {}
     figures = _pack(json.dumps([asdict(figure) for figure in (*profiles, *curves, *calibration)]).encode())
     room = LARGEST - len(plotly) - len(figures)
+    parameterizations = {recording.description["parameterization"] for recording in material.recordings}
+    shared = f", {min(parameterizations)}" if len(parameterizations) == 1 else ""  # says nothing in a list
     for recording in by_interest(material.recordings):
         packed = _pack(json.dumps(_content(load_recording(recording.path))).encode())
         if len(packed) > room:
             break
         room -= len(packed)
-        shown[recording.label] = packed
+        shown[recording.label.replace(shared, "")] = packed
     return template.render(
         title=title,
         command=command,

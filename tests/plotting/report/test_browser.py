@@ -109,7 +109,7 @@ def test_rollouts_of_two_robots_are_shown_by_the_names_of_their_dimensions(
         record(logs / "other", seed, return_, dataset="other", names=names)
     main([str(logs), "--out", str(logs / "report.html")])
     page, wrong = open_page(browser, logs / "report.html", 1280)
-    page.select_option(".rollout >> nth=1", label="return 10, rollout 0: other, adacat, training 0")
+    page.select_option(".rollout >> nth=1", label="return 10, rollout 0: other, training 0")
     page.select_option("#dimension", label="height")
     page.wait_for_function("document.getElementById('density-1').layout.xaxis.title.text === 'height'")
     first = "id => document.getElementById(id).data[1].y.find(value => value !== null)"

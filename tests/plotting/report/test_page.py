@@ -88,7 +88,7 @@ def test_the_page_says_how_good_how_sure_and_where_it_fails(logs: Path) -> None:
     assert [row[0] for row in rows] == ["adacat", "uniform"]
     assert [row[3:] for row in rows] == [
         ["2 trainings x 2", "62.5", "0 of 4", "1.30 (too high)"],
-        ["2 trainings x 2", "40.6", "2 of 4, the first at step 700", "1.30 (too high)"],
+        ["2 trainings x 2", "40.6", "2 of 4, from step 700", "1.30 (too high)"],
     ]
     assert rows[0][2] == "dataset mean return 44.3"
     text = visible(page)
@@ -133,7 +133,7 @@ def test_a_search_is_described_in_words(logs: Path, result: Make) -> None:
     for folder, planner in planners.items():
         result("quantile", 0, 0, 1.0, planner=planner).save(logs / folder)
     text = visible(write(logs / "x", logs / "y"))
-    assert "2 x 4 candidates by a critic, horizon 3" in text
+    assert "critic, 2 x 4 candidates, horizon 3" in text
     assert "no search" in text
 
 
