@@ -54,7 +54,7 @@ setup(
     package_data={
         "trajectory_adacat.datasets": ["*.tsv", "behavior/*.npz", "behavior/*.md"],
         "trajectory_adacat.pretrained": ["*/CARD.md", "*/returns.json", "*/*/*.json", "*/*/*.safetensors"],
-        "trajectory_adacat.plotting": ["*.json"],
+        "trajectory_adacat.plotting": ["*.json", "*.mplstyle"],
         "trajectory_adacat.plotting.report": ["*.j2", "*.css", "*.js"],
         "trajectory_adacat.config": ["sweeps/*.toml"],
     },

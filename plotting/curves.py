@@ -12,7 +12,7 @@ from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.plotting.plot import check_ending, save_figure
+from trajectory_adacat.plotting.saving import check_ending, save_figure
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = CurvesParser().parse(argv)
     check_ending(arguments.out)
-    save_figure(curves_figure(load_curves(arguments.paths)), arguments.out)
+    save_figure(lambda: curves_figure(load_curves(arguments.paths)), arguments.out)
 
 
 def load_curves(paths: Iterable[Path]) -> dict[str, Lines]:
@@ -93,7 +93,7 @@ def curves_figure(curves: Mapping[str, Lines]) -> "Figure":
         axis.set_title(group, fontsize="medium")
         axis.set_xlabel("training step")
     for i, lines in enumerate(curves.values()):
-        _draw(axes["action"], [line for line in lines if BEHAVIOR in line], BEHAVIOR, f"C{i}", BEHAVIOR_LABEL, "--")
+        _draw(axes["action"], lines, BEHAVIOR, f"C{i}", BEHAVIOR_LABEL, "--")
     axes[GROUPS[0]].set_ylabel("held-out negative log-likelihood\n(nats per dimension)")
     handles, labels = axes["action"].get_legend_handles_labels()
     legend = dict(zip(labels, handles, strict=True))  # names the dashed lines once
@@ -102,7 +102,8 @@ def curves_figure(curves: Mapping[str, Lines]) -> "Figure":
 
 
 def _draw(axis: "Axes", lines: Lines, key: str, color: str, label: str, style: str = "-") -> None:
-    """Draw one value of the lines, if there are any, over the steps."""
+    """Draw one value over the steps, if any line holds it."""
+    lines = [line for line in lines if key in line]
     if lines:
         steps, values = [line["step"] for line in lines], [line[key] for line in lines]
         axis.plot(steps, values, color=color, linestyle=style, label=label)

@@ -1,9 +1,10 @@
-"""Draw the scores with their intervals as a bar chart, or as performance profiles.
+"""Draw scores with their intervals, performance profiles, learning curves, calibration, or predicted densities.
 
 Run ``trajectory-adacat plot logs/ --out scores.png``, or this file.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,64 +16,61 @@ from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import Scores, Summary, performance_profile
+from trajectory_adacat.plotting.curves import curves_figure, load_curves
 from trajectory_adacat.plotting.published import load_published
+from trajectory_adacat.plotting.recorded_figures import calibration_figure, densities_figure, load_summaries
+from trajectory_adacat.plotting.saving import check_ending, save_figure
 from trajectory_adacat.plotting.summary import Names, Row, columns_of, gather, names_of, overall_values
 from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
-from trajectory_adacat.plotting.writing import writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Statistic = Literal["iqm", "mean"]
-Kind = Literal["bars", "profile"]
+Kind = Literal["bars", "profile", "curves", "calibration", "densities"]
 N_THRESHOLDS = 201
 LINE_STYLES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
 MARKERS = "Dos^vPX*<>ph"
-ENDINGS = (".png", ".pdf", ".svg")
 AXIS_LABELS = {"score": "normalized score", "return": "return"}
 STATISTIC_LABELS = {"iqm": "interquartile mean", "mean": "mean"}
 
 
 class PlotParser(CommandParser):
-    """Draw the rollouts' normalized scores (bars: or returns, where no reference returns are known)."""
+    """Draw results, trainings or recordings as a figure for a paper."""
 
-    paths: Positional[list[Path]] = [Path("logs")]  # results files, or folders of such files
+    paths: Positional[list[Path]] = [Path("logs")]  # results, logs or recordings, or folders with them
     out: Path = Path("scores.png")  # file to write: .png, .pdf or .svg
-    kind: Kind = "bars"  # bars with intervals, or the share of rollouts that score above each threshold (profile)
+    kind: Kind = "bars"  # scores (profile: the share of rollouts above each score), learning curves, or of recordings
     names: Names = "settings"  # columns of one parameterization: by the settings that differ, or by their folders
     statistic: Statistic = "iqm"  # bars: iqm (interquartile mean) or mean, with its 95% bootstrap interval
     published: Published = "paper"  # bars: published scores on the same dataset, as marks: paper's table, all, or none
+    step: int = 0  # densities: environment step; the last plan recorded until then is drawn
+    dimensions: list[str] = []  # densities: names of dimensions; by default first observation, first action, reward
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the figure that the command line asks for."""
     arguments = PlotParser().parse(argv)
     check_ending(arguments.out)
+    save_figure(partial(make_figure, arguments), arguments.out)
+
+
+def make_figure(arguments: PlotParser) -> "Figure":
+    """Return the figure that the flags ask for.
+
+    Raises:
+        InputError: if the paths do not hold what it shows.
+    """
+    if arguments.kind == "curves":
+        return curves_figure(load_curves(arguments.paths))
+    if arguments.kind == "calibration":
+        return calibration_figure(load_summaries(arguments.paths))
+    if arguments.kind == "densities":
+        return densities_figure(load_summaries(arguments.paths), arguments.step, arguments.dimensions)
     published = load_published(PUBLISHED_GROUPS[arguments.published])
     rows = gather(load_results(arguments.paths), published, arguments.names)
-    is_profile = arguments.kind == "profile"
-    save_figure(profile_figure(rows) if is_profile else bar_figure(rows, arguments.statistic), arguments.out)
-
-
-def check_ending(out: Path) -> None:
-    """Check that figures can be written as such a file.
-
-    Raises:
-        InputError: if not.
-    """
-    if out.suffix not in ENDINGS:
-        raise InputError(f"--out {out} must end in one of {', '.join(ENDINGS)}.")
-
-
-def save_figure(figure: "Figure", out: Path) -> None:
-    """Write a figure, with the folder if it is missing, and print the file's name.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    with writing(out):
-        figure.savefig(out, dpi=150)
+    return profile_figure(rows) if arguments.kind == "profile" else bar_figure(rows, arguments.statistic)
 
 
 def bar_figure(rows: Sequence[Row], statistic: Statistic = "iqm") -> "Figure":

@@ -26,7 +26,7 @@ COMMANDS = {
     "collect": ("trajectory_adacat.scripts.collect", "roll out a behaviour policy and write a D4RL-format HDF5 file"),
     "train-behavior": ("trajectory_adacat.scripts.train_behavior", "train a behaviour policy and keep its transitions"),
     "table": ("trajectory_adacat.plotting.table", "tabulate the normalized scores of rollouts"),
-    "plot": ("trajectory_adacat.plotting.plot", "plot the normalized scores with confidence intervals"),
+    "plot": ("trajectory_adacat.plotting.plot", "draw scores, profiles, curves, calibration or densities for a paper"),
     "curves": ("trajectory_adacat.plotting.curves", "plot the held-out likelihood over the training steps"),
     "report": ("trajectory_adacat.plotting.report.command", "write results, curves and recordings as an HTML page"),
     "compare": ("trajectory_adacat.plotting.compare", "test whether two sets of rollouts differ in return"),

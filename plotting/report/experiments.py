@@ -149,12 +149,17 @@ def _add_trainings(material: Material, paths: Sequence[Path]) -> None:
 def _add_recordings(material: Material, path: Path) -> None:
     for file in find_recordings(path) if path.is_dir() else []:
         try:
-            material.recordings.append(_summarize(file))
+            material.recordings.append(summarize_recording(file))
         except InputError as error:
             material.problems.append(str(error))
 
 
-def _summarize(file: Path) -> RecordingSummary:
+def summarize_recording(file: Path) -> RecordingSummary:
+    """Read what the page keeps of a recording.
+
+    Raises:
+        InputError: if it cannot be read, or its description lacks something.
+    """
     recording = load_recording(file)
     known = np.isfinite(recording.realized)
     planned, realized = recording.scores[known], recording.realized[known]
@@ -164,7 +169,7 @@ def _summarize(file: Path) -> RecordingSummary:
         assert summary.label  # names every key that the page needs
         for key in ("command", "names", "planner", "environment", "versions", "video"):
             recording.description[key]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The recording {file} cannot be read: its description lacks {error}.") from error
     return summary
 

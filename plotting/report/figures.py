@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trajectory_adacat.evaluation.statistics import performance_profile
+from trajectory_adacat.plotting.recorded import PIT_BINS, pit_histograms
 from trajectory_adacat.plotting.report.experiments import RecordingSummary
 from trajectory_adacat.plotting.summary import Row, columns_of
 
@@ -16,7 +17,6 @@ from trajectory_adacat.plotting.summary import Row, columns_of
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 N_THRESHOLDS = 101
-PIT_BINS = 20
 LONGEST_CURVE = 400  # points of a line
 Lines = Sequence[Mapping[str, float]]
 GROUPS = ("observation", "action", "reward", "value", "all")
@@ -154,35 +154,30 @@ def _ends(values: Sequence[float]) -> str:
 
 def calibration_figures(recordings: Sequence[RecordingSummary]) -> Iterator[PlotlyFigure]:
     """Yield histograms of the predictive cdf at what happened: flat for a calibrated model."""
-    by_group: dict[str, list[Any]] = defaultdict(list)
+    pits: dict[str, list[Any]] = defaultdict(list)
     for recording in recordings:
         if len(recording.pit):
-            by_group[recording.group].append(recording.pit)
-    names = shorten(list(by_group), ", ")
-    for part, of_part in (("observation", slice(None, -1)), ("reward", slice(-1, None))):
+            pits[recording.group].append(recording.pit)
+    names, edges = shorten(list(pits), ", "), np.linspace(0.0, 1.0, PIT_BINS + 1)
+    for part, histograms in pit_histograms(pits).items():
         traces, texts = [], []
-        for i, (group, pits) in enumerate(by_group.items()):
-            values = np.concatenate([pit[:, of_part].ravel() for pit in pits])
-            counts, edges = np.histogram(values[np.isfinite(values)], PIT_BINS, (0.0, 1.0))
-            density = counts * PIT_BINS / max(counts.sum(), 1)
-            steps = {"x": _short(edges), "y": _short([*density, density[-1]]), "line": style(i) | {"shape": "hv"}}
+        for i, (group, heights) in enumerate(histograms.items()):
+            steps = {"x": _short(edges), "y": _short([*heights, heights[-1]]), "line": style(i) | {"shape": "hv"}}
             traces.append({"type": "scatter", "mode": "lines", "name": names[group], **steps})
-            outer = 100.0 * counts[[0, -1]].sum() / max(counts.sum(), 1)
-            texts.append(f"{names[group]}: {outer:.0f} %")
-        if traces:
-            flat = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"dash": "dash"}}
-            yield PlotlyFigure(
-                f"calibration-{part}",
-                f"Calibration: {part}",
-                f"Histogram of the predictive cdf at the next real {part}. Share in the two outermost of {PIT_BINS} "
-                f"bins, 10 % if calibrated: {'; '.join(texts)}.",
-                traces,
-                {
-                    "xaxis": {"title": {"text": "predictive cdf at what happened"}, "range": [0, 1]},
-                    "yaxis": {"title": {"text": "density (1: calibrated)"}},
-                    "shapes": [flat],
-                },
-            )
+            texts.append(f"{names[group]}: {100.0 * heights[[0, -1]].sum() / PIT_BINS:.0f} %")
+        flat = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": {"dash": "dash"}}
+        yield PlotlyFigure(
+            f"calibration-{part}",
+            f"Calibration: {part}",
+            f"Histogram of the predictive cdf at the next real {part}. Share in the two outermost of {PIT_BINS} bins, "
+            f"10 % if calibrated: {'; '.join(texts)}.",
+            traces,
+            {
+                "xaxis": {"title": {"text": "predictive cdf at what happened"}, "range": [0, 1]},
+                "yaxis": {"title": {"text": "density (1: calibrated)"}},
+                "shapes": [flat],
+            },
+        )
 
 
 def _short(values: Any) -> list[float]:

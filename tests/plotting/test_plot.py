@@ -1,9 +1,12 @@
-"""The bar chart: one bar for each column, with the height and the interval of the table."""
+"""The figures: their marks are those of the table, the logs and the recordings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.container import BarContainer
+from matplotlib.patches import StepPatch
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult
@@ -11,7 +14,9 @@ from trajectory_adacat.evaluation.scores import normalized_score
 from trajectory_adacat.evaluation.statistics import summarize
 from trajectory_adacat.plotting.plot import Statistic, bar_figure, main, profile_figure
 from trajectory_adacat.plotting.published import load_published
+from trajectory_adacat.plotting.recorded_figures import calibration_figure, densities_figure, load_summaries
 from trajectory_adacat.plotting.summary import Row
+from trajectory_adacat.recording import load_recording
 
 PUBLISHED = {score.method: score for score in load_published(["paper"]) if score.dataset == "hopper-medium-v2"}
 HOPPER = Row(
@@ -117,3 +122,57 @@ def test_profiles_have_a_panel_for_each_scored_dataset_and_for_all_of_a_kind() -
 def test_profiles_need_scores() -> None:
     with pytest.raises(InputError, match="normalized scores"):
         profile_figure([OWN])
+
+
+@pytest.mark.parametrize("kind", ["bars", "profile", "curves", "calibration", "densities"])
+@pytest.mark.parametrize(("ending", "start"), [(".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_every_kind_is_written_as_a_vector_figure(logs: Path, kind: str, ending: str, start: bytes) -> None:
+    out = logs / f"{kind}{ending}"
+    main([str(logs), "--kind", kind, "--out", str(out)])
+    assert out.read_bytes().startswith(start)
+
+
+def test_the_style_keeps_text_as_text(logs: Path) -> None:
+    main([str(logs), "--kind", "calibration", "--out", str(logs / "calibration.svg")])
+    svg = (logs / "calibration.svg").read_text()
+    assert "predictive cdf at what happened</text>" in svg
+    assert "#0072b2" in svg  # the first colour of the style
+
+
+def test_calibration_has_a_panel_for_each_part_and_a_line_for_each_method(
+    logs: Path, record: Callable[..., Path]
+) -> None:
+    record(logs / "uniform" / "0", 5, 1500.0, parameterization="uniform")
+    figure = calibration_figure(load_summaries([logs]))
+    assert [axis.get_title() for axis in figure.axes] == ["observation", "reward"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["hopper-medium-v2, adacat", "hopper-medium-v2, uniform"]
+
+
+def test_densities_show_the_bins_of_the_step_and_the_dimensions_asked_for(logs: Path) -> None:
+    (summary,) = load_summaries([logs / "adacat" / "0" / "recordings" / "rollout_1.npz"])
+    figure = densities_figure([summary], step=12, dimensions=["angle", "knee"])
+    assert [axis.get_xlabel() for axis in figure.axes] == ["angle", "knee"]
+    assert figure.axes[0].get_title("left").endswith("step 10")  # the last plan until step 12
+    recording = load_recording(summary.path)
+    for axis, dimension in zip(figure.axes, (1, 4), strict=True):
+        patch = next(patch for patch in axis.patches if isinstance(patch, StepPatch))
+        assert np.diff(patch.get_data().edges) == pytest.approx(6.0 * recording.widths[2, dimension], rel=1e-2)
+    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "what came"]
+    assert line.get_xdata()[0] == pytest.approx(recording.observations[11, 1])
+
+
+def test_densities_of_each_recording_are_a_row(logs: Path) -> None:
+    figure = densities_figure(load_summaries([logs]))
+    assert len(figure.axes) == 3 * 3
+    assert [axis.get_xlabel() for axis in figure.axes[:3]] == ["height", "hip", "reward"]
+
+
+def test_what_recordings_do_not_hold_is_named(logs: Path, record: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="no dimension 'toe': they are height, angle, speed, hip, knee, reward, value"):
+        densities_figure(load_summaries([logs]), dimensions=["toe"])
+    record(logs / "smooth", 0, 1.0, bins=0)
+    with pytest.raises(InputError, match="No recording holds densities in bins"):
+        densities_figure(load_summaries([logs / "smooth"]))
+    with pytest.raises(InputError, match=r"no recordings in .*uniform: plan with --record"):
+        load_summaries([logs / "uniform"])
