@@ -25,6 +25,7 @@ BEHAVIOR = ["stable-baselines3>=2.9,<3"]  # for train-behavior alone: agents are
 REPORT = [*PLOTS, "jinja2>=3.1", "plotly>=6", "imageio-ffmpeg>=0.6"]
 TENSORBOARD = ["tensorboard>=2.21"]
 WANDB = ["wandb>=0.19,<1"]
+NOTEBOOK = ["nbclient>=0.10", "ipykernel>=6.29"]
 RAY = ["ray>=2.40,<3"]
 ALL = sorted({*TRAINING, *PLOTS, *MINARI, *REPORT, *TENSORBOARD})
 TEST = [
@@ -67,6 +68,7 @@ setup(
         "report": REPORT,
         "tensorboard": TENSORBOARD,
         "wandb": WANDB,
+        "notebook": NOTEBOOK,
         "behavior": [*TRAINING, *BEHAVIOR],
         "ray": RAY,
         "all": ALL,

@@ -66,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "command_line": {"configuration", "extras"},
     "console": {"command_line", "extras"},
     "config": set(),
+    "report": {"command_line", "plotting", "recording"},
     "plotting": {
         *("command_line", "training.logger"),
         *("evaluation.results", "evaluation.scores", "evaluation.statistics", "extras", "recording"),
@@ -79,6 +80,7 @@ LIGHT = [
         "trajectory_adacat.command_line",
         "trajectory_adacat.console",
     ),
+    "trajectory_adacat.report",
     *(f"trajectory_adacat.plotting.{path.stem}" for path in sorted(FOLDERS["plotting"].glob("[!_]*.py"))),
 ]
 LEGACY = {"gym", "d4rl", "mujoco_py"}

@@ -215,7 +215,7 @@ def test_imported_packages_are_core_or_belong_to_an_extra(distribution: Distribu
 def test_extras(distribution: Distribution) -> None:
     extras: dict[str, list[str]] = distribution.extras_require
     single = ("training", "environments", "plots", "minari", "report", "tensorboard")
-    assert set(extras) == {*single, "all", "behavior", "d4rl", "ray", "wandb", "test", "dev"}
+    assert set(extras) == {*single, "all", "behavior", "d4rl", "ray", "wandb", "notebook", "test", "dev"}
     assert set(extras["all"]) == {requirement for extra in single for requirement in extras[extra]}
     assert set(extras["all"]) <= set(extras["test"])
     assert {name_of(requirement) for requirement in extras["d4rl"]} == {"gym", "d4rl"}
