@@ -63,5 +63,33 @@ def test_recordings_of_another_format_or_with_odd_lengths_are_refused(tmp_path: 
     with pytest.raises(InputError, match=f"format {FORMAT + 1}, not {FORMAT}"):
         load_recording(path)
     some_recording(rewards=np.zeros(T - 1)).save(path)
-    with pytest.raises(InputError, match="different lengths"):
+    with pytest.raises(InputError, match=r"do not fit together \(rewards\)"):
         load_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("observations", (T, 3)),
+        ("plans", (N, H, D - 1)),
+        ("spread", (N, 2, H, D)),
+        ("scores", (N, 1)),
+        ("pit", (N, 3)),
+        ("low", (D - 1,)),
+        ("masses", (N, D, K - 1)),
+        ("steps", (N + 1,)),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path, name: str, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "rollout_0.npz"
+    some_recording(**{name: np.zeros(shape)}).save(path)
+    with pytest.raises(InputError, match=r"rollout_0\.npz is damaged"):
+        load_recording(path)
+
+
+def test_plans_after_the_end_and_arrays_with_other_axes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rollout_0.npz"
+    for changes in ({"steps": np.array([0, T])}, {"actions": np.zeros(T)}, {"widths": np.zeros((N, D))}):
+        some_recording(**changes).save(path)
+        with pytest.raises(InputError, match=r"rollout_0\.npz is damaged"):
+            load_recording(path)

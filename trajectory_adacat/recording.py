@@ -102,12 +102,29 @@ def load_recording(path: Path) -> Recording:
 
 
 def _check(recording: Recording, path: Path) -> None:
-    """Check that the arrays agree in their sizes."""
-    n, n_steps = len(recording.steps), len(recording.rewards)
-    by_plan = ("plans", "spread", "scores", "score_spread", "realized", "pit", "widths", "masses", "kept")
-    ends = len(recording.observations) - 1, len(recording.actions)
-    if any(len(getattr(recording, name)) != n for name in by_plan) or ends != (n_steps, n_steps):
-        raise InputError(f"The recording {path} is damaged: its arrays have different lengths.")
+    """Check that the arrays agree in their sizes; none of them is trusted."""
+    arrays = {name: getattr(recording, name).shape for name in ARRAYS}
+    if [len(arrays[name]) for name in ("observations", "actions", "plans", "widths")] != [2, 2, 3, 3]:
+        raise InputError(f"The recording {path} is damaged: its arrays have other numbers of axes.")
+    (n_steps, a), o = arrays["actions"], arrays["observations"][1]
+    n, horizon, d = arrays["plans"]
+    bins = arrays["widths"][2]
+    expected = {
+        "observations": (n_steps + 1, o),
+        "rewards": (n_steps,),
+        "plans": (n, horizon, o + a + 2),
+        "spread": (n, len(QUANTILES), horizon, d),
+        "score_spread": (n, len(QUANTILES)),
+        "pit": (n, o + 1),
+        **dict.fromkeys(("steps", "scores", "realized"), (n,)),
+        **dict.fromkeys(("low", "high"), (d,)),
+        **dict.fromkeys(("widths", "masses", "kept"), (n, d, bins)),
+    }
+    wrong = [name for name, shape in expected.items() if arrays[name] != shape]
+    if wrong or not all(0 <= step < n_steps for step in recording.steps):
+        raise InputError(
+            f"The recording {path} is damaged: its arrays do not fit together ({(wrong or ['steps'])[0]})."
+        )
 
 
 def find_recordings(folder: Path) -> list[Path]:

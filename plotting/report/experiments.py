@@ -1,5 +1,6 @@
 """Read what a report shows from files: results, trainings' logs and recordings. Whatever cannot be read is named."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from trajectory_adacat.recording import find_recordings, load_recording
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
 
 NO_RESULTS = "holds no rollout results"
+CHECKPOINT_FILE = "checkpoint.json"  # lists the other files of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def load_material(paths: Iterable[Path], names: Names = "settings") -> Material:
     _add_results(material, paths, names)
     _add_trainings(material, paths)
     for path in paths:
+        _add_checkpoints(material, path)
         _add_recordings(material, path)
     return material
 
@@ -133,8 +136,8 @@ def _add_trainings(material: Material, paths: Sequence[Path]) -> None:
     found: dict[Path, Sequence[Mapping[str, float]]] = {}
     for file in (file for path in paths if path.is_dir() for file in sorted(path.rglob(METRICS_FILE))):
         try:
-            lines = [line for line in read_metrics(file.parent) if "step" in line]
-        except (OSError, ValueError, TypeError) as error:
+            lines = [line for line in map(_numbers, read_metrics(file.parent)) if "step" in line]
+        except (OSError, ValueError, AttributeError) as error:
             material.problems.append(f"{file} cannot be read: {error}.")
             continue
         if lines:
@@ -144,6 +147,30 @@ def _add_trainings(material: Material, paths: Sequence[Path]) -> None:
     if found:
         shared = os.path.commonpath([folder.parent for folder in found])
         material.trainings = {os.path.relpath(folder, shared): lines for folder, lines in found.items()}
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the entries of a logged line that are numbers."""
+    return {name: value for name, value in line.items() if isinstance(value, int | float)}
+
+
+def _add_checkpoints(material: Material, path: Path) -> None:
+    """Name checkpoints that lack a file, and trainings that have checkpoints and no log."""
+    trainings = set()
+    for file in sorted(path.rglob(CHECKPOINT_FILE)) if path.is_dir() else []:
+        try:
+            names = list(json.loads(file.read_text())["files"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            material.problems.append(f"The checkpoint {file.parent} cannot be read: {error!r}.")
+            continue
+        missing = [name for name in names if not (file.parent / name).exists()]
+        if missing:
+            material.problems.append(f"The checkpoint {file.parent} lacks {', '.join(missing)}: it cannot be used.")
+        if file.parent.name.startswith("step_"):
+            trainings.add(file.parents[1])
+    for folder in sorted(trainings):
+        if not (folder / METRICS_FILE).exists():
+            material.problems.append(f"The training {folder} has no {METRICS_FILE}, and so no learning curves.")
 
 
 def _add_recordings(material: Material, path: Path) -> None:
@@ -169,8 +196,12 @@ def summarize_recording(file: Path) -> RecordingSummary:
         assert summary.label  # names every key that the page needs
         for key in ("command", "names", "planner", "environment", "versions", "video"):
             recording.description[key]
+        names = {key: len(recording.description["names"][key]) for key in ("observation", "action")}
+        recording.description["video"].get("missing")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The recording {file} cannot be read: its description lacks {error}.") from error
+    if names != {"observation": recording.observations.shape[1], "action": recording.actions.shape[1]}:
+        raise InputError(f"The recording {file} cannot be read: it does not name each dimension once.")
     return summary
 
 

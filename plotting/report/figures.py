@@ -126,7 +126,7 @@ def _curves(
             trace = {"type": "scatter", "mode": "lines", "x": steps, "y": values, "line": line, **shown}
             traces.append(trace | {"hovertemplate": f"{training}{suffix}<br>step %{{x}}: %{{y:.5g}}<extra></extra>"})
             if not suffix:
-                ends[kind].append(values[-1])
+                ends[kind].append(found[-1][key])
     if traces:
         text = "; ".join(f"{kind} ends at {_ends(values)}" for kind, values in ends.items())
         layout = {"xaxis": {"title": {"text": "training step"}}, "yaxis": {"title": {"text": label}}}
@@ -180,6 +180,6 @@ def calibration_figures(recordings: Sequence[RecordingSummary]) -> Iterator[Plot
         )
 
 
-def _short(values: Any) -> list[float]:
-    """Round to five significant digits, which no picture loses."""
-    return [float(f"{value:.5g}") for value in values]
+def _short(values: Any) -> list[float | None]:
+    """Round to five significant digits, which no picture loses; None for what is not finite, which JSON cannot hold."""
+    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]

@@ -211,8 +211,10 @@ async function choose(side, index) {
   side.recording = await open(index);
   const { recording, element } = side, video = element.querySelector("video");
   video.hidden = !recording.video;
+  const missing = element.querySelector(".film .missing");
+  missing.textContent = recording.video ? "" : `There is no video. ${recording.missing_video || ""}`;
+  video.onerror = () => { video.hidden = true; missing.textContent = "The video of this recording is damaged, or this browser cannot play it."; };
   if (recording.video) video.src = `data:video/mp4;base64,${recording.video}`;
-  element.querySelector(".film .missing").textContent = recording.video ? "" : `There is no video. ${recording.missing_video || ""}`;
   const slider = document.getElementById("time");
   slider.max = Math.max(...sides.map(({ recording: r }) => r ? r.steps[r.steps.length - 1] || 0 : 0));
   const chooser = document.getElementById("dimension");

@@ -99,7 +99,7 @@ def _content(recording: Recording) -> dict[str, Any]:
         **arrays,
         "steps": recording.steps.tolist(),
         "names": description["names"],
-        "result": description["result"],
+        "result": {key: value for key, value in description["result"].items() if value == value},  # NaN is no JSON
         "quantiles": QUANTILES,
         "frames_per_second": description["video"].get("frames_per_second"),
         "missing_video": description["video"].get("missing"),

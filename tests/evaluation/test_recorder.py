@@ -99,17 +99,18 @@ def test_only_the_chosen_rollouts_are_recorded(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["rollout_1.npz"]
 
 
-def test_a_failed_episode_leaves_what_it_had(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("last", "planned"), [(5, [0]), (0, [])])
+def test_a_failed_episode_leaves_what_it_had(tmp_path: Path, last: int, planned: list[int]) -> None:
     class Broken(Drift):
         def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-            if self._step == 5:
+            if self._step == last:
                 raise RuntimeError("broken")
             return super().step(action)
 
     run_episodes(make_planner(), [Broken()], [0], record=RecordConfig(tmp_path, every=5))
     recording = load_recording(tmp_path / "rollout_0.npz")
-    assert recording.steps.tolist() == [0]
-    assert len(recording.rewards) == 5
+    assert recording.steps.tolist() == planned
+    assert len(recording.rewards) == last
     assert "broken" in recording.description["result"]["error"]
 
 

@@ -154,7 +154,7 @@ class Recorder:
         return Recording(
             description=description,
             observations=np.array(self._observations[: n_steps + 1], np.float32),
-            actions=np.array(self._actions[:n_steps], np.float32).reshape(n_steps, -1),
+            actions=np.array(self._actions[:n_steps], np.float32).reshape(n_steps, self._planner.spec.action_size),
             rewards=np.array(self._rewards, np.float32),
             steps=np.array(steps, np.int32),
             plans=_stack([plan for plan, _ in made], (horizon, dimension)),

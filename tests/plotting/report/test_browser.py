@@ -92,6 +92,17 @@ def test_the_slider_moves_video_plan_and_densities_by_the_keyboard(browser: Any,
     assert wrong == []
 
 
+def test_a_sentence_stands_in_the_place_of_a_video_that_is_missing_or_damaged(
+    browser: Any, logs: Path, record: Callable[..., Path]
+) -> None:
+    record(logs / "adacat" / "0", 2, 1900.0, b"no video")
+    main([str(logs), "--out", str(logs / "report.html")])
+    page, _ = open_page(browser, logs / "report.html", 1280)
+    page.wait_for_selector("text=The video of this recording is damaged")
+    assert page.inner_text(".film >> nth=1") == "There is no video. --frames was not given."
+    assert page.locator("video:visible").count() == 0
+
+
 def test_another_dimension_and_another_rollout_are_shown(browser: Any, report: Path) -> None:
     page, _ = open_page(browser, report, 1280)
     page.select_option("#dimension", label="knee")

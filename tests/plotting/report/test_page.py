@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from trajectory_adacat.plotting.report import page as page_module
 from trajectory_adacat.plotting.report.command import main
 from trajectory_adacat.plotting.summary import gather
 from trajectory_adacat.plotting.table import text_table
-from trajectory_adacat.recording import find_recordings
+from trajectory_adacat.recording import find_recordings, load_recording
 
 Make = Callable[..., RolloutResult]
 
@@ -195,6 +197,66 @@ def test_damaged_files_are_named_and_the_others_are_shown(logs: Path) -> None:
     assert recorded(page) == 2
     assert len(figures(page)["curve-loss"]["data"]) == 1
     assert "adacat on hopper-medium-v2" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"planner": None}, "its description lacks"),
+        ({"names": {"observation": ["height"]}}, "its description lacks 'action'"),
+        ({"names": {"observation": ["height"], "action": ["hip", "knee"]}}, "it does not name each dimension once"),
+        ({"result": {}}, "its description lacks 'return'"),
+        ({"names": None}, "its description lacks"),
+    ],
+)
+def test_partial_recordings_are_named(
+    logs: Path, record: Callable[..., Path], changes: dict[str, Any], sentence: str
+) -> None:
+    path = record(logs / "broken", 9, 1.0, **changes)
+    page = write(logs)
+    assert f"The recording {path} cannot be read: {sentence}" in " ".join(visible(page).split()).replace(" .", ".")
+    assert recorded(page) == 3
+
+
+def test_a_recording_without_plans_is_shown(logs: Path, record: Callable[..., Path]) -> None:
+    recording = load_recording(record(logs / "short", 9, 1.0))
+    of_plans = ("steps", "plans", "spread", "scores", "score_spread", "realized", "pit", "widths", "masses", "kept")
+    path = logs / "short" / "recordings" / "rollout_9.npz"
+    replace(recording, **{name: getattr(recording, name)[:0] for name in of_plans}).save(path)
+    page = write(logs / "short")
+    assert recorded(page) == 1
+    assert "There is no calibration" in visible(page)
+
+
+def test_numbers_that_are_none_or_infinite_leave_gaps(logs: Path) -> None:
+    with (logs / "training" / "gpt_0" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "loss": NaN, "held_out_ema/all": null}\n{"step": "x"}\n')
+    page = write(logs)
+    assert "NaN" not in json.dumps(figures(page))
+    (loss, _) = figures(page)["curve-loss"]["data"]
+    assert (loss["x"][-1], loss["y"][-1]) == (9, None)
+
+
+def test_checkpoints_without_a_file_and_trainings_without_a_log_are_named(logs: Path) -> None:
+    folder = logs / "old" / "step_00000005"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.json").write_text(json.dumps({"files": {"model.safetensors": "a", "ema.safetensors": "b"}}))
+    (folder / "ema.safetensors").touch()
+    broken = logs / "broken" / "step_00000005"
+    broken.mkdir(parents=True)
+    (broken / "checkpoint.json").write_text("{")
+    text = visible(write(logs))
+    assert f"The checkpoint {folder} lacks model.safetensors: it cannot be used." in text
+    assert f"The training {logs / 'old'} has no metrics.jsonl, and so no learning curves." in text
+    assert f"The checkpoint {broken} cannot be read" in text
+
+
+def test_two_hundred_recordings_fit_on_a_page(logs: Path, record: Callable[..., Path]) -> None:
+    for seed in range(3, 200):
+        record(logs / "adacat" / "0", seed, 2000.0 + seed, b"video" * 100)
+    page = write(logs)
+    assert recorded(page) == 200
+    assert len(page) < 15_000_000
 
 
 def test_results_that_are_given_twice_leave_the_page_without_a_table(logs: Path) -> None:
