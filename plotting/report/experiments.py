@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results
+from trajectory_adacat.plotting.report.density import DensityFolder, load_density
 from trajectory_adacat.plotting.summary import Names, Row, gather
 from trajectory_adacat.recording import find_recordings, load_recording
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
@@ -78,6 +79,7 @@ class Material:
         rows: the same as rows of the score table.
         trainings: logged lines of each training, by its name.
         recordings: of rollouts.
+        density: folders with results of density estimation.
         problems: a sentence for each file that could not be used.
     """
 
@@ -85,6 +87,7 @@ class Material:
     rows: Sequence[Row] = ()
     trainings: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     recordings: list[RecordingSummary] = field(default_factory=list)
+    density: Sequence[DensityFolder] = ()
     problems: list[str] = field(default_factory=list)
 
 
@@ -104,6 +107,8 @@ def load_material(paths: Iterable[Path], names: Names = "settings") -> Material:
             raise InputError(f"There is no file or folder {path} to report on.")
     _add_results(material, paths, names)
     _add_trainings(material, paths)
+    material.density, problems = load_density(paths)
+    material.problems += problems
     for path in paths:
         _add_checkpoints(material, path)
         _add_recordings(material, path)

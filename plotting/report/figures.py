@@ -95,6 +95,8 @@ def curve_figures(trainings: Mapping[str, Lines]) -> Iterator[PlotlyFigure]:
         yield from _curves(
             f"curve-{group}", f"Held-out negative log-likelihood: {group}", "nats per dimension", keys, models
         )
+    text = "Validation negative log-likelihood of density models"
+    yield from _curves("curve-validation", text, "of each data's unit", {"validation": ""}, models)
     yield from _curves("curve-loss", "Training loss", "nats", {"loss": ""}, models)
     for key, (title, label) in RUN_CURVES.items():
         yield from _curves(f"curve-{key}", title, label, {key: ""}, models)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.plotting.formats import number
+from trajectory_adacat.plotting.report.density import COLUMNS, exhibits
 from trajectory_adacat.plotting.report.experiments import Material, RecordingSummary, by_interest
 from trajectory_adacat.plotting.report.figures import calibration_figures, curve_figures, profile_figures
 from trajectory_adacat.plotting.report.glance import SUSPICIOUS, caveats, failures, glances
@@ -47,6 +49,11 @@ def render(material: Material, title: str, command: str) -> str:
     plotly, shown = _pack(_plotly()), {}
     figures = _pack(json.dumps([asdict(figure) for figure in (*profiles, *curves, *calibration)]).encode())
     room = LARGEST - len(plotly) - len(figures)
+    density = []
+    for place in material.density:
+        found, left_out = exhibits(place, room)
+        room -= sum(map(len, chain.from_iterable(found)))
+        density.append({"folder": place, "exhibits": found, "left_out": left_out})
     parameterizations = {recording.description["parameterization"] for recording in material.recordings}
     shared = f", {min(parameterizations)}" if len(parameterizations) == 1 else ""  # says nothing in a list
     for recording in by_interest(material.recordings):
@@ -67,6 +74,9 @@ def render(material: Material, title: str, command: str) -> str:
         profiles=profiles,
         curves=curves,
         calibration=calibration,
+        density=density,
+        density_columns=COLUMNS,
+        shows_planning=bool(material.results or material.recordings or not material.density),
         experiments=list(experiments(material)),
         settings=list(settings(material)),
         recordings=shown,

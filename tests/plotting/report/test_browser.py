@@ -154,6 +154,20 @@ def test_a_plan_of_one_transition_shows_what_was_predicted_next(
     assert wrong == []
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_pictures_and_sounds_of_density_results_are_loaded(
+    browser: Any, density: Path, width: int, scheme: str
+) -> None:
+    main([str(density), "--out", str(density / "report.html")])
+    page, wrong = open_page(browser, density / "report.html", width, scheme)
+    assert page.eval_on_selector_all(".exhibit img", "found => found.map(image => image.naturalWidth)") == [8, 8]
+    page.wait_for_function("document.querySelector('audio').readyState > 0")
+    assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(0.1)
+    assert not page.query_selector("#curve-validation").evaluate(IS_EMPTY)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert wrong == []
+
+
 def test_the_table_is_that_of_the_table_command(browser: Any, report: Path) -> None:
     page, _ = open_page(browser, report, 1280)
     lines = page.eval_on_selector_all(
