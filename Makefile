@@ -8,7 +8,7 @@ BASELINES_STAMP := .baselines/installed
 
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test lint baselines tables clean
+.PHONY: demo test test-all lint baselines tables clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
@@ -17,6 +17,12 @@ demo: $(STAMP)
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# With the slow tests, and with 5,000 generated inputs in place of 300 (tests/faults/fuzzing.py).
+test-all: export OMP_NUM_THREADS = 1
+test-all: export FUZZ_CASES = 5000
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

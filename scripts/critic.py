@@ -32,6 +32,7 @@ from trajectory_adacat.scripts.train import (
 )
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import BasicRunConfig
+from trajectory_adacat.training.interruption import telling_how_to_resume
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 
 
@@ -105,7 +106,8 @@ def resume(trainer: CriticTrainer, checkpoint: Path) -> None:
     description = read_critic(checkpoint)
     check_same_method(CriticConfig, checkpoint, description, trainer.description)
     names = ("critic.safetensors", "training.safetensors")
-    trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))
+    weights, state = (read_tensors(checkpoint, name, description) for name in names)
+    trainer.load_state(description["step"], weights, state, description)
 
 
 def report(dataset: Dataset, trainer: CriticTrainer, splits: list[Transitions], n_skipped: int) -> None:
@@ -139,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         start_folder(arguments, checkpoint)
         if arguments.verbose:
             report(dataset, trainer, splits, n_skipped)
-        trainer.train()
+        with telling_how_to_resume("critic", argv):
+            trainer.train()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Plan with a trained model: ``python scripts/plan.py --dataset hopper-medium-v2 --gpt_loadpath gpt/adacat_0``."""
 
 import importlib
+import math
 import os
 import shlex
 import sys
@@ -19,10 +20,11 @@ from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import OfflineParser, dataset_folder, run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.datasets.sequences import resolve_penalty
-from trajectory_adacat.environments import Dynamics, EnvironmentSource, read_options, time_limit
+from trajectory_adacat.environments import MINARI_PREFIX, Dynamics, EnvironmentSource, read_options, time_limit
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.episode_results import to_result
 from trajectory_adacat.evaluation.failures import FailuresWriter
+from trajectory_adacat.evaluation.guarded import GuardedEnvironment
 from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO, Discounting
 from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.recorder import RecordConfig
@@ -40,6 +42,7 @@ from trajectory_adacat.provenance import git_revision, library_versions, process
 from trajectory_adacat.recording import FOLDER
 from trajectory_adacat.settings import from_nested, to_nested
 from trajectory_adacat.training.config import TrainConfig
+from trajectory_adacat.training.interruption import Interruption, telling_how_to_resume
 from trajectory_adacat.training.likelihood import held_out_likelihood
 
 LIST = "list"  # in place of the name of a pretrained model
@@ -67,8 +70,10 @@ class PlanArguments(OfflineParser):
     n_rollouts: int = 3  # episodes, with the seeds seed, seed + 1, ..., side by side
     max_episode_length: int | None = None  # cut episodes earlier than the environment does, or at 1000 if it never does
     compile: bool = False  # compile the blocks except attention (torch.compile); no gain on a CPU
+    resume: bool = False  # leave out the rollouts whose results are in this experiment's folder already
     overwrite: bool = False  # delete this experiment's results of other settings, another checkpoint or environment
     vis_freq: int = 50  # environment steps between two updates of the returns shown
+    step_timeout: float | None = None  # end a rollout whose environment takes more seconds for a step; none: wait
     watch: bool = False  # a line for each rollout in a terminal: return, planned return, speed, latest end
     threads: int = 1  # threads of each process
     processes: int = 1  # processes that share the rollouts, each with its own threads
@@ -253,7 +258,19 @@ def choose_source(arguments: PlanArguments, dataset: dict[str, Any]) -> Environm
     source = EnvironmentSource.from_record(dataset, arguments.environment, arguments.dynamics, options)
     if source is None:
         raise InputError(f"The dataset {arguments.dataset} does not say where it was collected: pass --environment.")
+    is_module = ":" in source.name and not source.name.startswith(MINARI_PREFIX)
+    if is_module and arguments.environment is None and not is_own(arguments):
+        raise InputError(
+            f"The model names an environment whose module would be imported. If you trust that module, pass "
+            f"--environment {source.name}."
+        )
     return source
+
+
+def is_own(arguments: PlanArguments) -> bool:
+    """Return whether the model lies where the train command writes: what it names was named on this machine."""
+    below = Path(arguments.logbase, dataset_folder(arguments.dataset), arguments.gpt_loadpath)
+    return arguments.pretrained is None and not Path(arguments.gpt_loadpath).is_absolute() and below.exists()
 
 
 def episode_limit(source: EnvironmentSource, asked: int | None) -> int:
@@ -393,6 +410,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("torchrun is for training: here --processes shares the rollouts.")
     arguments, checkpoint = parse(argv)
     check_positive(arguments, "n_rollouts", "max_episode_length", "vis_freq", "processes", "record_every")
+    if arguments.step_timeout is not None and not 0.0 < arguments.step_timeout < math.inf:
+        raise InputError(f"--step_timeout must be finite and above 0, got {arguments.step_timeout}.")
     if arguments.seed < 0:
         raise InputError(f"--seed must not be negative, got {arguments.seed}.")
     use_threads(arguments.threads)
@@ -401,12 +420,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.precision == "bfloat16":
         limit_onednn_cache()  # worker processes inherit it
     source = choose_source(arguments, checkpoint.description["dataset"])
+    seconds = arguments.step_timeout
     setting = make_setting(source, arguments, checkpoint, config)
     writer = ResultsWriter(arguments.savepath, setting.planner, checkpoint.hash, delete_others=arguments.overwrite)
     failures = FailuresWriter(arguments.savepath, setting.environment, setting.planner, checkpoint.hash)
     rollouts = Rollouts(
         make_planner=partial(checkpoint.make_planner, config, device, arguments.compile),
-        make_environment=source.make,
+        make_environment=source.make if seconds is None else partial(GuardedEnvironment, source.make, seconds),
         max_length=setting.planner["max_episode_length"],
         threads=arguments.threads,
         profile=arguments.savepath / "profile" if arguments.profile else None,
@@ -414,9 +434,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         discounting=trained_discounting(checkpoint.description, config.search.discount),
         record=record_config(arguments, setting, argv),
     )
-    seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
+    finished = writer.finished(setting.environment) if arguments.resume else set()
+    seeds = [seed for seed in range(arguments.seed, arguments.seed + arguments.n_rollouts) if seed not in finished]
+    if not seeds:
+        print(f"{arguments.savepath} holds the results of all {arguments.n_rollouts} rollouts")
+        return
     on_step = partial(write_ended, writer=writer, failures=failures, setting=setting, verbose=arguments.verbose)
-    episodes, n_clamped = run_watched(rollouts, seeds, arguments, on_step)
+    with telling_how_to_resume("plan", argv), Interruption("the results of rollouts that have ended are kept."):
+        episodes, n_clamped = run_watched(rollouts, seeds, arguments, on_step)
     print_ratio(episodes, arguments.verbose)
     if arguments.verbose and n_clamped:
         print(f"clamped {n_clamped} values outside the training data's bounds")

@@ -29,7 +29,7 @@ from trajectory_adacat.datasets.sequences import (
     terminal_rewards,
 )
 from trajectory_adacat.environments import EnvironmentSource, check_sizes, read_options
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import CheckpointError, InputError
 from trajectory_adacat.extras import name_missing_extra
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.models.heads.registry import HEADS
@@ -38,6 +38,7 @@ from trajectory_adacat.provenance import processor
 from trajectory_adacat.settings import from_nested, to_flat, to_nested
 from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
+from trajectory_adacat.training.interruption import telling_how_to_resume
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
@@ -226,7 +227,7 @@ def check_same_method(kind: type, checkpoint: Path, before: Mapping[str, Any], n
     try:
         trained, asked = method(kind, before), method(kind, now)
     except InputError as error:
-        raise InputError(f"The settings of {checkpoint} cannot be read: {error}") from error
+        raise CheckpointError(f"The settings of {checkpoint} cannot be read: {error}") from error
     for name in {**trained, **asked}:
         if name not in HOW_LONG and trained.get(name) != asked.get(name):
             raise InputError(
@@ -244,7 +245,8 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     description = read_training(checkpoint)
     check_same_method(TrainConfig, checkpoint, description, trainer.description)
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
-    trainer.load_state(description["step"], *(read_tensors(checkpoint, name, description) for name in names))
+    weights, ema, state = (read_tensors(checkpoint, name, description) for name in names)
+    trainer.load_state(description["step"], weights, ema, state, description)
 
 
 def make_trainer(
@@ -302,6 +304,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if checkpoint is not None:
                 resume(trainer, checkpoint)
         with ExitStack() as stack:
+            stack.enter_context(telling_how_to_resume("train", argv))
             with world.raise_everywhere():
                 if world.is_rank0:
                     stack.enter_context(locked(arguments.savepath))
@@ -326,9 +329,11 @@ def start_folder(arguments: TrainingParser, checkpoint: Path | None) -> None:
     old = old_checkpoints(arguments)
     if checkpoint is not None and find_checkpoint(arguments.savepath) != checkpoint:
         raise InputError(f"Another training has just saved checkpoints in {arguments.savepath}: start --resume again.")
+    for left in arguments.savepath.glob(".step_*"):  # by a killed process
+        shutil.rmtree(left)
     if arguments.overwrite:
-        for path in old:
-            shutil.rmtree(path)
+        for path in old:  # renamed first, so that a killed process leaves no half checkpoint
+            shutil.rmtree(path.rename(path.with_name(f".{path.name}.deleted")))
     arguments.save_arguments(arguments.savepath / "arguments.json")
 
 

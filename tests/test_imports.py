@@ -13,11 +13,12 @@ PACKAGE = ROOT / "trajectory_adacat"
 FOLDERS = {"scripts": ROOT / "scripts", "plotting": ROOT / "plotting", "config": ROOT / "config"}  # see setup.py
 
 # What each part of the package may import of it, besides itself. Every part may import the first three.
-EVERYWHERE = {"errors", "checks", "provenance", "settings", "legacy"}
+EVERYWHERE = {"errors", "checks", "files", "provenance", "settings", "legacy"}
 GROUND = {"robots", "transition", "environments", "distributions"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
+    "files": set(),
     "provenance": set(),
     "robots": set(),
     "transition": set(),

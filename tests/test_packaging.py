@@ -164,7 +164,7 @@ def test_a_script_runs_by_its_path_in_the_clone(tmp_path: Path) -> None:
     shown = run(sys.executable, ROOT / "plotting" / "table.py", "--help", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     missing = run(sys.executable, ROOT / "plotting" / "table.py", "nowhere", cwd=tmp_path)
-    assert missing.returncode == 2
+    assert missing.returncode == 3
     assert missing.stderr == "error: There is no file or folder nowhere to read rollout results from.\n"
 
 

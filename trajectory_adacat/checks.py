@@ -10,6 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from trajectory_adacat.errors import InputError
 
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return a clause that suggests the closest of ``known``, or lists all of them if none is close."""
@@ -56,10 +58,17 @@ def fits(value: Any, annotation: Any) -> bool:
         key_type, value_type = get_args(annotation)
         return isinstance(value, dict) and all(fits(k, key_type) and fits(v, value_type) for k, v in value.items())
     if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, str) if annotation is Path else isinstance(value, annotation)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def type_name(annotation: Any) -> str:

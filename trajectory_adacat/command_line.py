@@ -1,10 +1,12 @@
 """Command-line flags from typed attributes and from settings dataclasses; errors and exit codes of commands."""
 
 import argparse
+import errno
 import json
 import os
 import re
 import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
@@ -14,18 +16,19 @@ from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from tap import Tap, TapIgnore
 
-from trajectory_adacat.checks import optional_inner, suggest, type_name
+from trajectory_adacat.checks import BOOLEANS, optional_inner, suggest, type_name
 from trajectory_adacat.configuration import Configuration
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.extras import name_missing_extra
+from trajectory_adacat.files import write_atomically
 from trajectory_adacat.settings import Setting, build, settings_of
 
 NEGATIVE_NUMBER = re.compile(
     r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE
 )  # argparse's own pattern takes -1e-3 for a flag
-BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 SIGPIPE = 13
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # errors of a full or read-only disk
 
 UNSET: Any = object()  # the value of a flag that the command line does not give
 
@@ -35,10 +38,10 @@ _PROTOTYPES: dict[type, Any] = {}  # a parser of each kind that was made, before
 
 
 def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[str] | None = None) -> None:
-    """Call ``main(argv)``; on an `InputError` print its paragraph to stderr and exit with status 2.
+    """Call ``main(argv)``; on an `InputError` print its paragraph to stderr and exit with its status.
 
-    An interruption by the user exits with status 130, as shells do. Output into a pipe that its reader has closed
-    (``| head``) exits silently with status 141, as other tools do.
+    An interruption exits with 128 plus the signal's number, as shells do: 130 for SIGINT, 143 for SIGTERM. Output into
+    a pipe that its reader has closed (``| head``) exits silently with status 141, as other tools do.
     """
     try:
         try:
@@ -49,10 +52,13 @@ def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[s
                 sys.stdout.flush()  # here, since Python would report a closed pipe when it exits
     except InputError as error:
         print("error: " + " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
+    except Interrupted as interruption:
+        print(f"interrupted: {interruption}", file=sys.stderr)
+        sys.exit(128 + interruption.signal)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
         if not closed:
@@ -60,6 +66,14 @@ def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[s
         for stream in closed:  # what is still buffered goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(128 + SIGPIPE)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        where = "The disk" if error.filename is None else error.filename
+        print(
+            f"error: {where} cannot be written ({error.strerror}): make room, then repeat the command.", file=sys.stderr
+        )
+        sys.exit(InputError.status)
 
 
 def _is_closed_pipe(stream: Any) -> bool:
@@ -201,7 +215,7 @@ class CommandParser(Tap):
 
     def save_arguments(self, path: Path) -> None:
         """Write the resolved value of every flag to ``path`` as JSON."""
-        path.write_text(json.dumps(self.arguments(), indent=2, default=str) + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(self.arguments(), indent=2, default=str) + "\n")
 
 
 def dataset_folder(dataset: str) -> str:

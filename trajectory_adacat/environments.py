@@ -216,7 +216,9 @@ class EnvironmentSource:
         if self.specification is None:
             return _minari_environment_spec(self.name)
         try:
-            return EnvSpec.from_json(self.specification)
+            specification = EnvSpec.from_json(self.specification)
+            _check_entry_points(specification)
+            return specification
         except Exception as error:
             raise InputError(
                 f"The specification of {self.name} in the checkpoint cannot be read ({describe_error(error)}): name "
@@ -298,6 +300,21 @@ class EnvironmentSource:
             return cls(name, dynamics, options or {})
         kept = recorded.get("env_kwargs", {}) if options is None else options
         return cls(name, dynamics, kept, recorded.get("environment_specification"))
+
+
+def _check_entry_points(specification: EnvSpec) -> None:
+    """Check that a specification from a checkpoint calls nothing but registered environments and Gymnasium's wrappers.
+
+    Raises:
+        ValueError: naming what else it would call.
+    """
+    registered = {spec.entry_point for spec in registry.values()}
+    called = [specification.entry_point, specification.vector_entry_point]
+    foreign = [name for name in called if name is not None and name not in registered]
+    wrappers = [wrapper.entry_point for wrapper in specification.additional_wrappers]
+    foreign += [name for name in wrappers if not str(name).startswith("gymnasium.wrappers.")]
+    if foreign:
+        raise ValueError(f"it would call {foreign[0]!r}, which is not registered with Gymnasium")
 
 
 def _minari_record(dataset: Any, scored: bool) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """What ``plan --record`` keeps of a rollout and the report reads: one compressed file, without torch."""
 
 import json
+import math
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError
+from trajectory_adacat.files import open_regular, parse_json, remove_left_over
 
 FORMAT = 1
 FOLDER = "recordings"  # in an experiment's folder
 PATTERN = "rollout_*.npz"
+LARGEST_RECORDING = 1 << 31  # bytes of its arrays
+# What zipfile, numpy and json raise for damaged files.
+DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error),
+)
 QUANTILES = (0.05, 0.5, 0.95)  # of the candidates, in `Recording.spread` and `Recording.score_spread`
 DESCRIPTION = "description"
 
@@ -77,6 +88,7 @@ class Recording:
         arrays[DESCRIPTION] = np.array(json.dumps(self.description))
         with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
+        remove_left_over(temporary, f".{path.name}.*")
         temporary.replace(path)
 
 
@@ -87,25 +99,55 @@ def load_recording(path: Path) -> Recording:
     """Read a recording.
 
     Raises:
-        InputError: if the file is missing, damaged, or of another format.
+        DataError: if the file is missing, damaged, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            description = json.loads(str(file[DESCRIPTION]))
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST_RECORDING:
+                raise ValueError(f"its arrays would take more than {LARGEST_RECORDING} bytes")
+            description = parse_json(str(_read_array(archive, DESCRIPTION)))
             if description["format"] != FORMAT:
-                raise InputError(f"The recording {path} has format {description['format']}, not {FORMAT}.")
-            recording = Recording(description, **{name: file[name] for name in ARRAYS})
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"The recording {path} cannot be read: {error}.") from error
+                raise DataError(f"The recording {path} has format {description['format']}, not {FORMAT}.")
+            recording = Recording(description, **{name: _read_array(archive, name) for name in ARRAYS})
+    except DataError:
+        raise
+    except DAMAGE as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(f"The recording {path} cannot be read: {text}.") from error
     _check(recording, path)
     return recording
 
 
+def _read_array(archive: zipfile.ZipFile, name: str) -> Array:
+    """Read an array of numbers or text of an npz file; memory is taken for what the file holds, not for what it says.
+
+    Raises:
+        ValueError: if it is damaged, or consists of objects, which could be code.
+    """
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(file)
+        if dtype.kind not in "fiubU":
+            raise ValueError(f"{name} is not an array of numbers")
+        data = bytearray(file.read())
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has {len(data)} bytes, which are not those of the shape {shape}")
+    if not data:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
 def _check(recording: Recording, path: Path) -> None:
     """Check that the arrays agree in their sizes; none of them is trusted."""
+    for name in ARRAYS:
+        if getattr(recording, name).dtype.kind not in "fiub":
+            raise DataError(f"The recording {path} is damaged: its {name} are not numbers.")
+    if recording.steps.dtype.kind not in "iu":
+        raise DataError(f"The recording {path} is damaged: its steps are not whole numbers.")
     arrays = {name: getattr(recording, name).shape for name in ARRAYS}
     if [len(arrays[name]) for name in ("observations", "actions", "plans", "widths")] != [2, 2, 3, 3]:
-        raise InputError(f"The recording {path} is damaged: its arrays have other numbers of axes.")
+        raise DataError(f"The recording {path} is damaged: its arrays have other numbers of axes.")
     (n_steps, a), o = arrays["actions"], arrays["observations"][1]
     n, horizon, d = arrays["plans"]
     bins = arrays["widths"][2]
@@ -122,9 +164,7 @@ def _check(recording: Recording, path: Path) -> None:
     }
     wrong = [name for name, shape in expected.items() if arrays[name] != shape]
     if wrong or not all(0 <= step < n_steps for step in recording.steps):
-        raise InputError(
-            f"The recording {path} is damaged: its arrays do not fit together ({(wrong or ['steps'])[0]})."
-        )
+        raise DataError(f"The recording {path} is damaged: its arrays do not fit together ({(wrong or ['steps'])[0]}).")
 
 
 def find_recordings(folder: Path) -> list[Path]:

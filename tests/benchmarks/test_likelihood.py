@@ -47,6 +47,7 @@ def test_finished_trainings_are_kept_and_only_missing_ones_run(tmp_path: Path, t
     }
 
 
+@pytest.mark.slow
 def test_the_same_training_with_another_preset_is_another(tmp_path: Path, trained: list[Job]) -> None:
     flags = ["--datasets", "a", "--forms", "uniform", "--steps", "10", "--out", str(tmp_path)]
     main([*flags, "--preset", "demo"])
@@ -63,6 +64,7 @@ def test_a_failure_is_reported_after_the_others_have_run(
     assert [found["form"] for found in read_records(tmp_path / "likelihood.jsonl")] == ["uniform"]
 
 
+@pytest.mark.slow
 def test_a_training_leaves_its_record_and_goes_on_where_it_was_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def results(row: str) -> list[RolloutResult]:
     return list(load_results(Path("search").glob(f"*/{row}")).values())
 
 
+@pytest.mark.slow
 def test_each_way_to_plan_has_a_row(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
     search.main(flags(make_training(), factors=FEW))
     # The preset has 2 beams and no cutoff: those rows are the preset's.
@@ -49,12 +50,14 @@ def test_each_way_to_plan_has_a_row(make_training: MakeTraining, capsys: pytest.
     assert [(r.rollout_seed, r.length) for r in results("preset")] == [(100, 3), (101, 3)]
 
 
+@pytest.mark.slow
 def test_outputs_without_bins_have_no_cutoffs(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
     search.main(flags(make_training(parameterization="logistic_mixture"), factors=FEW))
     names = ["no search, sample", "no search, mean", "preset", "horizon 1"]
     assert list(rows(capsys.readouterr().out)) == names
 
 
+@pytest.mark.slow
 def test_a_row_is_over_the_trainings(make_training: MakeTraining, capsys: pytest.CaptureFixture[str]) -> None:
     search.main(flags(make_training(0), make_training(1)))
     cells = rows(capsys.readouterr().out)["preset"]
@@ -89,6 +92,7 @@ def test_only_missing_rows_are_planned(
     assert len(planned) == 1 + len(first)
 
 
+@pytest.mark.slow
 def test_a_critic_adds_rows_that_it_scores(
     make_training: MakeTraining, make_critic: MakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from trajectory_adacat.errors import InputError
 TASK = "training steps, preset cpu"
 
 
+@pytest.mark.slow
 def test_a_task_gives_a_line_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     threads.main(["--tasks", TASK, "--seconds", "0.01"])
     *_, line = capsys.readouterr().out.splitlines()

@@ -1,6 +1,5 @@
 """Checkpoints of critics: they come back whole, and are not taken for a model's."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.editing import edited
 from trajectory_adacat.checkpoint import checkpoint_name, load_model
 from trajectory_adacat.critic.checkpoint import export_critic, load_critic, save_critic
 from trajectory_adacat.critic.networks import Critic
@@ -95,9 +95,8 @@ def test_a_folder_without_a_critic_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [*TRAINED, "normalizer"])
 def test_a_description_without_its_training_is_refused(path: Path, key: str) -> None:
-    file = path / "checkpoint.json"
-    description = json.loads(file.read_text())
-    file.write_text(json.dumps({name: value for name, value in description.items() if name != key}))
+    with edited(path) as description:
+        del description[key]
     with pytest.raises(InputError, match=f"lacks its '{key}'"):
         load_critic(path)
 
@@ -109,14 +108,14 @@ def test_a_description_without_its_training_is_refused(path: Path, key: str) -> 
         ({"critic": {"observation_size": 1}}, "lack 'action_size'"),
         ({"critic": None}, "does not fit this version's critic"),
         ({"normalizer": {"low": [0.0]}}, "does not fit this version's critic"),
-        ({"normalizer": {"low": [0.0], "high": [0.0, 1.0]}}, "does not fit this version's critic"),
+        ({"normalizer": {"low": [0.0], "high": [0.0, 1.0]}}, "no normalizer with bounds"),
         ({"format": 99}, "format 99"),
     ],
     ids=str,
 )
 def test_a_description_that_does_not_fit_is_refused(path: Path, changes: dict[str, Any], message: str) -> None:
-    file = path / "checkpoint.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with edited(path) as description:
+        description.update(changes)
     with pytest.raises(InputError, match=message):
         load_critic(path)
 

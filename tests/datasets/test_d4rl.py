@@ -222,7 +222,7 @@ def test_a_file_without_the_right_to_read_it_is_named(write: Writer, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     path = write(rows(5))
-    monkeypatch.setattr(hdf5, "open", refuse, raising=False)
+    monkeypatch.setattr(hdf5, "open_regular", refuse)
     with pytest.raises(InputError, match="cannot be read for lack of permission"):
         load_dataset("own", path)
 

@@ -1,6 +1,8 @@
 """Official files: pinned hashes, caches, and downloads from a local server."""
 
 import dataclasses
+import errno
+import fcntl
 import functools
 import hashlib
 import http.server
@@ -13,7 +15,7 @@ import pytest
 
 from trajectory_adacat.datasets import load_dataset, official
 from trajectory_adacat.datasets.official import OfficialFile, fetch_official, official_file
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 from trajectory_adacat.robots import official_datasets
 
 NAME = "hopper-medium-v2"
@@ -30,6 +32,7 @@ class Behaviour:
     ranges: bool = True
     cut_after: int | None = None  # bytes after which a response is cut off
     status: int | None = None
+    redirect: str | None = None  # to this address, once
     requests: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -41,7 +44,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         behaviour = self.behaviour
         behaviour.requests.append(self.headers["Range"])
-        if behaviour.status or self.path != f"/data/{FILE_NAME}":
+        if behaviour.redirect and self.headers["Host"].startswith("127.0.0.1"):
+            self.send_response(302)
+            self.send_header("Location", f"{behaviour.redirect}/{FILE_NAME}")
+            self.end_headers()
+            return
+        if behaviour.status or not self.path.endswith(f"/data/{FILE_NAME}"):
             self.send_error(behaviour.status or 404)
             return
         start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) if behaviour.ranges else 0
@@ -66,7 +74,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviou
     threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     monkeypatch.setattr(official, "BASE_URL", f"http://127.0.0.1:{running.server_port}/data")
     yield behaviour
     running.shutdown()
@@ -184,7 +192,7 @@ def test_an_http_error_names_the_address_and_the_target(server: Behaviour, tmp_p
 def test_a_failed_connection_names_the_address_and_the_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     monkeypatch.setattr(official, "BASE_URL", "http://127.0.0.1:1")  # nothing listens on this port
     with pytest.raises(InputError) as caught:
         load_dataset(NAME)
@@ -229,3 +237,46 @@ def test_a_cache_that_is_a_file_is_named(server: Behaviour, tmp_path: Path) -> N
     (tmp_path / "cache").write_text("")
     with pytest.raises(InputError, match=r"Could not download .*--dataset_path"):
         fetch_official(PINNED)
+
+
+def test_a_redirection_to_another_host_is_said(server: Behaviour, capsys: pytest.CaptureFixture[str]) -> None:
+    server.redirect = official.BASE_URL.replace("127.0.0.1", "localhost")
+    assert fetch_official(PINNED).read_bytes() == CONTENT
+    assert f"is redirected to {server.redirect}/{FILE_NAME}" in capsys.readouterr().err
+
+
+def test_a_second_process_does_not_write_to_the_same_partial_file(server: Behaviour) -> None:
+    part().parent.mkdir(parents=True)
+    with part().open("wb") as file:
+        file.write(CONTENT[:1000])
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"Another process downloads .*: wait for it"):
+            fetch_official(PINNED)
+    assert fetch_official(PINNED).read_bytes() == CONTENT
+
+
+def test_a_full_disk_while_downloading_is_named_and_keeps_the_partial_file(
+    server: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.cut_after = 5000
+    fetch_rest = official._fetch_rest
+
+    def fill_up(*arguments: Any) -> None:
+        fetch_rest(*arguments)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(official, "_fetch_rest", fill_up)
+    with pytest.raises(DataError, match=r"Could not download .*No space left on device"):
+        fetch_official(PINNED)
+    assert part().stat().st_size == 5000
+
+
+def test_a_download_goes_through_a_proxy(server: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy's answer arrives though the named host does not exist."""
+    address = official.BASE_URL.removesuffix("/data")
+    monkeypatch.setenv("http_proxy", address)
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first request
+    monkeypatch.setattr(official, "BASE_URL", "http://no-such-host.invalid/data")
+    assert fetch_official(PINNED).read_bytes() == CONTENT

@@ -109,7 +109,10 @@ def raise_unpicklable() -> Planner:
 
 @pytest.mark.parametrize(
     ("make_planner", "named"),
-    [(raise_two_parts, r"in raise_two_parts\n(.*\n)*.*one and another"), (raise_unpicklable, r"ValueError: <function")],
+    [
+        (raise_two_parts, r"in raise_two_parts\n(.*\n)*.*one and another"),
+        pytest.param(raise_unpicklable, r"ValueError: <function", marks=pytest.mark.slow),
+    ],
 )
 def test_any_other_error_of_a_worker_is_raised_with_its_traceback(
     rollouts: Rollouts, make_planner: Callable[[], Planner], named: str
@@ -123,6 +126,7 @@ def ignore_sigterm(planner: Callable[[], Planner]) -> Planner:
     return planner()
 
 
+@pytest.mark.slow
 def test_workers_that_ignore_sigterm_are_killed(rollouts: Rollouts) -> None:
     stubborn = replace(rollouts, make_planner=partial(ignore_sigterm, rollouts.make_planner), max_length=10**6)
 
@@ -174,7 +178,7 @@ def slow_command(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX process groups")
-@pytest.mark.parametrize("imports", [False, True])
+@pytest.mark.parametrize("imports", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_interruption_of_the_process_group_is_silent(tmp_path: Path, imports: bool) -> None:
     if imports:  # the workers still import modules
         (tmp_path / "slow_import").touch()
@@ -186,7 +190,7 @@ def test_an_interruption_of_the_process_group_is_silent(tmp_path: Path, imports:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize("sent", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("sent", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGKILL"])
 def test_workers_end_with_their_parent(tmp_path: Path, sent: str) -> None:
     with slow_command(tmp_path) as command:
         command.send_signal(signal.Signals[sent])
@@ -220,6 +224,7 @@ def test_environments_are_closed(rollouts: Rollouts, tmp_path: Path, fails: bool
     assert len(list(tmp_path.glob("closed_*"))) == len(SEEDS)
 
 
+@pytest.mark.slow
 def test_an_environment_of_other_sizes_is_refused(rollouts: Rollouts) -> None:
     other = replace(rollouts, make_environment=partial(make_environment, "walker2d-medium-v2"))
     with pytest.raises(InputError, match=r"11 dimensions.*--environment"):
@@ -258,7 +263,7 @@ class Faulty(gymnasium.Wrapper):
         raise OSError("the simulator is gone")
 
 
-@pytest.mark.parametrize("n_processes", [1, 2])
+@pytest.mark.parametrize("n_processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:An environment could not be closed")
 def test_a_fault_ends_its_rollout_alone_in_any_process(rollouts: Rollouts, n_processes: int) -> None:
     sound, _ = run_in_processes(rollouts, SEEDS, 1, ignore)

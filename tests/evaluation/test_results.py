@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation import results
 from trajectory_adacat.evaluation.results import Location, ResultsWriter, RolloutResult, load_results
 
 RESULT = RolloutResult(
@@ -133,15 +134,15 @@ def test_a_new_seed_is_appended_so_that_processes_can_share_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_seed(1).save(tmp_path)
-    read_text = Path.read_text
+    read_text = results.read_text
 
-    def read_while_another_process_appends(path: Path, encoding: str | None = None) -> str:
-        text = read_text(path, encoding)
-        monkeypatch.setattr(Path, "read_text", read_text)
+    def read_while_another_process_appends(path: Path) -> str:
+        text = read_text(path)
+        monkeypatch.setattr(results, "read_text", read_text)
         of_seed(2).save(tmp_path)
         return text
 
-    monkeypatch.setattr(Path, "read_text", read_while_another_process_appends)
+    monkeypatch.setattr(results, "read_text", read_while_another_process_appends)
     of_seed(4).save(tmp_path)
     assert seeds_in(tmp_path) == [1, 2, 4]
 

@@ -73,8 +73,17 @@ def acts(cached: Planner, naive: Planner) -> Iterator[tuple[np.ndarray, np.ndarr
         live = standing
 
 
-@pytest.mark.parametrize(("window", "horizon"), CASES, ids=["cropped", "full", "longer"])
-@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize(
+    ("positions", "window", "horizon"),
+    [
+        pytest.param("learned", *CASES[0], id="learned-cropped"),
+        pytest.param("learned", *CASES[1], id="learned-full", marks=pytest.mark.slow),
+        pytest.param("learned", *CASES[2], id="learned-longer", marks=pytest.mark.slow),
+        pytest.param("rotary", *CASES[0], id="rotary-cropped", marks=pytest.mark.slow),
+        pytest.param("rotary", *CASES[1], id="rotary-full", marks=pytest.mark.slow),
+        pytest.param("rotary", *CASES[2], id="rotary-longer"),
+    ],
+)
 def test_actions_in_float64_are_those_of_the_naive_planner(window: WindowConfig, horizon: int, positions: str) -> None:
     """The actions that reach the robots are the same numbers; before they are rounded to float32, the two differ by
     the rounding of sums in another order alone. A window slides twice in each plan."""

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from tests.editing import edited
 from trajectory_adacat.checkpoint import load_model
 from trajectory_adacat.environments import EnvironmentSource
 from trajectory_adacat.errors import InputError
@@ -251,6 +252,7 @@ def test_a_profile_is_announced_only_when_written_and_wanted(
     assert "profile" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_process_loads_the_model_once_and_several_leave_it_to_them(
     trained: Path, run_plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,10 +339,8 @@ def test_an_own_environment_under_a_robots_id_has_no_score(
     write_dataset: Write, run_train: RunTrain, run_plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_train(write_dataset(9, 8, 7, 6), dataset="own")
-    path = Path("logs/own/gpt/adacat_0/step_00000006/checkpoint.json")
-    description = json.loads(path.read_text())
-    description["dataset"] |= {"name": "hopper-medium-v2", "environment": "hopper-medium-v2"}
-    path.write_text(json.dumps(description))
+    with edited(Path("logs/own/gpt/adacat_0/step_00000006")) as description:
+        description["dataset"] |= {"name": "hopper-medium-v2", "environment": "hopper-medium-v2"}
     spec = gymnasium.envs.registration.EnvSpec(
         "trajectory_adacat/Hopper-v2", lambda **_: Line(), max_episode_steps=1000
     )
@@ -582,10 +582,8 @@ def test_a_damaged_checkpoint_is_refused_by_its_file(
 
 @pytest.mark.parametrize("key", ["dataset", "parameterization", "discount", "train_seed", "step"])
 def test_a_checkpoint_that_does_not_say_what_planning_needs_is_refused(trained: Path, run_plan: Plan, key: str) -> None:
-    path = trained / "step_00000006" / "checkpoint.json"
-    description = json.loads(path.read_text())
-    del description[key]
-    path.write_text(json.dumps(description))
+    with edited(trained / "step_00000006") as description:
+        del description[key]
     with pytest.raises(InputError, match=key):
         run_plan()
 
@@ -695,10 +693,8 @@ def test_returns_are_discounted_as_in_the_training_of_an_old_checkpoint(name: st
 
 
 def test_a_checkpoint_that_does_not_say_its_penalty_is_refused(trained: Path, run_plan: Plan) -> None:
-    path = trained / "step_00000006" / "checkpoint.json"
-    description = json.loads(path.read_text())
-    del description["training"]["data"]["termination_penalty"]
-    path.write_text(json.dumps(description))
+    with edited(trained / "step_00000006") as description:
+        del description["training"]["data"]["termination_penalty"]
     with pytest.raises(InputError, match="does not say the 'termination_penalty'"):
         run_plan()
 
@@ -735,6 +731,7 @@ def test_recording_changes_no_result_and_says_what_it_depends_on(trained: Path, 
     assert recording.description["command"].endswith("--record")
 
 
+@pytest.mark.slow
 def test_worker_processes_record_the_chosen_rollouts(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
     name = "hopper-medium-v2"  # worker processes do not know the environments of these tests
     run_train(write_dataset(9, 8, 7, 6, sizes=(11, 3)), dataset=name, preset="demo")

@@ -117,6 +117,7 @@ def test_variants_share_what_they_do_not_change(data: Path, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_the_table_names_columns_by_their_variants(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

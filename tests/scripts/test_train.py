@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.editing import edited
 from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description
 from trajectory_adacat.datasets import Dataset
 from trajectory_adacat.datasets.cache import file_sha256
@@ -335,6 +336,7 @@ def test_a_seed_beyond_32_bits_is_refused(write_dataset: Write, run_train: RunTr
 # -- how it is computed --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_and_its_compilation_change_neither_the_method_nor_the_result(
     write_dataset: Write, run_train: RunTrain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,9 +511,8 @@ def test_runs_that_differ_in_an_idle_setting_are_one_method_and_resume_each_othe
 def test_a_checkpoint_of_format_1_is_resumed(write_dataset: Write, run_train: RunTrain, home: Path, name: str) -> None:
     path, folder = write_dataset(9, 8, 7, 6), home / "logs" / "own" / name
     shutil.copytree(FORMAT_1 / name, folder / "step_00000006")
-    description = json.loads((folder / "step_00000006" / "checkpoint.json").read_text())
-    description["dataset"]["sha256"] = file_sha256(path)
-    (folder / "step_00000006" / "checkpoint.json").write_text(json.dumps(description))
+    with edited(folder / "step_00000006") as description:
+        description["dataset"]["sha256"] = file_sha256(path)
     adacat = {"positions": "rotary", "standardize": "true", "embedding": "per_dimension", "optimizer": "muon"}
     changes = {**adacat, **CONSTANT_SMOOTHING} if name == "adacat" else {"parameterization": name}
     changes["termination_penalty"] = "-100"  # then the default of every dataset
@@ -523,12 +524,11 @@ def test_a_checkpoint_of_format_1_is_resumed(write_dataset: Write, run_train: Ru
 
 def forget(folder: Path, flag: str) -> None:
     """Leaves a flag out of what the checkpoints of ``folder`` say, as if they were older than it."""
-    for path in folder.glob("step_*/checkpoint.json"):
-        description = json.loads(path.read_text())
-        del description["training"]["trainer"][flag]
-        for model in (description["model"], description["training"]["model"]):
-            del model["offset_init"]  # older models all started normal, as the preset's do
-        path.write_text(json.dumps(description))
+    for path in folder.glob("step_*"):
+        with edited(path) as description:
+            del description["training"]["trainer"][flag]
+            for model in (description["model"], description["training"]["model"]):
+                del model["offset_init"]  # older models all started normal, as the preset's do
 
 
 def test_a_checkpoint_older_than_a_flag_was_trained_with_the_flags_default(
@@ -555,8 +555,8 @@ def test_a_checkpoint_with_damaged_settings_is_not_resumed(
     write_dataset: Write, run_train: RunTrain, training: dict[str, Any], message: str
 ) -> None:
     path = write_dataset(9, 8, 7, 6)
-    file = find_checkpoint(run_train(path)) / "checkpoint.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "training": training}))
+    with edited(find_checkpoint(run_train(path))) as description:
+        description["training"] = training
     with pytest.raises(InputError, match=f"settings of .*step_00000006 cannot be read: {message}"):
         run_train(path, resume="true", n_steps=9)
 

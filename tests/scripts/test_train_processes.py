@@ -39,8 +39,11 @@ def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("batch_size", "accumulate"),
-    [(7, 2), (7, 9), (5, 2)],
-    ids=["in parts", "more parts than windows", "a last batch of one window"],
+    [
+        pytest.param(7, 2, id="in parts", marks=pytest.mark.slow),
+        pytest.param(7, 9, id="more parts than windows", marks=pytest.mark.slow),
+        pytest.param(5, 2, id="a last batch of one window"),
+    ],
 )
 def test_two_processes_train_as_one(
     write_dataset: Write, home: Path, make_flags: Callable[..., list[str]], batch_size: int, accumulate: int
@@ -66,6 +69,7 @@ def test_two_processes_train_as_one(
             torch.testing.assert_close(tensors(two, name)[key], tensor, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_with_the_same_bits(
     write_dataset: Write, home: Path, make_flags: Callable[..., list[str]]
 ) -> None:
@@ -88,6 +92,7 @@ def test_two_processes_go_on_with_the_same_bits(
     assert {name: (find_checkpoint(folder, 6) / name).read_bytes() for name in STATE} == whole
 
 
+@pytest.mark.slow
 def test_more_processes_than_windows_are_refused_once(
     write_dataset: Write, home: Path, make_flags: Callable[..., list[str]]
 ) -> None:

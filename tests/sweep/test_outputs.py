@@ -12,7 +12,7 @@ def save(folder: Path, step: int, weights: str = "weights") -> Path:
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_text(weights)
     files = {"model.safetensors": file_sha256(checkpoint / "model.safetensors")}
-    (checkpoint / "checkpoint.json").write_text(json.dumps({"files": files}))
+    (checkpoint / "checkpoint.json").write_text(json.dumps({"format": 2, "files": files}))
     return checkpoint
 
 

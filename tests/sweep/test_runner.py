@@ -136,5 +136,8 @@ def test_a_sweep_killed_at_random_ends_with_the_same_results(tmp_path: Path) -> 
     run_pairs(killed)
     assert results(killed) == results(whole)
     assert len(results(whole)) == 3
+    records = [json.loads(line) for line in (killed / "sweep" / "jobs.jsonl").read_text().splitlines()]
+    done = [record["job"] for record in records if record["ok"]]
+    assert len(done) == len(set(done)), "a job was done twice"
     for lock in killed.rglob("*.lock"):
         raise AssertionError(f"{lock} is left")

@@ -86,7 +86,7 @@ def test_only_the_blocks_use_bfloat16(batch: Batch, parameterization: str) -> No
     assert torch.equal(found[0], expected[0])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_compiling_keeps_loss_and_gradients(batch: Batch, quick_compiler: None, precision: TrainingPrecision) -> None:
     model = make_model()
     expected, found = (loss_and_gradients(model, batch, precision, compiled) for compiled in (False, True))
@@ -111,6 +111,7 @@ def test_the_compiled_function_is_called(batch: Batch, monkeypatch: pytest.Monke
     assert len(compiled) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_compiled_training_resumes_and_saves_plain_checkpoints(
     make_trainer: MakeTrainer, windows: SequenceDataset, tmp_path: Path, quick_compiler: None, dropout: float

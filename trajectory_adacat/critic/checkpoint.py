@@ -13,6 +13,8 @@ from trajectory_adacat.checkpoint import (
     check_trained,
     find_checkpoint,
     halved,
+    load_into,
+    make_normalizer,
     read_description,
     read_tensors,
     write_checkpoint,
@@ -22,7 +24,7 @@ from trajectory_adacat.critic.config import CriticForm
 from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import CheckpointError
 from trajectory_adacat.settings import from_nested, to_nested
 
 KIND = "critic"
@@ -80,7 +82,7 @@ def export_critic(checkpoint: Path, folder: Path, facts: Mapping[str, Any] | Non
         facts: further entries of the description.
 
     Raises:
-        InputError: if the checkpoint is missing or damaged, or is that of a model.
+        CheckpointError: if the checkpoint is missing or damaged, or is that of a model.
     """
     loaded = load_critic(checkpoint)
     write_export(folder, {WEIGHTS: halved(loaded.critic)}, loaded.description, facts or {})
@@ -90,7 +92,8 @@ def read_critic(folder: Path) -> dict[str, Any]:
     """Read the JSON of a checkpoint of the critic command.
 
     Raises:
-        InputError: if it is missing, damaged, of another format or of a model, or what that command writes is missing.
+        CheckpointError: if it is missing, damaged, of another format or of a model, or what that command writes is
+            missing.
     """
     description = read_description(folder, KIND)
     check_trained(folder, description, TRAINED, TRAINED_ON)
@@ -105,18 +108,18 @@ def load_critic(path: str | Path, device: torch.device | str = "cpu") -> LoadedC
         device: where to put the critic.
 
     Raises:
-        InputError: if the checkpoint is missing, damaged, of another format or of a model.
+        CheckpointError: if the checkpoint is missing, damaged, of another format or of a model.
     """
     folder = find_checkpoint(Path(path), flag="critic")
     description = read_critic(folder)
     weights = read_tensors(folder, WEIGHTS, description)
     bounds = description["normalizer"]
     try:
-        critic = Critic(from_nested(CriticForm, description.get("critic")))
-        critic.load_state_dict(weights)
+        form = from_nested(CriticForm, description.get("critic"))
+        critic = load_into(lambda: Critic(form), form.networks.n_hidden, weights)
         low, high = (torch.tensor(bounds[name], dtype=torch.float64) for name in ("low", "high"))
-        normalizer = MinMaxNormalizer(low, high)
     except (ValueError, KeyError, RuntimeError) as error:  # an InputError is a ValueError
-        raise InputError(f"The checkpoint {folder} does not fit this version's critic: {error}") from error
+        raise CheckpointError(f"The checkpoint {folder} does not fit this version's critic: {error}") from error
+    normalizer = make_normalizer(folder, low, high, form.observation_size + form.action_size + 2)
     critic = critic.to(device).eval().requires_grad_(False)
     return LoadedCritic(critic, normalizer, description, file_sha256(folder / DESCRIPTION))

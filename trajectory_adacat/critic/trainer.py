@@ -18,13 +18,17 @@ from trajectory_adacat.critic.evaluation import evaluate
 from trajectory_adacat.critic.losses import iql_losses, start_losses
 from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.critic.transitions import Batch, Transitions
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import CheckpointError, Interrupted
+from trajectory_adacat.training.bad_batches import BadBatches
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.finite import check_finite
+from trajectory_adacat.training.interruption import Interruption, save_and_leave
 from trajectory_adacat.training.logger import MetricsLogger
 from trajectory_adacat.training.optimizer import load_optimizer_state, optimizer_state, scale_learning_rates
 from trajectory_adacat.training.progress import Progress
-from trajectory_adacat.training.trainer import check_serializable
+from trajectory_adacat.training.trainer import check_serializable, read_progress
+
+LOSSES = {"q_loss": "loss of Q", "v_loss": "loss of V"}  # in logs, and in messages
 
 
 class CriticTrainer:
@@ -59,6 +63,8 @@ class CriticTrainer:
         self.critic, self.config, self.run, self.folder = critic, config, run, folder
         self.description, self.verbose = description, verbose
         self.step = 0
+        self._bad_batches = BadBatches(folder, run.skip_bad_batches, "transition")
+        self._started = time.perf_counter(), 0  # time and step at which `train` was called
         self._training = Batch.encode(critic, training)
         self._held_out = None if held_out is None else Batch.encode(critic, held_out)
         device = critic.offset.device
@@ -75,45 +81,69 @@ class CriticTrainer:
         """Run the remaining steps, with logs in ``metrics.jsonl`` and checkpoints.
 
         Raises:
-            InputError: if a loss or the weights are not finite at a step to log or save; that step is neither logged
-                nor saved.
+            InputError: if the loss of a batch that is not left out, or the weights at a step to log or save, are not
+                finite; that step is neither logged nor saved.
+            Interrupted: after SIGINT and SIGTERM; the current step is saved first.
         """
-        n_steps, saved_steps = self.config.n_steps, self.run.saved_steps(self.config.n_steps)
-        logged = MetricsLogger(self.folder, self.step, self.run.wandb, self.description)
-        with logged as logger, Progress(n_steps, self.step, "critic", self.verbose, self.run.watch) as progress:
-            start_time, start_step = time.perf_counter(), self.step
-            while self.step < n_steps:
-                metrics = self._train_step()
-                progress.update()
-                is_logged = self.step % self.run.log_freq == 0 or self.step == n_steps
-                if is_logged or self.step in saved_steps:
-                    self._check_finite(metrics)
-                if is_logged:
-                    metrics |= self._evaluate()
-                    metrics["seconds_per_step"] = (time.perf_counter() - start_time) / (self.step - start_step)
-                    progress.show(_summary(metrics), *_watched(metrics))
-                    logger.log(self.step, metrics)
-                if self.step in saved_steps:
-                    self.save()
+        n_steps = self.config.n_steps
+        with (
+            Interruption() as interruption,
+            MetricsLogger(self.folder, self.step, self.run.wandb, self.description) as logger,
+            Progress(n_steps, self.step, "critic", self.verbose, self.run.watch) as progress,
+        ):
+            self._started = time.perf_counter(), self.step
+            try:
+                while self.step < n_steps:
+                    with interruption.held():  # steps are short
+                        self._step_and_log(logger, progress)
+            except Interrupted as interrupted:
+                raise save_and_leave(interrupted, self.folder, self.step, n_steps, self.save) from None
+
+    def _step_and_log(self, logger: MetricsLogger, progress: Progress) -> None:
+        n_steps, is_saved = self.config.n_steps, self.step + 1 in self.run.saved_steps(self.config.n_steps)
+        metrics = self._train_step()
+        progress.update()
+        is_logged = self.step % self.run.log_freq == 0 or self.step == n_steps
+        if is_logged or is_saved:
+            self._check_finite(metrics)
+        if is_logged:
+            start_time, start_step = self._started
+            metrics |= self._evaluate()
+            metrics["seconds_per_step"] = (time.perf_counter() - start_time) / (self.step - start_step)
+            progress.show(_summary(metrics), *_watched(metrics))
+            logger.log(self.step, metrics)
+        if is_saved:
+            self.save()
 
     def save(self) -> None:
         """Write a checkpoint of the current step."""
         description = {**self.description, "n_steps": self.config.n_steps, "step": self.step}
+        if self._bad_batches.steps:
+            description["skipped_steps"] = self._bad_batches.steps
         save_critic(self.folder / checkpoint_name(self.step), self.critic, self._training_state(), description)
 
-    def load_state(self, step: int, weights: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        """Load the checkpoint of ``step``; resumption is bit-exact on CPUs.
+    def load_state(
+        self,
+        step: int,
+        weights: dict[str, Tensor],
+        state: dict[str, Tensor],
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the checkpoint of ``step``; its ``description`` says which batches were left out.
+
+        Resumption is bit-exact on CPUs.
 
         Raises:
-            InputError: if the weights do not fit the critic.
+            CheckpointError: if the weights do not fit the critic.
         """
         targets = {name.removeprefix("target/"): value for name, value in state.items() if name.startswith("target/")}
         try:
             self.critic.load_state_dict(weights)
             self._target.load_state_dict(targets)
-        except RuntimeError as error:
-            raise InputError(f"The checkpoint to --resume holds another critic: {error}") from error
-        load_optimizer_state([self._optimizer], self.critic, state)
+            load_optimizer_state([self._optimizer], self.critic, state)
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(f"The checkpoint to --resume holds another critic: {error}") from error
+        self._bad_batches.steps, _ = read_progress(description or {})
         self.step = step
 
     def _training_state(self) -> dict[str, Tensor]:
@@ -121,20 +151,38 @@ class CriticTrainer:
         return {**targets, **optimizer_state([self._optimizer], self.critic)}
 
     def _train_step(self) -> dict[str, float | Tensor]:
-        batch = self._training.select(self._batch_rows())
+        rows = self._batch_rows()
+        batch = self._training.select(rows)
         factor = 0.5 * (1.0 + math.cos(math.pi * self.step / self.config.n_steps))
         scale_learning_rates([self._optimizer], factor)
         if self.step < self.config.mc_steps:
             q_loss, v_loss = start_losses(self.critic, batch)
         else:
             q_loss, v_loss = iql_losses(self.critic, self._target, batch, self.config.expectile)
-        self._optimizer.zero_grad(set_to_none=True)
-        (q_loss + v_loss).backward()
-        self._optimizer.step()
-        torch._foreach_lerp_(self._averages, self._weights, self.config.target_rate)
+        metrics: dict[str, float | Tensor] = {"q_loss": q_loss.detach(), "v_loss": v_loss.detach()}
+        if self._is_good(metrics, rows):
+            self._optimizer.zero_grad(set_to_none=True)
+            (q_loss + v_loss).backward()
+            self._optimizer.step()
+            torch._foreach_lerp_(self._averages, self._weights, self.config.target_rate)
+        else:
+            metrics = {}
         self.step += 1
-        learning_rate = self.config.learning_rate * factor
-        return {"q_loss": q_loss.detach(), "v_loss": v_loss.detach(), "learning_rate": learning_rate}
+        return {**metrics, "learning_rate": self.config.learning_rate * factor}
+
+    def _is_good(self, metrics: Mapping[str, float | Tensor], rows: Tensor) -> bool:
+        """Return whether the losses of the next step are finite; on a GPU they are looked at only if asked for.
+
+        Raises:
+            InputError: if they are not, and the batch may not be left out.
+        """
+        if rows.device.type != "cpu" and self.run.skip_bad_batches == 0:
+            return True
+        losses = {name: float(metrics[key]) for key, name in LOSSES.items()}
+        if all(map(math.isfinite, losses.values())):
+            return True
+        self._bad_batches.record(self.step + 1, losses, rows.tolist())
+        return False
 
     def _batch_rows(self) -> Tensor:
         """Return the transitions of the next step, drawn with replacement.
@@ -154,20 +202,20 @@ class CriticTrainer:
 
     def _check_finite(self, metrics: Mapping[str, float | Tensor]) -> None:
         weight_norm = torch.nn.utils.get_total_norm(self.critic.parameters()).detach()
-        values = {"loss of Q": metrics["q_loss"], "loss of V": metrics["v_loss"], "weight norm": weight_norm}
-        check_finite(values, self.step)
+        losses = {name: metrics[key] for key, name in LOSSES.items() if key in metrics}  # none of a batch left out
+        check_finite({**losses, "weight norm": weight_norm}, self.step)
 
 
 def _watched(metrics: Mapping[str, Any]) -> tuple[str, float]:
     """Return the metric to watch, with its name: the held-out error, the batch's loss where nothing is held out."""
     if "held_out/td_error" in metrics:
         return "held-out td error", metrics["held_out/td_error"]
-    return "q loss", float(metrics["q_loss"])
+    return "q loss", float(metrics.get("q_loss", math.nan))
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
     """Return the progress bar's text, such as ``held-out: td error 1.93, rank corr 0.71; q loss 0.02``."""
-    text = f"q loss {float(metrics['q_loss']):.3g}"
+    text = f"q loss {float(metrics.get('q_loss', math.nan)):.3g}"
     if "held_out/td_error" not in metrics:
         return text
     error, correlation = metrics["held_out/td_error"], metrics["held_out/rank_correlation"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trajectory_adacat.datasets.episodes import Episode
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError
 
 BLOCK = 1 << 16  # rows compared at a time, to save memory
 ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of a dimension's largest value
@@ -34,7 +34,7 @@ def split_episodes(arrays: Arrays, check_continuity: bool = True) -> tuple[list[
         The episodes, and lines for the user: breaks that were found, flags that were moved, and what had to be assumed.
 
     Raises:
-        InputError: if the rows are not in the order of time, or an episode's id comes back after other episodes.
+        DataError: if the rows are not in the order of time, or an episode's id comes back after other episodes.
     """
     terminals = arrays["terminals"]
     timeouts = arrays.get("timeouts", np.zeros_like(terminals))
@@ -106,7 +106,7 @@ def _changes_of_id(arrays: Arrays) -> np.ndarray:
         _, order = np.unique(ids[first_rows], return_index=True)
         if len(order) < len(first_rows):
             row = int(first_rows[np.setdiff1d(np.arange(len(first_rows)), order)[0]])
-            raise InputError(
+            raise DataError(
                 f"The episode id {ids[row]} comes back in row {row}, after other episodes: sort the rows by episode "
                 "and time, and give each episode an id of its own."
             )
@@ -116,7 +116,7 @@ def _changes_of_id(arrays: Arrays) -> np.ndarray:
 def _check_order(extra: np.ndarray) -> None:
     n_breaks = int(extra.sum())
     if n_breaks > MOST_BREAKS * len(extra):
-        raise InputError(
+        raise DataError(
             f"In {n_breaks} of {len(extra)} rows next_observations is not the observation of the next row, so the rows "
             "are not in the order of time: sort them by episode and time. If they are, next_observations are scaled "
             "otherwise than observations: remove them from the file, and add timeouts."

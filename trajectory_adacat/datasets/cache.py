@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from trajectory_adacat.files import open_regular
+
 BLOCK = 1 << 20  # bytes
 PROGRESS_BAR_FROM = 1 << 28  # bytes; smaller files are hashed too fast for a progress bar
 
@@ -25,12 +27,16 @@ def d4rl_folder() -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file's bytes, in hexadecimal, with a progress bar for large files."""
+    """Compute the SHA-256 of a file's bytes, in hexadecimal, with a progress bar for large files.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
     digest = hashlib.sha256()
     size = path.stat().st_size
     hidden = size < PROGRESS_BAR_FROM
     with (
-        open(path, "rb") as file,
+        open_regular(path) as file,
         tqdm(total=size, desc=f"checking {path.name}", unit="B", unit_scale=True, disable=hidden, leave=False) as bar,
     ):
         while block := file.read(BLOCK):

@@ -15,6 +15,7 @@ from trajectory_adacat.datasets.policies import BehaviorPolicy, ModePolicy, load
 from trajectory_adacat.datasets.policy_files import policy_sizes, read_policy
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.files import remove_left_over
 from trajectory_adacat.robots import (
     COLLECTED,
     MAX_EPISODE_STEPS,
@@ -162,11 +163,12 @@ def write_arrays(arrays: dict[str, np.ndarray], path: Path, attributes: dict[str
     part = _part(path)
     try:
         with h5py.File(part, "w") as file:
+            remove_left_over(part, f"{path.name}.*.part")
             for name, array in arrays.items():
                 file.create_dataset(name, data=array)
             file.attrs.update(attributes)
         os.replace(part, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises both
         raise InputError(f"{path} could not be written ({error}): make room, or choose another --output.") from error
     finally:
         part.unlink(missing_ok=True)

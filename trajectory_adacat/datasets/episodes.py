@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError
 
 FLOATS = (np.float32, np.float64)
 
@@ -26,7 +26,7 @@ class Episode:
             dimensions, shape ``[T]``. None if unknown.
 
     Raises:
-        InputError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or ``terminated`` and
+        DataError: if a shape or type is wrong, the episode is empty, a value is NaN or infinite, or ``terminated`` and
             ``truncated`` are equal.
     """
 
@@ -44,25 +44,25 @@ class Episode:
         for name, count in axes.items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype not in FLOATS or array.ndim != count:
-                raise InputError(f"An episode's {name} must be a {count}-dimensional float32 or float64 array.")
+                raise DataError(f"An episode's {name} must be a {count}-dimensional float32 or float64 array.")
             unknown = name == "final_observation" and np.isnan(array).all()
             if not unknown and not np.isfinite(array).all():
-                raise InputError(f"An episode's {name} contains NaN or infinity.")
+                raise DataError(f"An episode's {name} contains NaN or infinity.")
         self._check_lengths()
         if self.terminated == self.truncated:
-            raise InputError("Exactly one of an episode's terminated and truncated must be set.")
+            raise DataError("Exactly one of an episode's terminated and truncated must be set.")
 
     def _check_lengths(self) -> None:
         length, size = self.observations.shape
         if length == 0 or len(self.actions) != length or len(self.rewards) != length:
-            raise InputError(
+            raise DataError(
                 "An episode needs at least one transition, and as many actions and rewards as observations: got "
                 f"{length} observations, {len(self.actions)} actions, {len(self.rewards)} rewards."
             )
         if self.action_log_probs is not None and len(self.action_log_probs) != length:
-            raise InputError(f"An episode of {length} transitions has {len(self.action_log_probs)} action_log_probs.")
+            raise DataError(f"An episode of {length} transitions has {len(self.action_log_probs)} action_log_probs.")
         if self.final_observation.shape != (size,):
-            raise InputError(f"An episode's final_observation must have shape ({size},), like its observations.")
+            raise DataError(f"An episode's final_observation must have shape ({size},), like its observations.")
 
     def __len__(self) -> int:
         """The number of transitions T."""

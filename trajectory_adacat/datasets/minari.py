@@ -9,7 +9,7 @@ import numpy as np
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.datasets.precision import narrow, precision_note
 from trajectory_adacat.environments import open_minari
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 
 
 def read_minari(dataset_id: str) -> tuple[list[Episode], str, dict[str, Any], list[str]]:
@@ -23,7 +23,7 @@ def read_minari(dataset_id: str) -> tuple[list[Episode], str, dict[str, Any], li
         of its environment (None if the dataset does not name it), and lines for the user.
 
     Raises:
-        InputError: if the library or the dataset is missing, the dataset is old, incomplete or empty, or observations
+        DataError: if the library or the dataset is missing, the dataset is old, incomplete or empty, or observations
             or actions are not vectors.
     """
     try:
@@ -32,13 +32,13 @@ def read_minari(dataset_id: str) -> tuple[list[Episode], str, dict[str, Any], li
     except InputError:
         raise
     except Exception as error:  # minari raises whatever its storage does: KeyError, ValueError, AssertionError, OSError
-        raise InputError(
+        raise DataError(
             f"The Minari dataset {dataset_id} cannot be read: it is incomplete, or the installed minari does not read "
             f"its version ({type(error).__name__}: {error}). Run `minari download {dataset_id} --force`, or install "
             "the minari that it was made with."
         ) from error
     if not recorded:
-        raise InputError(f"The Minari dataset {dataset_id} contains no episodes.")
+        raise DataError(f"The Minari dataset {dataset_id} contains no episodes.")
     episodes, notes = _convert(recorded, dataset_id)
     environment = dataset.spec.env_spec.id if dataset.spec.env_spec else None
     return episodes, _digest(dataset_id, episodes), {"minari": dataset_id, "environment": environment}, notes
@@ -79,9 +79,9 @@ def _check_arrays(recorded: Any, dataset_id: str) -> None:
     for name in ("observations", "actions"):
         array = getattr(recorded, name)
         if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-            raise InputError(f"In the Minari dataset {dataset_id}, {name} are not vectors of real numbers.")
+            raise DataError(f"In the Minari dataset {dataset_id}, {name} are not vectors of real numbers.")
     if len(recorded.rewards) == 0 or len(recorded.observations) != len(recorded.rewards) + 1:
-        raise InputError(
+        raise DataError(
             f"Episode {recorded.id} of the Minari dataset {dataset_id} cannot be used: it has "
             f"{len(recorded.observations)} observations for {len(recorded.rewards)} rewards, and needs at least one "
             "reward and one observation more than rewards."
@@ -107,4 +107,4 @@ def _split(recorded: Any, arrays: dict[str, np.ndarray], dataset_id: str) -> lis
             for start, stop in itertools.pairwise(bounds)
         ]
     except InputError as error:
-        raise InputError(f"Episode {recorded.id} of the Minari dataset {dataset_id} cannot be used: {error}") from error
+        raise DataError(f"Episode {recorded.id} of the Minari dataset {dataset_id} cannot be used: {error}") from error

@@ -3,16 +3,25 @@
 import csv
 import http.client
 import os
+import sys
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from trajectory_adacat.datasets.cache import BLOCK, cache_root, d4rl_folder, file_sha256
 from trajectory_adacat.datasets.hdf5 import explain
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError
 from trajectory_adacat.robots import NamedDataset
 
 BASE_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2"
@@ -55,7 +64,7 @@ def fetch_official(official: OfficialFile) -> Path:
     """Return the path of an official file: in this package's cache, in D4RL's cache, or downloaded.
 
     Raises:
-        InputError: if a cached file differs from the pinned one or cannot be read, or the download fails.
+        DataError: if a cached file differs from the pinned one or cannot be read, or the download fails.
     """
     for path in (official.target, d4rl_folder() / official.file_name):
         try:
@@ -63,14 +72,14 @@ def fetch_official(official: OfficialFile) -> Path:
                 _check_cached(path, official)
                 return path
         except OSError as error:
-            raise InputError(explain(error, path)) from error
+            raise DataError(explain(error, path)) from error
     download(official)
     return official.target
 
 
 def _check_cached(path: Path, official: OfficialFile) -> None:
     if path.stat().st_size != official.size or file_sha256(path) != official.sha256:
-        raise InputError(
+        raise DataError(
             f"{path} is not the official file ({official}). Move it away to download the official one, or pass its "
             "path as --dataset_path to use it as an unverified dataset."
         )
@@ -82,7 +91,7 @@ def download(official: OfficialFile) -> None:
     The file is named ``<name>.part`` until its size and hash have been checked.
 
     Raises:
-        InputError: if the download fails or the file differs from the pinned one. The message gives the address and
+        DataError: if the download fails or the file differs from the pinned one. The message gives the address and
             the path to save the file to.
     """
     part = official.target.with_name(official.file_name + ".part")
@@ -92,24 +101,30 @@ def download(official: OfficialFile) -> None:
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         if part.exists() and part.stat().st_size == 0:
             part.unlink()
-        raise InputError(
+        raise DataError(
             f"Could not download {official.url} ({error}). Try again (a partial download is resumed), or download "
             f"this file ({official}) on another machine and save it as {official.target}, or pass its path as "
             "--dataset_path."
         ) from error
     if part.stat().st_size != official.size or file_sha256(part) != official.sha256:
         part.unlink()
-        raise InputError(
+        raise DataError(
             f"{official.url} is not the pinned file ({official}) and was deleted. To use it anyway, download it "
             "yourself and pass its path as --dataset_path: results will mark the dataset as unverified."
         )
     os.replace(part, official.target)
 
 
+def _tell_redirection(asked: str, answered: str) -> None:
+    """Say where a file comes from if that is another host; its hash is checked all the same."""
+    if urllib.parse.urlsplit(asked).hostname != urllib.parse.urlsplit(answered).hostname:
+        tqdm.write(f"{asked} is redirected to {answered}; the file's SHA-256 is checked", file=sys.stderr)
+
+
 def _fetch_all(official: OfficialFile, part: Path) -> None:
     attempts = 0
     with (
-        open(part, "ab") as file,
+        _open_alone(official, part) as file,
         tqdm(total=official.size, initial=file.tell(), desc=official.file_name, unit="B", unit_scale=True) as bar,
     ):
         while file.tell() < official.size:
@@ -128,10 +143,27 @@ def _fetch_all(official: OfficialFile, part: Path) -> None:
                 raise error
 
 
+@contextmanager
+def _open_alone(official: OfficialFile, part: Path) -> Iterator[BinaryIO]:
+    """Open the partial file for appending, while no other process of this machine downloads it.
+
+    Raises:
+        DataError: if another process does.
+    """
+    with open(part, "ab") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"Another process downloads {official.url} to {part}: wait for it.") from error
+        yield file
+
+
 def _fetch_rest(official: OfficialFile, file: BinaryIO, bar: tqdm) -> None:
     """Append the missing bytes; start over if the server does not support ranges and sends the whole file."""
     request = urllib.request.Request(official.url, headers={"Range": f"bytes={file.tell()}-"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        _tell_redirection(official.url, response.url)
         if response.status != http.client.PARTIAL_CONTENT:
             file.seek(0)
             file.truncate()

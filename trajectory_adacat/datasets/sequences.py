@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 from trajectory_adacat.robots import find_dataset
 from trajectory_adacat.transition import TransitionSpec
 
@@ -138,7 +138,7 @@ class Trajectories:
             raise InputError(f"--termination_penalty must be finite, or none, got {termination_penalty}.")
         kept = [episode for episode in episodes if len(episode.rewards) >= MIN_EPISODE_LENGTH]
         if not kept:
-            raise InputError(f"None of the {len(episodes)} episodes has {MIN_EPISODE_LENGTH} or more steps.")
+            raise DataError(f"None of the {len(episodes)} episodes has {MIN_EPISODE_LENGTH} or more steps.")
         lengths = torch.tensor([len(episode.rewards) for episode in kept])
         rows = np.concatenate([episode_transitions(e, discount, termination_penalty) for e in kept])
         ends = torch.repeat_interleave(lengths.cumsum(0), lengths)
@@ -161,7 +161,7 @@ def split_episodes(
         return list(episodes), []
     usable = [i for i, episode in enumerate(episodes) if len(episode) >= MIN_EPISODE_LENGTH]
     if len(usable) < 2:
-        raise InputError(
+        raise DataError(
             f"--holdout_fraction needs two episodes of {MIN_EPISODE_LENGTH} or more steps, got {len(usable)}: "
             "pass --holdout_fraction 0."
         )

@@ -15,7 +15,7 @@ from trajectory_adacat.datasets.episodes import Episode
 from trajectory_adacat.datasets.minari import read_minari
 from trajectory_adacat.datasets.official import fetch_official, official_file
 from trajectory_adacat.environments import MINARI_PREFIX
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 from trajectory_adacat.robots import NamedDataset, Robot, find_dataset, named_datasets
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -108,13 +108,13 @@ def _load_collected(dataset: NamedDataset, path: Path | None) -> Dataset:
     file = path or collected_path(name)
     if path is None and not file.exists():
         if dataset.is_own:
-            raise InputError(_how_to_collect(dataset, file))
+            raise DataError(_how_to_collect(dataset, file))
         collect(name)
     arrays, attributes, notes = read_d4rl(file)
     verified = has_provenance_of(dataset, attributes)
     if path is None and not verified:
         what = f"under the name {name}" if dataset.is_own else "with this version's policy"
-        raise InputError(f"{file} was not collected {what}: move it away to collect it again.")
+        raise DataError(f"{file} was not collected {what}: move it away to collect it again.")
     environment = name if verified else _environment(attributes, file) or name
     _check_robot(dataset, arrays, file)
     episodes, found = split_episodes(arrays)
@@ -143,7 +143,7 @@ def _environment(attributes: dict[str, Any], path: Path) -> str | None:
     value = attributes.get("environment")
     value = value[0] if isinstance(value, list) and len(value) == 1 else value
     if value is not None and not isinstance(value, str):
-        raise InputError(f"{path}: the attribute environment must be text, got {value!r}.")
+        raise DataError(f"{path}: the attribute environment must be text, got {value!r}.")
     return value
 
 
@@ -156,7 +156,7 @@ def _check_robot(dataset: NamedDataset, arrays: dict[str, np.ndarray], path: Pat
     _keep_environment_observations(arrays, robot)
     for key, size in {"observations": robot.observation_size, "actions": robot.action_size}.items():
         if arrays[key].shape[1] != size:
-            raise InputError(f"{path}: {key} have {arrays[key].shape[1]} columns, but {dataset.name} has {size}.")
+            raise DataError(f"{path}: {key} have {arrays[key].shape[1]} columns, but {dataset.name} has {size}.")
 
 
 def _keep_environment_observations(arrays: dict[str, np.ndarray], robot: Robot) -> None:

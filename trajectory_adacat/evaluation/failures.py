@@ -1,11 +1,11 @@
 """Records of rollouts whose environment failed, apart from the results."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from trajectory_adacat.evaluation.rollout import EpisodeResult
+from trajectory_adacat.files import append_line, write_atomically
 
 FAILURES_FILE = "failures.jsonl"
 
@@ -40,8 +40,7 @@ class FailuresWriter:
             "planner": self._planner,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path, record)
         self.seeds.add(episode.seed)
         where = f"step {episode.length}" if episode.length else "its reset"
         return f"{self._environment['environment']}, seed {episode.seed}, failed at {where}: {episode.error}"
@@ -49,10 +48,8 @@ class FailuresWriter:
     def forget(self, seed: int) -> None:
         """Remove the records of earlier failures of a seed that is planned again."""
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
-        kept = [line for line in lines if json.loads(line)["rollout_seed"] != seed]
-        if len(kept) < len(lines):
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            temporary.replace(self.path)
-            if not kept:
-                self.path.unlink()
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["rollout_seed"] != seed]
+        if lines and not kept:
+            self.path.unlink()
+        elif len(kept) < len(lines):
+            write_atomically(self.path, "".join(kept))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_type_hints
 
 from trajectory_adacat.checks import fits, suggest, type_name
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
+from trajectory_adacat.files import parse_json, read_text, write_atomically
 from trajectory_adacat.legacy import is_flat, nested_planner, nested_training
 
 RESULTS_FILE = "rollouts.jsonl"
@@ -93,7 +94,7 @@ class RolloutResult:
         A process that dies while writing leaves every other result readable.
 
         Raises:
-            InputError: if a value has the wrong type or an existing result cannot be read; nothing is written.
+            DataError: if a value has the wrong type or an existing result cannot be read; nothing is written.
             ValueError: if a setting is NaN or infinite; nothing is written.
         """
         return _write(self, folder, self.replaces)
@@ -127,7 +128,7 @@ class RolloutResult:
         """Return one line of JSON, to be written to ``path``.
 
         Raises:
-            InputError: if a value has the wrong type; the message names ``path``.
+            DataError: if a value has the wrong type; the message names ``path``.
             ValueError: if a setting is NaN or infinite.
         """
         values = {_key(name): value for name, value in dataclasses.asdict(self).items()}
@@ -139,15 +140,15 @@ class RolloutResult:
         """Read a result and check every key.
 
         Raises:
-            InputError: if the text is not a JSON object, or a key is missing, unknown or of the wrong type; the
+            DataError: if the text is not a JSON object, or a key is missing, unknown or of the wrong type; the
                 message names ``location``.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:
-            raise InputError(f"The rollout result {location} is not JSON: {error}.") from error
+            raise DataError(f"The rollout result {location} is not JSON: {error}.") from error
         if not isinstance(values, dict):
-            raise InputError(f"The rollout result {location} is a {type(values).__name__}, not a JSON object.")
+            raise DataError(f"The rollout result {location} is a {type(values).__name__}, not a JSON object.")
         cls._check(values, location)
         upgraded = _upgrade(values)
         return cls(**{"return_" if key == "return" else key: value for key, value in upgraded.items()})
@@ -160,21 +161,23 @@ class RolloutResult:
         optional = {_key(f.name) for f in fields if f.default is not missing or f.default_factory is not missing}
         for key in types:
             if key not in values and key not in optional:
-                raise InputError(f"The rollout result {location} lacks the key {key!r}: plan again to write it anew.")
+                raise DataError(f"The rollout result {location} lacks the key {key!r}: plan again to write it anew.")
         for key, value in values.items():
             if key not in types:
-                raise InputError(f"The rollout result {location} has an unknown key {key!r}: {suggest(key, types)}")
+                raise DataError(f"The rollout result {location} has an unknown key {key!r}: {suggest(key, types)}")
             if not fits(value, types[key]):
                 expected = type_name(types[key])
-                raise InputError(f"The rollout result {location} has {key!r}: {value!r}, not of type {expected}.")
+                raise DataError(f"The rollout result {location} has {key!r}: {value!r}, not of type {expected}.")
         for key in ("training", "dataset"):
             if not isinstance(values["checkpoint"].get(key, {}), dict):
-                raise InputError(f"The rollout result {location} has {key!r} in 'checkpoint' that is not an object.")
+                raise DataError(f"The rollout result {location} has {key!r} in 'checkpoint' that is not an object.")
         if not fits(values["checkpoint"].get(LIKELIHOOD), float | None):
-            raise InputError(f"The rollout result {location} has {LIKELIHOOD!r} in 'checkpoint' that is not a number.")
+            raise DataError(f"The rollout result {location} has {LIKELIHOOD!r} in 'checkpoint' that is not a number.")
         for key, inner in (("checkpoint", "hash"), ("environment", "environment"), ("environment", "dynamics")):
             if inner not in values[key]:
-                raise InputError(f"The rollout result {location} lacks {inner!r} in {key!r}.")
+                raise DataError(f"The rollout result {location} lacks {inner!r} in {key!r}.")
+            if not fits(values[key][inner], str | None if inner == "hash" else str):
+                raise DataError(f"The rollout result {location} has {inner!r} in {key!r} that is not text.")
 
 
 class ResultsWriter:
@@ -190,7 +193,7 @@ class ResultsWriter:
         seeds: rollout seeds of the results written so far.
 
     Raises:
-        InputError: if the folder holds such results and ``delete_others`` is False, or if one cannot be read.
+        DataError: if the folder holds such results and ``delete_others`` is False, or if one cannot be read.
     """
 
     def __init__(
@@ -216,6 +219,13 @@ class ResultsWriter:
         path = _write(result, self._folder, is_replaced)
         self.seeds.add(result.rollout_seed)
         return path
+
+    def finished(self, environment: Mapping[str, Any]) -> set[int]:
+        """Return the rollout seeds whose results in an environment are in the folder already."""
+        here = without_nulls(environment)
+        results = _read(_files_in(self._folder)).values()
+        own = [result for result in results if not self._is_other(result)]
+        return {result.rollout_seed for result in own if without_nulls(result.environment) == here}
 
     def _is_other(self, result: RolloutResult) -> bool:
         same_settings = without_nulls(result.planner) == without_nulls(self._planner)
@@ -243,17 +253,17 @@ def load_results(paths: Iterable[Path]) -> dict[Location, RolloutResult]:
     died while writing it, is ignored.
 
     Raises:
-        InputError: if a path does not exist, holds no results or cannot be searched, or a result cannot be read.
+        DataError: if a path does not exist, holds no results or cannot be searched, or a result cannot be read.
     """
     results: dict[Location, RolloutResult] = {}
     read: set[str] = set()  # the real paths of the files
     for path in paths:
         if not path.exists():
-            raise InputError(f"There is no file or folder {path} to read rollout results from.")
+            raise DataError(f"There is no file or folder {path} to read rollout results from.")
         files = {os.path.realpath(file): file for file in reversed([path] if path.is_file() else list(_files(path)))}
         found = _read(file for real, file in files.items() if real not in read)
         if not found and read.isdisjoint(files):
-            raise InputError(f"{path} holds no rollout results ({RESULTS_FILE}): run trajectory-adacat plan first.")
+            raise DataError(f"{path} holds no rollout results ({RESULTS_FILE}): run trajectory-adacat plan first.")
         read |= files.keys()
         results |= found
     return dict(sorted(results.items()))
@@ -263,7 +273,7 @@ def _files(folder: Path) -> Iterator[Path]:
     """Yield the results files in a folder and in all folders below it; enter each real folder once."""
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"The folder {error.filename} cannot be searched for results: {error.strerror}.") from error
+        raise DataError(f"The folder {error.filename} cannot be searched for results: {error.strerror}.") from error
 
     visited: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
@@ -290,11 +300,11 @@ def _read(paths: Iterable[Path]) -> dict[Location, RolloutResult]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
-        raise InputError(f"The rollout results {path} cannot be read: {error.strerror}.") from error
+        raise DataError(f"The rollout results {path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"The rollout results {path} are not JSON: {error}.") from error
+        raise DataError(f"The rollout results {path} are not JSON: {error}.") from error
 
 
 def _split(path: Path, text: str) -> dict[Location, str]:
@@ -308,7 +318,7 @@ def _split(path: Path, text: str) -> dict[Location, str]:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        parse_json(text)
     except ValueError:
         return False
     return True
@@ -326,20 +336,11 @@ def _write(result: RolloutResult, folder: Path, is_replaced: Callable[[RolloutRe
         with path.open("a", encoding="utf-8", newline="\n") as file:  # keeps what another process appends meanwhile
             file.write(new)
     else:
-        _write_atomically(path, kept + new)
+        write_atomically(path, kept + new)
     for location, other in _read(folder.glob(OLD_PATTERN)).items():
         if is_replaced(other):
             location.path.unlink()
     return path
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _upgrade(values: dict[str, Any]) -> dict[str, Any]:

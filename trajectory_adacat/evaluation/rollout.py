@@ -14,6 +14,7 @@ import numpy as np
 
 from trajectory_adacat.computing import use_threads
 from trajectory_adacat.environments import check_sizes, describe_error
+from trajectory_adacat.evaluation.guarded import FaultError
 from trajectory_adacat.evaluation.planned import Discounting, PlannedReturn, compare_returns
 from trajectory_adacat.evaluation.recorder import RecordConfig, Recorder
 from trajectory_adacat.planning.planner import Planner
@@ -219,14 +220,10 @@ def _recorded(result: EpisodeResult) -> Iterator[None]:
     """Record an exception of the environment in its result instead of raising it."""
     try:
         yield
-    except _FaultError as error:
+    except FaultError as error:
         result.error = str(error)
     except Exception as error:
         result.error = describe_error(error)
-
-
-class _FaultError(Exception):
-    """What is wrong with an environment's answer."""
 
 
 def _step(
@@ -238,14 +235,14 @@ def _step(
     result.length += 1
     answer = environment.step(action)
     if len(answer) != 5:
-        raise _FaultError(
+        raise FaultError(
             f"step() returned {len(answer)} values instead of observation, reward, terminated, truncated and info"
         )
     reward = _reward(answer[1])
     terminated, truncated = _flag("terminated", answer[2]), _flag("truncated", answer[3])
     try:
         observation = _observation(answer[0], size)
-    except _FaultError:
+    except FaultError:
         if not (terminated or truncated):
             raise
         observation = np.full(size, np.nan)  # nothing is planned from the last one
@@ -258,23 +255,23 @@ def _step(
 def _observation(value: Any, size: int) -> np.ndarray:
     observation = np.asarray(value, dtype=np.float64)
     if observation.shape != (size,):
-        raise _FaultError(f"the observation has shape {observation.shape} instead of ({size},)")
+        raise FaultError(f"the observation has shape {observation.shape} instead of ({size},)")
     if not np.isfinite(observation).all():
-        raise _FaultError(f"the observation's number {int(np.argmin(np.isfinite(observation)))} is not finite")
+        raise FaultError(f"the observation's number {int(np.argmin(np.isfinite(observation)))} is not finite")
     return observation
 
 
 def _reward(value: Any) -> float:
     reward = np.asarray(value, dtype=np.float64)
     if reward.size != 1:
-        raise _FaultError(f"the reward has shape {reward.shape} instead of being one number")
+        raise FaultError(f"the reward has shape {reward.shape} instead of being one number")
     if not np.isfinite(reward).all():
-        raise _FaultError(f"the reward is {value!r}, not a finite number")
+        raise FaultError(f"the reward is {value!r}, not a finite number")
     return float(reward.item())
 
 
 def _flag(name: str, value: Any) -> bool:
     flag = np.asarray(value)
     if flag.size != 1 or flag.item() not in (0, 1):
-        raise _FaultError(f"{name} is {value!r} instead of true or false")
+        raise FaultError(f"{name} is {value!r} instead of true or false")
     return bool(flag.item())

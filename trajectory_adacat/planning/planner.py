@@ -280,6 +280,11 @@ class Planner:
             decoder = self._make_decoder(self.model, context, self.config.window)
             plan = beam_search(decoder, self.spec, search, self._device_normalizer, uniforms, self._scorer)
         actions = plan.actions[:, : self.config.plan_freq].cpu()
+        if not bool(actions.isfinite().all() and plan.scores.isfinite().all()):
+            raise InputError(
+                "The model predicts numbers that are not finite, so that no plan can be chosen: plan with an earlier "
+                "checkpoint (--gpt_epoch) or in another --precision, or train again with a lower --learning_rate."
+            )
         for i, (episode, score) in enumerate(zip(episodes, plan.scores.cpu().tolist(), strict=True)):
             episode.planned = list(actions[i])
             episode.made = MadePlan(context[i], score, plan.candidates[i], plan.candidate_scores[i])

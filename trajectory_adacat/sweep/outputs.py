@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trajectory_adacat.checkpoint import DESCRIPTION, MODEL, NAME, find_checkpoint, read_description
+from trajectory_adacat.checkpoint import MODEL, NAME, find_checkpoint, read_any_description, read_description
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import load_results, without_nulls
@@ -53,14 +53,15 @@ def set_aside_damaged(folder: Path) -> bool:
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        description = json.loads((checkpoint / DESCRIPTION).read_text(encoding="utf-8"))
-        return _has_its_files(checkpoint, description)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _has_its_files(checkpoint, read_any_description(checkpoint))
+    except (InputError, OSError):
         return False
 
 
 def _has_its_files(checkpoint: Path, description: Mapping[str, Any]) -> bool:
-    return all(file_sha256(checkpoint / name) == sha256 for name, sha256 in description["files"].items())
+    """Return whether the files have their hashes; only files in the folder itself are opened."""
+    files = description["files"].items()
+    return all(Path(name).name == name and file_sha256(checkpoint / name) == sha256 for name, sha256 in files)
 
 
 def are_rolled_out(

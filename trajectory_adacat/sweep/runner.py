@@ -14,12 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from trajectory_adacat.errors import Interrupted
+from trajectory_adacat.files import append_line, write_atomically
 from trajectory_adacat.sweep.display import Display
 from trajectory_adacat.sweep.jobs import Job, by_priority, dependants, find_done
 from trajectory_adacat.training.lock import locked, process_start
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 ERROR_CHARACTERS = 2000  # of a job's output kept as its error
 JOBS_FILE, FAILURES_FILE, RUNNING_FILE = "jobs.jsonl", "failures.jsonl", "running.json"
 
@@ -92,7 +94,7 @@ class Runner:
 
         Raises:
             InputError: if another process holds the lock of the folder.
-            SystemExit: with status 128 + 15 after SIGTERM.
+            Interrupted: after SIGTERM.
             KeyboardInterrupt: after SIGINT.
         """
         with ExitStack() as stack:
@@ -176,9 +178,7 @@ class Runner:
         """Write which processes run, so that a later call can end those of a killed one."""
         pids = [running.process.pid for running in self._running]
         text = json.dumps([{"pid": pid, "start": process_start(pid)} for pid in pids if pid is not None])
-        temporary = self._folder / f".{RUNNING_FILE}.{os.getpid()}"
-        temporary.write_text(text)
-        temporary.replace(self._folder / RUNNING_FILE)
+        write_atomically(self._folder / RUNNING_FILE, text)
 
 
 def start_python(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -206,12 +206,6 @@ def end_processes(processes: Collection[Process]) -> None:
             process.wait(GRACE_SECONDS)
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append a record to a file of JSON lines."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-
-
 def end_left_over(path: Path) -> None:
     """Kill the processes that a killed sweep has left running, by the file in which it recorded them."""
     try:
@@ -229,10 +223,11 @@ def end_left_over(path: Path) -> None:
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Raise SystemExit at SIGTERM, so that what is open is closed."""
+    """Raise `Interrupted` at SIGTERM, so that what is open is closed; a second one ends the process at once."""
 
     def exit_(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted("the jobs were ended, and what they have saved is kept.", number)
 
     before = signal.signal(signal.SIGTERM, exit_)
     try:

@@ -20,7 +20,11 @@ Result = TypeVar("Result")
 
 
 class BroadcastInputError(InputError):
-    """An `InputError` raised on every rank; rank 0 reports it, the other ranks exit silently."""
+    """An `InputError` raised on every rank; rank 0 reports it with its status, the other ranks exit silently."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,13 @@ class World:
         try:
             yield
         except InputError as caught:
+            if self.size == 1:
+                raise
             error = caught
-        gathered = self.all_gather(None if error is None else str(error), group)
-        messages = [message for message in gathered if message is not None]
-        if messages:
-            raise BroadcastInputError(messages[0]) from error
+        gathered = self.all_gather(None if error is None else (str(error), error.status), group)
+        errors = [found for found in gathered if found is not None]
+        if errors:
+            raise BroadcastInputError(*errors[0]) from error
 
     def rank0_first(self, function: Callable[[], Result]) -> Result:
         """Call ``function`` on rank 0, then on the other ranks, which can read the files that rank 0 wrote.

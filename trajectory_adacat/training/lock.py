@@ -1,5 +1,6 @@
 """The lock of an experiment's folder: one training at a time writes there."""
 
+import errno
 import json
 import os
 import socket
@@ -10,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from trajectory_adacat.checks import fits
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.files import parse_json, read_text
 
 LOCK_FILE = "training.lock"
+WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}  # errors of a missing hard link
 
 
 def process_start(pid: int) -> str | None:
@@ -38,10 +42,12 @@ def _this_process() -> dict[str, Any]:
 def _holder(path: Path) -> dict[str, Any] | None:
     """Return who holds the lock, or None if nobody does; a lock that cannot be read is a killed process's."""
     try:
-        holder = json.loads(path.read_text())
-        return holder if {"pid", "host", "start", "since"} <= holder.keys() else None
+        holder = parse_json(read_text(path))
+        return holder if {"pid", "host", "start", "since"} <= holder.keys() and fits(holder["pid"], int) else None
     except (FileNotFoundError, ValueError, AttributeError):
         return None
+    except OSError as error:
+        raise InputError(f"The lock {path} cannot be read ({error}): delete it if nothing runs there.") from error
 
 
 def _is_stale(holder: dict[str, Any] | None) -> bool:
@@ -102,13 +108,32 @@ def _take(path: Path, content: str, what: str, flag: str) -> None:
     try:
         while True:
             try:
-                os.link(written, path)  # fails if there is a lock, and never leaves one without content
+                _create(written, path)
                 return
             except FileExistsError:
                 refuse_if_locked(path.parent, what, flag)
                 _remove_stale(path)
     finally:
         written.unlink(missing_ok=True)
+
+
+def _create(written: Path, path: Path) -> None:
+    """Give a file another name, which must not exist.
+
+    A link never leaves a lock without content. Some network file systems have no hard links: there the file is created,
+    and a process that dies between the two calls leaves an empty lock, which counts as stale.
+
+    Raises:
+        FileExistsError: if the name exists.
+    """
+    try:
+        os.link(written, path)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with open(descriptor, "wb") as file:
+            file.write(written.read_bytes())
 
 
 def _remove_stale(path: Path) -> None:
@@ -119,5 +144,5 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not _is_stale(_holder(aside)):
-        os.link(aside, path)
+        _create(aside, path)
     aside.unlink()

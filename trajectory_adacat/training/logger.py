@@ -2,9 +2,14 @@
 
 import json
 import uuid
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.files import parse_json, read_text, write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 RUN_FILE = "wandb_run"  # holds the run's id in Weights & Biases, so that a resumed training goes on with it
@@ -62,17 +67,24 @@ class JsonWriter:
     def __init__(self, folder: Path, step: int) -> None:
         path = folder / METRICS_FILE
         kept = [line for line in read_metrics(folder) if line["step"] <= step] if path.exists() else []
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write one line."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(
+                f"{self._file.name} cannot be written ({error}): make room, then go on with --resume from the latest "
+                "checkpoint."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # of what could not be written before
+            self._file.close()
 
 
 class TensorBoardWriter:
@@ -87,12 +99,16 @@ class TensorBoardWriter:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write one scalar for each metric."""
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        try:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        except Exception as error:  # a failing board does not end the training
+            warnings.warn(f"TensorBoard's log lacks step {step}: {error}", stacklevel=2)
 
     def close(self) -> None:
         """Close the file."""
-        self._board.close()
+        with suppress(Exception):
+            self._board.close()
 
 
 class WandbWriter:
@@ -134,9 +150,17 @@ class WandbWriter:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Return the logged lines of a training run; a last line without newline, as a crash leaves it, is dropped."""
-    lines = (folder / METRICS_FILE).read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Return the logged lines of a training run; a last line without newline, as a crash leaves it, is dropped.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if a line is not a JSON object.
+    """
+    lines = read_text(folder / METRICS_FILE).splitlines(keepends=True)
+    found = [parse_json(line) for line in lines if line.endswith("\n")]
+    if not all(isinstance(line, dict) for line in found):
+        raise ValueError("a line is not a JSON object")
+    return found
 
 
 def _tensorboard(folder: Path, step: int) -> list[TensorBoardWriter]:

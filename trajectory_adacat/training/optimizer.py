@@ -102,16 +102,20 @@ def optimizer_state(optimizers: list[Optimizer], model: nn.Module) -> dict[str, 
 
 
 def load_optimizer_state(optimizers: list[Optimizer], model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load the state that `optimizer_state` returned; other keys are ignored."""
+    """Load the state that `optimizer_state` returned; other keys are ignored.
+
+    Raises:
+        ValueError: if a tensor has neither its parameter's shape nor a single number.
+    """
     prefixes = {parameter: f"{name}/" for name, parameter in model.named_parameters()}
     for optimizer in optimizers:
         for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
             prefix = prefixes[parameter]
-            optimizer.state[parameter] = {
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in state.items()
-                if key.startswith(prefix)
-            }
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            for key, value in own.items():
+                if value.shape not in (parameter.shape, ()):
+                    raise ValueError(f"{prefix}{key} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}
 
 
 def learning_rate_factor(n_tokens: float, warmup_tokens: float, final_tokens: float, end: ScheduleEnd) -> float:

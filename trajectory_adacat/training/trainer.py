@@ -3,8 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,17 +13,20 @@ import torch
 from torch import Tensor
 
 from trajectory_adacat.checkpoint import checkpoint_name, save_checkpoint
+from trajectory_adacat.checks import fits
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import CheckpointError, InputError, Interrupted
 from trajectory_adacat.models.gpt import GPT
 from trajectory_adacat.models.loss import LossConfig
 from trajectory_adacat.settings import to_nested
+from trajectory_adacat.training.bad_batches import BadBatches
 from trajectory_adacat.training.config import RunConfig, TrainerConfig
 from trajectory_adacat.training.distributed import SINGLE_PROCESS, World
 from trajectory_adacat.training.ema import make_ema
 from trajectory_adacat.training.evaluation import evaluation_batches, negative_log_likelihoods
 from trajectory_adacat.training.finite import check_finite
+from trajectory_adacat.training.interruption import Interruption, save_and_leave
 from trajectory_adacat.training.logger import MetricsLogger
 from trajectory_adacat.training.objective import Objective
 from trajectory_adacat.training.optimizer import (
@@ -34,6 +37,8 @@ from trajectory_adacat.training.optimizer import (
     scale_learning_rates,
 )
 from trajectory_adacat.training.progress import Progress
+
+Held = Callable[[], AbstractContextManager[None]]  # what `Interruption.held` is
 
 
 class Trainer:
@@ -85,6 +90,13 @@ class Trainer:
         self._batch_size = min(config.batch_size, len(training))
         self._steps_per_epoch = config.steps_per_epoch(len(training))
         self._permutation: tuple[int, Tensor] | None = None  # of the current epoch
+        self._bad_batches = BadBatches(folder, run.skip_bad_batches, "window")
+        self._checks_each_step = model.device.type == "cpu" or run.skip_bad_batches > 0  # else a GPU would wait
+        self._first_bad_step = torch.full((), torch.inf, device=model.device)
+        self._unlogged: dict[str, float] | None = None  # numbers of a step whose line is still to be written
+        self._random_state = torch.get_rng_state()  # of the last whole step
+        self._started = time.perf_counter(), 0  # time and step at which `train` was called
+        self._batches: list[Batch] = []  # this rank's shard of the last batch
         if self._batch_size < world.size:
             raise InputError(
                 f"A batch of {self._batch_size} sequences cannot be shared by {world.size} processes: start fewer of "
@@ -95,36 +107,60 @@ class Trainer:
     def train(self, after_step: Callable[[], object] | None = None) -> None:
         """Run the remaining steps, with logs in ``metrics.jsonl`` and checkpoints.
 
+        A signal ends the training of a single process: it saves a checkpoint of its step first.
+
         Args:
             after_step: called after each optimizer step.
 
         Raises:
-            InputError: if loss, gradient or weights are not finite at a step to log or save; that step is neither
-                logged nor saved.
+            InputError: if the loss or gradient of a batch that is not left out, or the weights at a step to log or
+                save, are not finite; that step is neither logged nor saved.
+            Interrupted: after SIGINT and SIGTERM.
         """
         saved_steps = self.run.saved_steps(self.n_steps)
         with ExitStack() as stack:
+            held = stack.enter_context(Interruption(active=self.world.size == 1)).held
             logger = stack.enter_context(self._logger()) if self.world.is_rank0 else None
             progress = stack.enter_context(self._progress())
-            start_time, start_step = time.perf_counter(), self.step
-            for windows in self._window_batches():
-                micro_batches = self._micro_batches(windows)
-                metrics = self._train_step(micro_batches, len(windows))
-                progress.update()
-                if after_step is not None:
-                    after_step()
-                is_logged = self.step % self.run.log_freq == 0 or self.step == self.n_steps
-                if is_logged or self.step in saved_steps:
-                    with self.world.raise_everywhere():
-                        self._check_finite(metrics)
-                if is_logged:
-                    metrics |= {**self._evaluate(micro_batches), **self.references}
-                    metrics["seconds_per_step"] = (time.perf_counter() - start_time) / (self.step - start_step)
-                    progress.show(_summary(metrics), *_watched(metrics))
-                    if logger is not None:
-                        logger.log(self.step, metrics)
-                if self.step in saved_steps:
-                    self.save()
+            self._started = time.perf_counter(), self.step
+            self._random_state = torch.get_rng_state()
+            try:
+                self._log(logger, progress, held)
+                while self.step < self.n_steps:
+                    self._train_step(held)
+                    progress.update()
+                    if after_step is not None:
+                        after_step()
+                    if self._unlogged is not None or self.step in saved_steps:
+                        with self.world.raise_everywhere():
+                            self._check_finite()
+                    self._log(logger, progress, held)
+                    if self.step in saved_steps:
+                        with held():
+                            self.save()
+            except Interrupted as interrupted:
+                torch.set_rng_state(self._random_state)
+                raise save_and_leave(interrupted, self.folder, self.step, self.n_steps, self.save) from None
+
+    def _log(self, logger: MetricsLogger | None, progress: Progress, held: Held) -> None:
+        """Evaluate and write the line of the last step, if it is to be logged and that is not done."""
+        if self._unlogged is None:
+            return
+        if not self._batches:  # the step was done before the training was resumed
+            self._batches = self._micro_batches(self._windows(self.step - 1))
+        numbers = dict(self._unlogged)
+        seconds = numbers.pop("seconds_per_step", 0.0)
+        metrics = {**numbers, **self._evaluate(self._batches), **self.references}
+        metrics["seconds_per_step"] = self._seconds_per_step() if self.step > self._started[1] else seconds
+        with held():
+            progress.show(_summary(metrics), *_watched(metrics))
+            if logger is not None:
+                logger.log(self.step, metrics)
+            self._unlogged = None
+
+    def _seconds_per_step(self) -> float:
+        start_time, start_step = self._started
+        return (time.perf_counter() - start_time) / (self.step - start_step)
 
     @property
     def ema_model(self) -> GPT:
@@ -136,47 +172,56 @@ class Trainer:
         state = self._training_state()
         if self.world.is_rank0:
             description = {**self.description, "n_steps": self.n_steps, "step": self.step}
+            if self._bad_batches.steps:
+                description["skipped_steps"] = self._bad_batches.steps
+            if self._unlogged is not None:  # an interruption came before the line was written
+                description["unlogged"] = self._unlogged
             folder = self.folder / checkpoint_name(self.step)
             save_checkpoint(folder, self.model, self.ema_model, self.normalizer, state, description)
 
     def load_state(
-        self, step: int, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
+        self,
+        step: int,
+        weights: dict[str, Tensor],
+        ema: dict[str, Tensor],
+        state: dict[str, Tensor],
+        description: Mapping[str, Any] | None = None,
     ) -> None:
-        """Load the checkpoint of ``step``.
+        """Load the checkpoint of ``step``; its ``description`` says which batches were left out, and what is unlogged.
 
         Resumption is bit-exact on CPUs with the same number of processes. Other cases differ in dropout: a rank without
         a saved random state, and every GPU, starts from a seed of this step, so that it does not repeat the numbers of
         the first steps.
 
         Raises:
-            InputError: if the weights do not fit the model.
+            CheckpointError: if the weights do not fit the model.
         """
+        rng_key = _rng_key(self.world.rank)
         try:
             self.model.load_state_dict(weights)
             self.ema_model.load_state_dict(ema)
-        except RuntimeError as error:
-            raise InputError(f"The checkpoint to --resume holds another model: {error}") from error
-        self._ema.n_averaged.copy_(state["n_averaged"])
-        load_optimizer_state(self._optimizers, self.model, state)
-        torch.manual_seed(_dropout_seed(self.run.seed, self.world.rank, step))
-        rng_key = _rng_key(self.world.rank)
-        if rng_key in state:
-            torch.set_rng_state(state[rng_key])
+            self._ema.n_averaged.copy_(state["n_averaged"])
+            load_optimizer_state(self._optimizers, self.model, state)
+            torch.manual_seed(_dropout_seed(self.run.seed, self.world.rank, step))
+            if rng_key in state:
+                torch.set_rng_state(state[rng_key])
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"The checkpoint to --resume holds another model: {error}") from error
         self.step = step
+        self._bad_batches.steps, self._unlogged = read_progress(description or {})
 
     def _training_state(self) -> dict[str, Tensor]:
         rng_states = self.world.all_gather(torch.get_rng_state())
         by_rank = {_rng_key(rank): rng_state for rank, rng_state in enumerate(rng_states)}
         return {**by_rank, "n_averaged": self._ema.n_averaged, **optimizer_state(self._optimizers, self.model)}
 
-    def _window_batches(self) -> Iterator[Tensor]:
-        """Yield the window indices ``[B]`` of each remaining step, for all ranks together.
+    def _windows(self, step: int) -> Tensor:
+        """Return the window indices ``[B]`` of the step that follows ``step`` others, for all ranks together.
 
         The last batch of an epoch holds the windows that are left.
         """
-        while self.step < self.n_steps:
-            epoch, index = divmod(self.step, self._steps_per_epoch)
-            yield self._epoch_permutation(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
+        epoch, index = divmod(step, self._steps_per_epoch)
+        return self._epoch_permutation(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
 
     def _micro_batches(self, windows: Tensor) -> list[Batch]:
         """Return this rank's shard of a batch, split for gradient accumulation.
@@ -198,26 +243,59 @@ class Trainer:
             self._permutation = (epoch, order)
         return self._permutation[1]
 
-    def _train_step(self, micro_batches: list[Batch], n_windows: int) -> dict[str, float | Tensor]:
-        """Update the model by the mean loss over the ``n_windows`` windows of all ranks; return the step's metrics."""
+    def _train_step(self, held: Held) -> None:
+        """Update the model by the mean loss over the next batch of all ranks, unless it is not finite."""
+        windows = self._windows(self.step)
         learning_rate = self._set_learning_rate()
         self.model.head.set_progress(self.step / self.n_steps)
         self.model.train()
         self.model.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.model.device)
-        for batch in micro_batches:
-            loss = self._objective(batch) * (len(batch.tokens) / n_windows)
+        self._batches = self._micro_batches(windows)
+        for batch in self._batches:
+            loss = self._objective(batch) * (len(batch.tokens) / len(windows))
             loss.backward()
             total += loss.detach()
         self._fill_missing_gradients()
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         self.world.all_reduce_sum_([total, *gradients])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
-        for optimizer in self._optimizers:
-            optimizer.step()
-        self._ema.update_parameters(self.model)
-        self.step += 1
-        return {"loss": total, "gradient_norm": norm.detach(), "learning_rate": learning_rate}
+        with held():
+            metrics = {"loss": total, "gradient_norm": norm.detach()}
+            if self._is_good(metrics, windows):
+                for optimizer in self._optimizers:
+                    optimizer.step()
+                self._ema.update_parameters(self.model)
+            else:
+                metrics = {}
+            self.step += 1
+            if self.step % self.run.log_freq == 0 or self.step == self.n_steps:
+                numbers = {name: float(value) for name, value in metrics.items()}
+                seconds = {"seconds_per_step": self._seconds_per_step()}
+                self._unlogged = {**numbers, "learning_rate": learning_rate, **seconds}
+            self._random_state = torch.get_rng_state()
+
+    def _is_good(self, metrics: Mapping[str, Tensor], windows: Tensor) -> bool:
+        """Return whether the numbers of the next step are finite, as far as that is known without waiting for a GPU.
+
+        Raises:
+            InputError: if they are not, and the batch may not be left out.
+        """
+        finite = torch.isfinite(metrics["loss"] + metrics["gradient_norm"])
+        if not self._checks_each_step:
+            step = torch.where(finite, torch.inf, float(self.step + 1))
+            self._first_bad_step = torch.minimum(self._first_bad_step, step)
+            return True
+        if finite:
+            return True
+        self._record_bad(self.step + 1, metrics, windows)
+        return False
+
+    def _record_bad(self, step: int, metrics: Mapping[str, Tensor], windows: Tensor, leaves_out: bool = True) -> None:
+        values = {name.replace("_", " "): float(value) for name, value in metrics.items()}
+        with self.world.raise_everywhere():  # all ranks know the sums over all ranks
+            if self.world.is_rank0:
+                self._bad_batches.record(step, values, windows.tolist(), leaves_out)
 
     def _fill_missing_gradients(self) -> None:
         """Set the missing gradients to 0 where several processes sum them: one without windows has none."""
@@ -225,10 +303,12 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def _check_finite(self, metrics: Mapping[str, float | Tensor]) -> None:
+    def _check_finite(self) -> None:
+        if bool(self._first_bad_step.isfinite()):
+            step = int(self._first_bad_step)
+            self._record_bad(step, {"loss": torch.tensor(torch.nan)}, self._windows(step - 1), leaves_out=False)
         weight_norm = torch.nn.utils.get_total_norm(self.model.parameters()).detach()
-        values = {"loss": metrics["loss"], "gradient norm": metrics["gradient_norm"], "weight norm": weight_norm}
-        check_finite(values, self.step)
+        check_finite({"weight norm": weight_norm}, self.step)
 
     def _set_learning_rate(self) -> float:
         """Set the learning rates of the next step and return AdamW's."""
@@ -267,6 +347,18 @@ class Trainer:
     def _progress(self) -> Progress:
         is_shown = self.verbose and self.world.is_rank0
         return Progress(self.n_steps, self.step, "train", is_shown, self.run.watch)
+
+
+def read_progress(description: Mapping[str, Any]) -> tuple[list[int], dict[str, float] | None]:
+    """Return the steps whose batches were left out before a checkpoint, and the numbers of its step if unlogged.
+
+    Raises:
+        CheckpointError: if they have other types.
+    """
+    skipped, unlogged = description.get("skipped_steps", []), description.get("unlogged")
+    if not fits(skipped, list[int]) or not fits(unlogged, dict[str, float] | None):
+        raise CheckpointError("The checkpoint to --resume has 'skipped_steps' or 'unlogged' of another type.")
+    return skipped, unlogged
 
 
 def check_serializable(description: Mapping[str, Any], prefix: str = "") -> None:
@@ -309,4 +401,4 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     """Return the progress bar's text, such as ``held-out nll: all -1.02, act -0.53; loss -0.98``."""
     kind = "held_out" if "held_out/all" in metrics else "train"
     values = ", ".join(f"{name[:3]} {metrics[f'{kind}/{name}']:.2f}" for name in ("all", "action"))
-    return f"{kind.replace('_', '-')} nll: {values}; loss {float(metrics['loss']):.2f}"
+    return f"{kind.replace('_', '-')} nll: {values}; loss {metrics.get('loss', math.nan):.2f}"
