@@ -1,0 +1,76 @@
+"""An environment that hangs, raises or dies in a process of its own ends its rollout alone, with a record."""
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.guarded import GuardedEnvironment
+from trajectory_adacat.evaluation.rollout import run_episodes
+
+
+class Line(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Counts its steps; at the third it does what it was made for."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._fault, self._steps = fault, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        return np.zeros(2), {"unpicklable": lambda: None}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self._steps += 1
+        if self._steps == 3 and self._fault == "hang":
+            time.sleep(600)
+        if self._steps == 3 and self._fault == "raise":
+            raise RuntimeError("the line is cut")
+        if self._steps == 3 and self._fault == "die":
+            os._exit(7)
+        value = np.nan if self._steps == 3 and self._fault == "nan" else float(action[0])
+        return np.full(2, value), 1.0, False, False, {}
+
+
+def refuse() -> gymnasium.Env:
+    raise InputError("there is no such environment")
+
+
+class Constant:
+    """Plans the same action always."""
+
+    spec: Any = None
+
+    def reset(self, seeds: Any) -> None: ...
+
+    def act(self, observations: np.ndarray, environments: Any) -> np.ndarray:
+        return np.full((len(observations), 1), 0.5)
+
+    def observe(self, rewards: Any, environments: Any) -> None: ...
+
+
+FAULTS = {"hang": "no answer within 2 seconds", "raise": "the line is cut", "die": "exit code 7", "nan": "not finite"}
+
+
+def test_faults_end_their_rollouts_alone() -> None:
+    environments = [GuardedEnvironment(partial(Line, fault), 2.0) for fault in ["", *FAULTS]]
+    try:
+        results = run_episodes(Constant(), environments, range(5), 6)  # type: ignore[arg-type]
+    finally:
+        for environment in environments:
+            environment.close()
+    assert (results[0].error, results[0].length, results[0].return_, results[0].truncated) == (None, 6, 6.0, True)
+    for result, message in zip(results[1:], FAULTS.values(), strict=True):
+        assert message in str(result.error)
+        assert result.length == 3
+    assert not any(environment._process.is_alive() for environment in environments)
+
+
+def test_an_environment_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no such environment"):
+        GuardedEnvironment(refuse, 2.0)

@@ -1,0 +1,181 @@
+"""SIGINT and SIGTERM: a training saves, leaves and says how to go on, wherever they come; a second one ends it."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from tests.training.conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, checkpoint_tensors
+from trajectory_adacat.checkpoint import find_checkpoint, read_description
+from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
+from trajectory_adacat.errors import Interrupted
+from trajectory_adacat.training.interruption import Interruption, resuming_command
+from trajectory_adacat.training.logger import read_metrics
+from trajectory_adacat.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {"n_steps": 6, "n_saves": 1, "form": DROPOUT}
+
+
+class Signalling(RecordingDataset):
+    """Sends a signal to the process when a batch is asked for."""
+
+    def __init__(self, windows: SequenceDataset, at: int) -> None:
+        super().__init__(windows)
+        self._at = at
+
+    def batch(self, windows: Tensor) -> Batch:
+        if len(self.requested) == self._at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().batch(windows)
+
+
+def resume(trainer: Trainer, folder: Path) -> Trainer:
+    description = read_description(find_checkpoint(folder))
+    step = description["step"]
+    files = ("model.safetensors", "ema.safetensors", "training.safetensors")
+    trainer.load_state(step, *(checkpoint_tensors(folder, step, name) for name in files), description=description)
+    return trainer
+
+
+def without_time(folder: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in read_metrics(folder)]
+
+
+def run_interrupted(trainer: Trainer, folder: Path) -> int:
+    """Train until the signal; return the step that was saved."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match=r"saved step (\d) of 6 in .*step_0000000\1") as raised:
+        trainer.train()
+    assert raised.value.signal == signal.SIGTERM
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    return read_description(find_checkpoint(folder))["step"]
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_training_interrupted_before_a_step_goes_on_with_the_same_bits(
+    make_trainer: MakeTrainer,
+    windows: SequenceDataset,
+    tmp_path: Path,
+    at: int,
+) -> None:
+    make_trainer(tmp_path / "whole", **SETTINGS).train()
+    trainer = make_trainer(tmp_path / "parts", training=Signalling(windows, at), **SETTINGS)
+    assert run_interrupted(trainer, tmp_path / "parts") == at
+    resume(make_trainer(tmp_path / "parts", **SETTINGS), tmp_path / "parts").train()
+    assert checkpoint_bytes(tmp_path / "parts", 6) == checkpoint_bytes(tmp_path / "whole", 6)
+    assert without_time(tmp_path / "parts") == without_time(tmp_path / "whole")
+
+
+def test_a_training_interrupted_in_an_evaluation_writes_the_line_when_it_goes_on(
+    make_trainer: MakeTrainer,
+    tmp_path: Path,
+) -> None:
+    make_trainer(tmp_path / "whole", **SETTINGS).train()
+    trainer = make_trainer(tmp_path / "parts", **SETTINGS)
+    assert trainer.held_out is not None
+    trainer.held_out = Signalling(trainer.held_out, 2)  # type: ignore[assignment]  # a batch of each step
+    assert run_interrupted(trainer, tmp_path / "parts") == 3
+    assert [line["step"] for line in without_time(tmp_path / "parts")] == [1, 2]
+    resume(make_trainer(tmp_path / "parts", **SETTINGS), tmp_path / "parts").train()
+    assert without_time(tmp_path / "parts") == without_time(tmp_path / "whole")
+    assert checkpoint_bytes(tmp_path / "parts", 6) == checkpoint_bytes(tmp_path / "whole", 6)
+
+
+def test_a_signal_in_a_protected_block_waits_for_its_end() -> None:
+    reached = []
+    with pytest.raises(Interrupted, match="late"), Interruption("late") as interruption:
+        with interruption.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append(1)
+        reached.append(2)
+    assert reached == [1]
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--dataset", "a b", "--overwrite"], "trajectory-adacat train --dataset 'a b' --resume"),
+        (["--overwrite", "true", "--seed", "1"], "trajectory-adacat train --seed 1 --resume"),
+        (["--resume=true", "--verbose", "false"], "trajectory-adacat train --verbose false --resume"),
+    ],
+)
+def test_the_command_that_goes_on(given: list[str], expected: str) -> None:
+    assert resuming_command("train", given) == expected
+
+
+# -- as a command ----------------------------------------------------------------------------------------------
+
+CONSOLE = "from trajectory_adacat.console import main; main()"
+# The second signal must end a process that is stuck in saving.
+STUCK = (
+    "import time; from trajectory_adacat.training import trainer; trainer.save_checkpoint = lambda *_: time.sleep(99)\n"
+)
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, write_dataset: Callable[..., Path], make_flags: Callable[..., list[str]]
+) -> "Iterator[Callable[..., subprocess.Popen[str]]]":
+    """Start a long training in a process, and wait for its first steps."""
+    flags = make_flags(write_dataset(9, 8, 7, 6), n_steps=100_000, n_saves=1, log_freq=10)
+    started = []
+
+    def start(code: str = "") -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", code + CONSOLE, "train", *flags]
+        started.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True))
+        while not list(tmp_path.rglob("metrics.jsonl")) or not read_metrics(
+            next(tmp_path.rglob("metrics.jsonl")).parent
+        ):
+            assert started[-1].poll() is None
+            time.sleep(0.02)
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def test_a_training_command_leaves_within_five_seconds_and_says_how_to_go_on(
+    start: "Callable[..., subprocess.Popen[str]]", tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start()
+    process.send_signal(number)
+    assert process.wait(5) == 128 + number
+    (message,) = process.communicate()[1].splitlines()
+    found = re.fullmatch(r"interrupted: saved step (\d+) of 100000 in (\S+)\. Go on with: (.*)", message)
+    assert found, message
+    assert read_description(tmp_path / found[2])["step"] == int(found[1])
+    command = shlex.split(found[3])
+    assert command[:2] == ["trajectory-adacat", "train"]
+    more = ["--n_steps", str(int(found[1]) + 1)]
+    subprocess.run([sys.executable, "-c", CONSOLE, *command[1:], *more], cwd=tmp_path, check=True)
+    assert read_description(find_checkpoint((tmp_path / found[2]).parent))["step"] == int(found[1]) + 1
+
+
+def test_a_second_signal_ends_a_training_that_is_stuck(start: "Callable[..., subprocess.Popen[str]]") -> None:
+    process = start(STUCK)
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == -signal.SIGINT
