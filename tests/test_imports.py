@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         *("checkpoint", "critic", "training.logger"),
         *("evaluation.results", "evaluation.statistics"),
     },
-    "density": {"models", "training", *GROUND},
+    "density": {"models", "training", "checkpoint", *GROUND},
     "sweep": {
         *("command_line", "checkpoint", "datasets.cache", "evaluation.results", "robots"),
         *("training.lock", "training.logger"),

@@ -30,7 +30,11 @@ from trajectory_adacat.settings import from_nested, to_nested
 FORMAT = 2
 FLAT_FORMAT = 1  # its settings are one flat list of flags
 MODEL = "model"  # the kind of a description that names none
-COMMAND_OF = {MODEL: "train", "critic": "critic"}  # the command that writes each kind of checkpoint
+COMMAND_OF = {
+    MODEL: "train",
+    "critic": "critic",
+    "density": "density",
+}  # the command that writes each kind of checkpoint
 DESCRIPTION = "checkpoint.json"
 WEIGHTS, AVERAGE, NORMALIZER = "model.safetensors", "ema.safetensors", "normalizer.safetensors"
 DIGEST = "sha256"  # key of the SHA-256 of all other entries of the description

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.embeddings import TokenEmbedding
@@ -53,16 +53,25 @@ class MuonConfig(AdamWConfig):
             raise InputError(f"muon_learning_rate must be finite and above 0, got {self.muon_learning_rate}.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdamConfig(AdamWConfig):
+    """The settings of Adam, whose weight decay is a penalty on all parameters (the paper's density models)."""
+
+
 OPTIMIZERS: dict[str, type[AdamWConfig]] = {"adamw": AdamWConfig, "muon": MuonConfig}
 
 
 def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
-    """Return AdamW for all parameters (as the paper), or AdamW and Muon, which takes the matrices of the blocks.
+    """Return AdamW for all parameters (as the paper), or AdamW and Muon, which takes the blocks' matrices, or Adam.
 
-    Decayed are the weights of linear layers, among them the scalar embedding, and of the head; as in the released code,
-    token embeddings, positions, biases and layer norms are not. AdamW is fused: one pass over each parameter. Each
-    parameter group stores its peak learning rate as ``peak_lr``.
+    AdamW decays the weights of linear layers, among them the scalar embedding, and of the head; as in the released
+    code, token embeddings, positions, biases and layer norms are not decayed. AdamW and Adam are fused: one pass over
+    each parameter. Each parameter group stores its peak learning rate as ``peak_lr``.
     """
+    if isinstance(config, AdamConfig):
+        betas = (config.beta1, config.beta2)
+        adam = Adam(model.parameters(), config.learning_rate, betas, weight_decay=config.weight_decay, fused=True)
+        return _with_peaks([adam])
     muon_params: list[nn.Parameter] = []
     decay: list[nn.Parameter] = []
     no_decay: list[nn.Parameter] = []
@@ -80,6 +89,10 @@ def make_optimizers(model: nn.Module, config: AdamWConfig) -> list[Optimizer]:
     if isinstance(config, MuonConfig) and muon_params:
         peak, weight_decay = config.muon_learning_rate, config.weight_decay
         optimizers.append(Muon(muon_params, lr=peak, weight_decay=weight_decay))
+    return _with_peaks(optimizers)
+
+
+def _with_peaks(optimizers: list[Optimizer]) -> list[Optimizer]:
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["peak_lr"] = group["lr"]
     return optimizers
