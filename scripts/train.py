@@ -46,15 +46,20 @@ from trajectory_adacat.transition import TransitionSpec
 HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
 
 
-class TrainingParser(OfflineParser):
-    """The flags of every command that trains something on a dataset."""
+class FolderParser(OfflineParser):
+    """The flags of every command that leaves checkpoints in an experiment's folder."""
+
+    threads: int = 1  # threads of this process
+    resume: bool = False  # go on from the latest checkpoint of this experiment
+    overwrite: bool = False  # delete this experiment's checkpoints and start anew
+
+
+class TrainingParser(FolderParser):
+    """The flags of every command that trains something on an offline dataset."""
 
     parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
 
     dataset_path: str | None = None  # read the dataset from this file in place of the cache
-    threads: int = 1  # threads of this process
-    resume: bool = False  # go on from the latest checkpoint of this experiment
-    overwrite: bool = False  # delete this experiment's checkpoints and start anew
 
     def use_parameterization(self, parameterization: str | None) -> None:
         """Set every flag, and put the number in place of ``--termination_penalty auto``."""
@@ -176,7 +181,7 @@ def import_logging(run: BasicRunConfig) -> None:
             importlib.import_module("wandb")
 
 
-def old_checkpoints(arguments: TrainingParser) -> list[Path]:
+def old_checkpoints(arguments: FolderParser) -> list[Path]:
     """Return the checkpoints that are already in the experiment's folder.
 
     Raises:
@@ -320,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 trainer.train()
 
 
-def start_folder(arguments: TrainingParser, checkpoint: Path | None) -> None:
+def start_folder(arguments: FolderParser, checkpoint: Path | None) -> None:
     """Delete what --overwrite replaces, after all that could be refused has been accepted, and save the flags.
 
     Raises:

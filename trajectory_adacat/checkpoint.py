@@ -266,7 +266,7 @@ def read_description(folder: Path, kind: str = MODEL) -> dict[str, Any]:
         raise CheckpointError(
             f"The checkpoint {folder} is of format {found}; this version reads formats up to {FORMAT}."
         )
-    return _completed(description)
+    return _completed(description) if kind == MODEL else description
 
 
 def read_any_description(folder: Path) -> dict[str, Any]:

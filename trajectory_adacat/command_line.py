@@ -230,6 +230,7 @@ class OfflineParser(CommandParser):
     section: TapIgnore[str]  # the configuration's section, set by each subclass
     more_sections: TapIgnore[tuple[str, ...]] = ()  # further ones, which `configured` reads
     parameterizations: TapIgnore[tuple[str, ...]] = ()  # names that a section such as "plan:adacat" may have
+    parameterization_flag: TapIgnore[str] = "parameterization"  # the flag that chooses one of them
 
     dataset: str  # dataset name, such as hopper-medium-v2 or hopper-medium-collected
     config: str = "config.offline"  # configuration: a module or the path of a .py file
@@ -272,7 +273,7 @@ class OfflineParser(CommandParser):
         preset = named["preset"] or configuration.preset_for(named["dataset"])
         self._source, self._configuration = (preset, named["dataset"]), configuration
         self.use_parameterization(None)
-        self.use_parameterization(getattr(self, "parameterization", None))
+        self.use_parameterization(getattr(self, self.parameterization_flag, None))
         return self
 
     def implied(self) -> dict[str, Any]:

