@@ -57,12 +57,65 @@ PAPER_TABLES = {
     "miniboone": paper_table(8, 500, 1e-4, 100, 100, 1000),  # the supplementary: 32 pairs of Fourier features
 }
 
+
+def heads_of(n_outputs: int) -> dict[str, dict[str, int]]:
+    """Return the sections of the forms for image models of about ``n_outputs`` outputs for each pixel."""
+    bins = {"adacat": {"n_bins": n_outputs // 2}, "adaptive_quantile": {"n_bins": n_outputs}}
+    bins |= {"uniform": {"N": n_outputs}, "quantile": {"N": n_outputs}}
+    components = {"logistic_mixture": {"n_components": round(n_outputs / 3)}}
+    return {f"images:{form}": values for form, values in (bins | components).items()}
+
+
+SMALL_IMAGES = {
+    "images": {
+        "shrink": 2,
+        "n_validation": 500,
+        "n_test": 1000,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_embd": 16,
+        "dropout": 0.0,
+        "batch_size": 32,
+        "n_steps": 600,
+        "optimizer": "adamw",
+        "learning_rate": 3e-3,
+        "weight_decay": 0.1,
+        "lr_warmup": 0.05,
+        "grad_norm_clip": 1.0,
+        "ema_decay": 0.99,
+    },
+    **heads_of(128),
+}
+# Supplementary C.2; the released code clips gradients to 1.0. Its rate decays to a tenth, as minGPT's.
+PAPER_IMAGES = {
+    "images": {
+        "n_layer": 4,
+        "n_head": 4,
+        "n_embd": 192,
+        "dropout": 0.1,
+        "batch_size": 20,
+        "n_epochs": 100.0,
+        "optimizer": "adamw",
+        "learning_rate": 3e-4,
+        "weight_decay": 0.1,
+        "lr_end": 0.1,
+        "lr_warmup": 0.01,
+        "grad_norm_clip": 0.1,
+    },
+    **heads_of(512),
+}
+
 PRESETS: dict[str, Any] = {
-    "small": {**SMALL_TABULAR, "tabular:adacat": {"n_bins": 32, "smooth_coeff": 0.001, **ANNEALED}},
+    "small": {
+        **SMALL_TABULAR,
+        **SMALL_IMAGES,
+        "tabular:adacat": {"n_bins": 32, "smooth_coeff": 0.001, **ANNEALED},
+    },
     "small-published": {
         **SMALL_TABULAR,
+        **SMALL_IMAGES,
         "tabular:adacat": {"n_bins": 32, "smooth_coeff": 1e-4, "smooth_type": "normal"},
     },
-    "paper": {"tabular": PAPER_TABULAR, "datasets": PAPER_TABLES},
+    "paper": {"tabular": PAPER_TABULAR, **PAPER_IMAGES, "datasets": PAPER_TABLES},
 }
 DEFAULT_PRESETS = {"power": "paper", "gas": "paper", "hepmass": "paper", "miniboone": "paper", "*": "small"}

@@ -13,6 +13,7 @@ SCRIPTS = "trajectory_adacat.scripts."
 EXPERIMENTS = {
     "toy": (f"{SCRIPTS}density_toy", "make the paper's Figures 1 to 3"),
     "tabular": (f"{SCRIPTS}density_tabular", "train and test a density model of a table"),
+    "images": (f"{SCRIPTS}density_images", "train and test a density model of MNIST's images"),
 }
 
 

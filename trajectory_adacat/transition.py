@@ -1,8 +1,29 @@
-"""The layout of one transition: observation, action, reward, value."""
+"""The layout of tokens: that of one transition (observation, action, reward, value), and that of a plain series."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from trajectory_adacat.errors import InputError
+
+
+class Layout(Protocol):
+    """The kinds of tokens, which repeat in the same order."""
+
+    @property
+    def dimension(self) -> int:
+        """The number of kinds."""
+
+    @property
+    def value(self) -> int:
+        """The index of the kind that no later token may attend to."""
+
+
+@dataclass(frozen=True)
+class SeriesSpec:
+    """The layout of a series of scalars of one kind, such as pixels: each may attend to all before it."""
+
+    dimension: int = 1
+    value: int = 1  # an index that does not occur
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The heads of density models, by the name that ``--form`` takes."""
 
+from trajectory_adacat.models.heads.adaptive_quantile import AdaptiveQuantileConfig
 from trajectory_adacat.models.heads.base import HeadConfig
 from trajectory_adacat.models.heads.registry import HEADS
 
-FORMS: dict[str, type[HeadConfig]] = dict(HEADS)
+FORMS: dict[str, type[HeadConfig]] = {**HEADS, AdaptiveQuantileConfig.name: AdaptiveQuantileConfig}

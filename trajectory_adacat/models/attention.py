@@ -11,25 +11,25 @@ from torch.nn import functional as F
 
 from trajectory_adacat.models.kv_cache import KVCache
 from trajectory_adacat.models.positions import Rotation, rotate
-from trajectory_adacat.transition import TransitionSpec
+from trajectory_adacat.transition import Layout
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys, values [*, H, d] -> concatenated heads [*, E]
 
 
 @overload
-def is_attended(positions: Tensor, spec: TransitionSpec) -> Tensor: ...
+def is_attended(positions: Tensor, spec: Layout) -> Tensor: ...
 
 
 @overload
-def is_attended(positions: int, spec: TransitionSpec) -> bool: ...
+def is_attended(positions: int, spec: Layout) -> bool: ...
 
 
-def is_attended(positions: Tensor | int, spec: TransitionSpec) -> Tensor | bool:
+def is_attended(positions: Tensor | int, spec: Layout) -> Tensor | bool:
     """Return whether later queries may attend to the tokens at ``positions``: True for all but value tokens."""
     return positions % spec.dimension != spec.value
 
 
-def attention_mask(positions: Tensor, spec: TransitionSpec) -> Tensor:
+def attention_mask(positions: Tensor, spec: Layout) -> Tensor:
     """Return which keys (columns) each query (row) at ``positions [T]`` may attend to, bool ``[T, T]``.
 
     A query attends to its own and earlier positions, except to value tokens. Training, prefill and cached decoding

@@ -1,4 +1,4 @@
-"""The Trajectory Transformer: a GPT over the scalar tokens of transitions."""
+"""The Trajectory Transformer: a GPT over the scalar tokens of transitions; and the same over plain series."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -18,13 +18,13 @@ from trajectory_adacat.models.attention import (
     is_attended,
     self_attention,
 )
-from trajectory_adacat.models.embeddings import ScalarEmbedding, TokenEmbedding
-from trajectory_adacat.models.heads.base import HeadConfig
+from trajectory_adacat.models.embeddings import ScalarEmbedding, TokenEmbedding, uniform_edges
+from trajectory_adacat.models.heads.base import Head, HeadConfig
 from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.models.kv_cache import KVCache
 from trajectory_adacat.models.positions import LearnedPositions, PositionKind, RotaryPositions
 from trajectory_adacat.settings import check_choices, variant
-from trajectory_adacat.transition import TransitionSpec
+from trajectory_adacat.transition import Layout, SeriesSpec, TransitionSpec
 
 HeadInit = Literal["normal", "uniform"]
 OffsetInit = Literal["zero", "normal"]
@@ -61,6 +61,11 @@ class ModelConfig:
         if self.positions == "rotary" and self.n_embd % 2:
             raise InputError(f"rotary positions need an even n_embd, got {self.n_embd}.")
 
+    @property
+    def width(self) -> int:
+        """The model's width E."""
+        return self.n_head * self.n_embd
+
 
 @dataclass(frozen=True)
 class GPTConfig(ModelConfig):
@@ -96,20 +101,58 @@ class GPTConfig(ModelConfig):
         return TransitionSpec(self.observation_size, self.action_size)
 
     @property
-    def width(self) -> int:
-        """The model's width E."""
-        return self.n_head * self.n_embd
-
-    @property
     def block_size(self) -> int:
         """The most input tokens: all of a training sequence but the last."""
         return self.n_transitions * self.spec.dimension - 1
+
+    def make_ends(self) -> tuple[ScalarEmbedding | TokenEmbedding, Head]:
+        """Make the embedding and the head."""
+        return self.head.make(self.spec.dimension, self.width)
+
+
+@dataclass(frozen=True)
+class SeriesConfig(ModelConfig):
+    """The form of a model of series of scalars in [0, 1], each of which takes one of evenly spaced levels.
+
+    The first input stands for nothing, so that the first token is predicted too.
+
+    Attributes:
+        length: tokens of a series.
+        levels: number of levels. Each has an embedding of its own, whatever the head.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    length: int
+    levels: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("length", "levels"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+    @property
+    def spec(self) -> SeriesSpec:
+        """The layout of the tokens."""
+        return SeriesSpec()
+
+    @property
+    def block_size(self) -> int:
+        """The most input tokens."""
+        return self.length
+
+    def make_ends(self) -> tuple[ScalarEmbedding | TokenEmbedding, Head]:
+        """Make the embedding and the head."""
+        _, head = self.head.make(1, self.width)
+        return TokenEmbedding(uniform_edges(1, self.levels), self.width), head
 
 
 class Block(nn.Module):
     """A pre-norm transformer block. Training and decoding share it; they differ in how it attends."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width)
         self.attention = Attention(config.width, config.n_head)
@@ -120,7 +163,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """Map ``x [*, E]`` to the same shape. Only ``attend`` mixes tokens; all else treats each token alone."""
-        # Call `attend` here rather than in a submodule, so that `GPT.compile_decoding` gets two graphs and not four.
+        # Call `attend` here rather than in a submodule, so that `compile_decoding` gets two graphs and not four.
         heads = attend(*self.attention.queries_keys_values(self.attention_norm(x)))
         x = x + self._drop(self.attention.project(heads))
         hidden = F.gelu(self.expand(self.mlp_norm(x).to(self.expand.weight.dtype)))
@@ -130,7 +173,7 @@ class Block(nn.Module):
         return self.dropout(x) if self.training else x
 
 
-class GPT(nn.Module):
+class CausalTransformer(nn.Module):
     """A causal transformer over tokens in [0, 1] whose heads give the distribution of each next token.
 
     Args:
@@ -139,12 +182,12 @@ class GPT(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig | SeriesConfig) -> None:
         super().__init__()
-        self.config = config
-        self.spec = config.spec
+        self.config: GPTConfig | SeriesConfig = config
+        self.spec: Layout = config.spec
         dimension, width = self.spec.dimension, config.width
-        self.embedding, self.head = config.head.make(dimension, width)
+        self.embedding, self.head = config.make_ends()
         self.positions: LearnedPositions | RotaryPositions
         if config.positions == "learned":
             self.positions = LearnedPositions(config.block_size, width)
@@ -175,7 +218,7 @@ class GPT(nn.Module):
         else:
             nn.init.normal_(self.head.weight, std=INITIAL_STD)
 
-    def fit_statistics(self, tokens: Tensor) -> "GPT":
+    def fit_statistics(self, tokens: Tensor) -> Self:
         """Fit embedding and head to the training ``tokens [n, D]``, before the first step; return the model."""
         self.config.head.fit(self.embedding, self.head, tokens)
         return self
@@ -233,7 +276,7 @@ class GPT(nn.Module):
             transposed_keys=transposed_keys,
         )
 
-    def reduce_precision(self) -> "GPT":
+    def reduce_precision(self) -> Self:
         """Convert the matrices of the blocks, and thereby the cache, to bfloat16; return the model.
 
         Embeddings, norms, the residual stream and the heads keep their precision, because the digits of a scalar are
@@ -244,7 +287,7 @@ class GPT(nn.Module):
                 module.to(torch.bfloat16)
         return self
 
-    def compile_decoding(self, backend: str = "inductor") -> "GPT":
+    def compile_decoding(self, backend: str = "inductor") -> Self:
         """Compile the blocks for decoding (``torch.compile``, at first use), except attention; return the model.
 
         The caches take many shapes, and each would be compiled on its own.
@@ -289,3 +332,10 @@ class GPT(nn.Module):
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         return self.embedding(tokens, positions % self.spec.dimension) + self.positions(positions)
+
+
+class GPT(CausalTransformer):
+    """The Trajectory Transformer: tokens are those of transitions."""
+
+    config: GPTConfig
+    spec: TransitionSpec

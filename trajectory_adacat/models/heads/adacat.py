@@ -57,8 +57,8 @@ class AdaCatConfig(ScalarHeadConfig):
 class AdaCatHead(Head):
     """Predict AdaCat distributions, 2k outputs: width logits first, then mass logits."""
 
-    def __init__(self, n_dimensions: int, width: int, config: AdaCatConfig) -> None:
-        super().__init__(n_dimensions, width, 2 * config.n_bins)
+    def __init__(self, n_dimensions: int, width: int, config: AdaCatConfig, outputs_per_bin: int = 2) -> None:
+        super().__init__(n_dimensions, width, outputs_per_bin * config.n_bins)
         self._smoothing = config.smoothing
         self._progress = 1.0
 

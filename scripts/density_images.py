@@ -1,0 +1,71 @@
+"""Train a density model of MNIST's images and draw samples: ``trajectory-adacat density images``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tap import TapIgnore
+
+from trajectory_adacat.command_line import run_command
+from trajectory_adacat.density.image_data import load_mnist
+from trajectory_adacat.density.images import ImagesConfig, ImagesObjective, sample_pixels
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.scripts.density_training import DensityParser, train_density
+from trajectory_adacat.training.config import BasicRunConfig
+
+SAMPLES_FILE = "samples.png"
+
+
+class ImagesArguments(DensityParser):
+    """Train a GPT over the pixels of MNIST's images (the paper's Section 4.2), test it and draw samples."""
+
+    section: TapIgnore[str] = "images"
+    configs: TapIgnore[tuple[type, ...]] = (ImagesConfig, BasicRunConfig)
+
+    dataset: str = "mnist"  # name of the images: mnist (make mnist)
+    exp_name: str = "images/{form}_{seed}"  # experiment name; {flag} stands for another flag's value
+    data: Path = Path("data/mnist")  # folder of the images
+    n_samples: int = 64  # number of samples in samples.png; 0: none
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, test, write the result and draw samples."""
+    arguments = ImagesArguments().parse(argv)
+    if arguments.dataset != "mnist":
+        raise InputError(f"There are no images {arguments.dataset!r}: only mnist.")
+    if arguments.n_samples < 0:
+        raise InputError(f"--n_samples must not be negative, got {arguments.n_samples}.")
+    shape: list[int] = []
+
+    def make_objective(config: ImagesConfig, device: torch.device) -> tuple[ImagesObjective, dict[str, Any]]:
+        data = load_mnist(arguments.data, config.data.shrink, config.data.n_validation, config.data.n_test)
+        shape.extend(data.test.shape[1:])
+        images = [len(data.training), len(data.validation), len(data.test)]
+        return ImagesObjective(config.model, data, device), {"sha256": data.sha256, "images": images, "size": shape}
+
+    trainer = train_density(arguments, ImagesConfig, make_objective)
+    if arguments.n_samples:
+        model: Any = trainer.best_model()
+        torch.manual_seed(trainer.run.seed)
+        pixels = sample_pixels(model, arguments.n_samples).cpu().numpy()
+        save_grid(arguments.savepath / SAMPLES_FILE, pixels.reshape(-1, *shape))
+        if arguments.verbose:
+            print(arguments.savepath / SAMPLES_FILE)
+
+
+def save_grid(path: Path, images: np.ndarray) -> None:
+    """Write ``images [n, h, w]`` side by side, in rows of about the square root of their number."""
+    from matplotlib.image import imsave  # slow to import
+
+    columns = int(np.ceil(np.sqrt(len(images))))
+    rows = -(-len(images) // columns)
+    blank = np.zeros((rows * columns - len(images), *images.shape[1:]), images.dtype)
+    padded = np.pad(np.concatenate((images, blank)), ((0, 0), (1, 1), (1, 1)), constant_values=96)
+    grid = padded.reshape(rows, columns, *padded.shape[1:]).swapaxes(1, 2).reshape(rows * padded.shape[1], -1)
+    imsave(path, grid, cmap="gray", vmin=0, vmax=255)
+
+
+if __name__ == "__main__":
+    run_command(main)
