@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import math
+import struct
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,8 @@ def read_idx(content: bytes, name: str) -> np.ndarray:
     if len(content) < 4 or content[:3] != bytes((0, 0, IDX_BYTES)):
         raise InputError(f"{name} is no IDX file of unsigned bytes.")
     start = 4 + 4 * content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">i4"))
-    if len(shape) != content[3] or len(content) != start + math.prod(shape):
+    shape = struct.unpack(f">{content[3]}i", content[4:start]) if len(content) >= start else ()
+    if len(content) != start + math.prod(shape):
         raise InputError(f"{name} has {len(content)} bytes, which do not fit its header: it is damaged.")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
