@@ -25,7 +25,7 @@ from trajectory_adacat.settings import to_nested
 
 OURS = (("small", "adacat"), ("small-published", "adacat"), ("small", "uniform"), ("small", "quantile"))  # preset, form
 BANDWIDTHS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # of the kernel density, in standard deviations of a column
-COMPONENTS = (5, 10, 20, 40, 80)  # of the Gaussian mixture
+COMPONENTS = (10, 40)  # of the Gaussian mixture
 SELECTION_ROWS = 1000  # validation rows by which the bandwidth is chosen
 SPLINE = {"transforms": 3, "bins": 8, "batch_size": 512, "learning_rate": 2e-3}
 
@@ -42,14 +42,16 @@ class TabularDensityArguments(CommandParser):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what is missing."""
+    """Run what is missing: our models and the flow of all seeds, then scikit-learn's estimators."""
     arguments = TabularDensityArguments().parse(argv)
     use_threads(1)
-    for seed in arguments.seeds:
-        for dataset in arguments.datasets:
-            for preset, form in OURS:
-                train_ours(arguments, dataset, preset, form, seed)
-            compare_with_others(arguments, dataset, seed)
+    jobs = [(dataset, seed) for seed in arguments.seeds for dataset in arguments.datasets]
+    for dataset, seed in jobs:
+        for preset, form in OURS:
+            train_ours(arguments, dataset, preset, form, seed)
+        compare(arguments, dataset, seed, with_flow)
+    for dataset, seed in jobs:
+        compare(arguments, dataset, seed, with_scikit_learn)
 
 
 def finished(arguments: TabularDensityArguments) -> list[DensityResult]:
@@ -83,8 +85,8 @@ def train_ours(arguments: TabularDensityArguments, dataset: str, preset: str, fo
         density.main(["tabular", *flags])
 
 
-def compare_with_others(arguments: TabularDensityArguments, dataset: str, seed: int) -> None:
-    """Fit the other methods to a table, unless they are finished."""
+def compare(arguments: TabularDensityArguments, dataset: str, seed: int, methods: "Methods") -> None:
+    """Fit other methods to a table, unless they are finished."""
     data = load_table(dataset, arguments.data)
     flags = our_flags(arguments, dataset, *OURS[0], seed)
     ours = find(finished(arguments), dataset, OURS[0][1], seed, settings(flags))
@@ -95,14 +97,20 @@ def compare_with_others(arguments: TabularDensityArguments, dataset: str, seed: 
             print(f"{dataset}: {form}, seed {seed}")
 
 
+# Negative log-likelihoods of test and validation rows, numbers of parameters and of steps, further numbers.
 Fit = Callable[[TabularData], tuple[float, float, int, int, dict[str, float]]]
+Method = tuple[str, dict[str, Any], Fit]  # name, settings, function
+Methods = Callable[[DensityResult, int], Iterator[Method]]
 
 
-def methods(ours: DensityResult, seed: int) -> Iterator[tuple[str, dict[str, Any], Fit]]:
-    """Yield name, settings and function of each other method. A function returns the negative log-likelihoods of test
-    and validation rows, the numbers of parameters and of steps, and further numbers."""
+def with_flow(ours: DensityResult, seed: int) -> Iterator[Method]:
+    """Yield the neural spline flow."""
     budget = {"n_parameters": ours.n_parameters, "n_steps_of_adacat": ours.n_steps}
     yield "spline_flow", {**SPLINE, **budget}, lambda data: fit_spline_flow(data, ours, seed)
+
+
+def with_scikit_learn(ours: DensityResult, seed: int) -> Iterator[Method]:
+    """Yield scikit-learn's estimators."""
     yield "gaussian_mixture", {"n_components": list(COMPONENTS)}, lambda data: fit_mixture(data, seed)
     if seed == 0:
         yield "kernel_density", {"bandwidths": list(BANDWIDTHS)}, fit_kernel_density
