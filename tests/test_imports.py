@@ -72,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "plotting": {
         *("command_line", "training.logger"),
         *("evaluation.results", "evaluation.scores", "evaluation.statistics", "extras", "recording"),
+        "evaluation.density_results",
     },
 }
 LIGHT = [

@@ -1,0 +1,72 @@
+"""Gather the results of density models by method, and read the paper's own figures."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trajectory_adacat.evaluation.density_results import DensityResult, load_density_results
+from trajectory_adacat.evaluation.statistics import Summary, summarize
+
+PUBLISHED = Path(__file__).with_name("published_density.json")
+NAMES = {"adacat": "AdaCat"}  # of forms whose name is not the one in the file with spaces
+
+
+@dataclass(frozen=True)
+class DensityGroup:
+    """The trainings of one method on one dataset.
+
+    Attributes:
+        experiment: such as ``tabular``.
+        dataset: the dataset's name.
+        label: the method's name.
+        results: of each training.
+        summary: of the test negative log-likelihood; the training is the unit.
+    """
+
+    experiment: str
+    dataset: str
+    label: str
+    results: list[DensityResult]
+    summary: Summary
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Outputs for each conditional density."""
+        return self.results[0].n_outputs
+
+
+def gather_density(paths: Iterable[Path]) -> list[DensityGroup]:
+    """Return the groups of trainings whose data and settings are equal, the best of each dataset first."""
+    groups: dict[str, list[DensityResult]] = defaultdict(list)
+    for result in load_density_results(paths):
+        named = [result.experiment, result.dataset, result.data, result.form, result.settings]
+        groups[json.dumps(named, sort_keys=True)].append(result)
+    found = []
+    for results in groups.values():
+        first = results[0]
+        summary = summarize([[result.nll] for result in results])
+        found.append(DensityGroup(first.experiment, first.dataset, label(first), results, summary))
+    return sorted(found, key=lambda group: (group.experiment, group.dataset, group.summary.mean))
+
+
+def label(result: DensityResult) -> str:
+    """Return the method's name, which says how AdaCat's targets were smoothed."""
+    name = NAMES.get(result.form, result.form.replace("_", " "))
+    model: dict[str, Any] = result.settings.get("model", {})
+    if result.experiment == "tabular" and result.form == "adacat":
+        start = model.get("form", {}).get("smooth_start")
+        return f"{name}, {'published smoothing' if start is None else 'annealed'}"
+    return f"{name}, annealed" if model.get("interval_start") is not None else name
+
+
+def published_figures(experiment: str) -> list[dict[str, Any]]:
+    """Return the paper's figures of an experiment, with the keys dataset, form, outputs and nll."""
+    return json.loads(PUBLISHED.read_text(encoding="utf-8")).get(experiment, {}).get("figures", [])
+
+
+def published_source() -> str:
+    """Return where the paper's figures come from."""
+    return json.loads(PUBLISHED.read_text(encoding="utf-8"))["source"]

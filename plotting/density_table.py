@@ -1,0 +1,77 @@
+"""Tabulate the test likelihoods of density models: ``trajectory-adacat density table results/density/tabular``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from tap import Positional
+
+from trajectory_adacat.command_line import CommandParser, run_command
+from trajectory_adacat.plotting.density_groups import DensityGroup, gather_density, published_figures, published_source
+from trajectory_adacat.plotting.formats import TextTable, latex, markdown, text
+from trajectory_adacat.plotting.writing import writing
+
+FORMATS = {"text": text, "markdown": markdown, "latex": latex}
+COLUMNS = ("dataset", "method", "outputs", "parameters", "trainings", "test NLL", "SE", "95 %", "processor s", "steps")
+DECIMALS = 3
+
+
+class DensityTableParser(CommandParser):
+    """Tabulate the test likelihoods of density models, with the paper's own figures below."""
+
+    paths: Positional[list[Path]] = [Path("logs/density")]  # density.jsonl files, or folders of such files
+    format: Literal["text", "markdown", "latex"] | None = None  # by default from --out's ending, else text
+    out: Path | None = None  # file to write instead of printing
+    published: bool = True  # show the paper's own figures
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print or write the table that the command line asks for."""
+    arguments = DensityTableParser().parse(argv)
+    by_ending = {".md": "markdown", ".tex": "latex"}.get(arguments.out.suffix, "text") if arguments.out else "text"
+    table = FORMATS[arguments.format or by_ending](density_table(gather_density(arguments.paths), arguments.published))
+    if arguments.out is None:
+        print(table, end="")
+        return
+    with writing(arguments.out) as out:
+        out.write_text(table, encoding="utf-8")
+
+
+def density_table(groups: Sequence[DensityGroup], published: bool = True) -> TextTable:
+    """Return a line for each method on each dataset, the best first."""
+    lines = [_line(group) for group in groups]
+    experiments = sorted({group.experiment for group in groups})
+    notes = [
+        "test NLL: mean over trainings, "
+        + "; ".join(f"{name} in {unit}" for name, unit in sorted({(g.experiment, g.results[0].unit) for g in groups}))
+        + ". SE: sample standard deviation / sqrt(trainings). 95 %: bootstrap interval over trainings.",
+    ]
+    for name in experiments if published else ():
+        for figure in published_figures(name):
+            outputs, nll = str(figure["outputs"]), f"{figure['nll']:.{DECIMALS}f}"
+            lines.append([f"{figure['dataset']} (paper)", figure["form"], outputs, "", "", nll, "", "", "", ""])
+    if published and any(published_figures(name) for name in experiments):
+        notes.append(f"(paper): {published_source()}. Not to be compared with the lines above: another size of data.")
+    return TextTable([("", COLUMNS)], lines, notes)
+
+
+def _line(group: DensityGroup) -> list[str]:
+    first, summary = group.results[0], group.summary
+    error, interval = summary.standard_error, summary.mean_interval
+    seconds = sum(result.seconds["cpu"] for result in group.results) / len(group.results)
+    return [
+        group.dataset,
+        group.label,
+        "" if group.n_outputs is None else str(group.n_outputs),
+        f"{first.n_parameters:,}",
+        str(len(group.results)),
+        f"{summary.mean:.{DECIMALS}f}",
+        "" if error is None else f"{error:.{DECIMALS}f}",
+        "" if interval is None else f"[{interval[0]:.{DECIMALS}f}, {interval[1]:.{DECIMALS}f}]",
+        f"{seconds:.1f}",
+        str(first.n_steps),
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)

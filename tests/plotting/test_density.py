@@ -1,0 +1,105 @@
+"""The table and the figures of density models."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.density_results import DensityResult
+from trajectory_adacat.plotting.density_groups import gather_density
+from trajectory_adacat.plotting.density_plot import density_figure
+from trajectory_adacat.scripts import density
+
+ADACAT = DensityResult(
+    experiment="tabular",
+    dataset="casp",
+    form="adacat",
+    seed=0,
+    nll=1.0,
+    validation_nll=0.9,
+    unit="nats per row",
+    n_parameters=1234,
+    n_outputs=64,
+    n_steps=3,
+    seconds={"wall": 2.0, "cpu": 1.5},
+    settings={"model": {"form": {"name": "adacat", "smooth_start": 0.2}}},
+    data={"sha256": "0"},
+    versions={},
+    git_revision=None,
+    measures={},
+)
+PUBLISHED = {"model": {"form": {"name": "adacat", "smooth_start": None}}}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Three trainings of two methods on a table, and one of a third."""
+    for seed in range(3):
+        replace(ADACAT, seed=seed, nll=1.0 + seed).save(tmp_path / "tabular")
+        replace(ADACAT, seed=seed, nll=4.0 + seed, settings=PUBLISHED).save(tmp_path / "tabular")
+    other = replace(ADACAT, form="kernel_density", nll=3.0, n_outputs=None, settings={"bandwidths": [0.1]})
+    other.save(tmp_path / "tabular")
+    return tmp_path / "tabular"
+
+
+def images(folder: Path) -> Path:
+    """One training of two forms with two numbers of outputs."""
+    for form in ("adacat", "uniform"):
+        for n_outputs in (32, 128):
+            settings = {"model": {"form": {"name": form, "n": n_outputs}}}
+            changes = {"experiment": "images", "dataset": "mnist", "unit": "bits per dimension", "settings": settings}
+            replace(ADACAT, form=form, n_outputs=n_outputs, **changes).save(folder / "images")
+    return folder / "images"
+
+
+def test_trainings_are_pooled_by_their_settings_and_sorted_by_their_mean(results: Path) -> None:
+    groups = gather_density([results])
+    assert [group.label for group in groups] == ["AdaCat, annealed", "kernel density", "AdaCat, published smoothing"]
+    assert [group.summary.mean for group in groups] == [2.0, 3.0, 5.0]
+    assert groups[0].summary.standard_error == pytest.approx(1 / 3**0.5)
+    assert groups[1].summary.mean_interval is None
+
+
+def test_trainings_on_other_data_are_not_pooled(results: Path) -> None:
+    replace(ADACAT, seed=3, data={"sha256": "1"}).save(results)
+    assert [len(group.results) for group in gather_density([results])] == [1, 3, 1, 3]
+
+
+def test_the_table_shows_means_errors_and_the_papers_figures(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    density.main(["table", str(results), "--format", "markdown"])
+    shown = capsys.readouterr().out
+    assert "| casp | AdaCat, annealed | 64 | 1,234 | 3 | 2.000 | 0.577 | [1." in shown
+    assert "| casp | kernel density |  | 1,234 | 1 | 3.000 |  |  | 1.5 | 3 |" in shown
+    assert "| GAS (paper) | AdaCat | 2000 |  |  | -11.270 |" in shown
+    assert "another size of data" in shown
+    density.main(["table", str(results), "--published", "false"])
+    assert "paper" not in capsys.readouterr().out
+
+
+def test_the_table_is_written_in_the_form_of_its_ending(results: Path, tmp_path: Path) -> None:
+    density.main(["table", str(results), "--out", str(tmp_path / "out" / "table.md")])
+    assert (tmp_path / "out" / "table.md").read_text().startswith("| dataset | method |")
+
+
+def test_the_figure_has_a_panel_for_each_dataset_with_a_mark_for_each_method(results: Path) -> None:
+    replace(ADACAT, dataset="grid").save(results)
+    axes = density_figure(gather_density([results])).axes
+    assert [axis.get_title() for axis in axes] == ["casp", "grid"]
+    assert len(axes[0].containers) == 3
+
+
+def test_several_numbers_of_outputs_make_figure_4_beside_the_papers(tmp_path: Path) -> None:
+    folder = images(tmp_path)
+    axes = density_figure(gather_density([folder])).axes
+    assert [axis.get_title() for axis in axes] == ["mnist", "the paper's: MNIST 28 x 28, its sizes"]
+    assert axes[0].get_lines()[0].get_xdata().tolist() == [32, 128]  # type: ignore[union-attr]
+    density.main(["plot", str(folder), "--out", str(tmp_path / "figure4.png")])
+    assert (tmp_path / "figure4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_or_read_is_refused(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must end in"):
+        density.main(["plot", str(results), "--out", "figure.jpg"])
+    with pytest.raises(InputError, match="no density results"):
+        density.main(["table", str(tmp_path / "plots")])
