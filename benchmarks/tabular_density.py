@@ -25,7 +25,7 @@ from trajectory_adacat.settings import to_nested
 
 OURS = (("small", "adacat"), ("small-published", "adacat"), ("small", "uniform"), ("small", "quantile"))  # preset, form
 BANDWIDTHS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # of the kernel density, in standard deviations of a column
-COMPONENTS = (10, 40)  # of the Gaussian mixture
+COMPONENTS = (5, 10, 20, 40, 80)  # of the Gaussian mixture
 SELECTION_ROWS = 1000  # validation rows by which the bandwidth is chosen
 SPLINE = {"transforms": 3, "bins": 8, "batch_size": 512, "learning_rate": 2e-3}
 

@@ -79,6 +79,12 @@ class AdaCatDensity:
         """Return the constructor's arguments."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's description of the estimator; scikit-learn alone calls it."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags("density_estimator", TargetTags(required=False), input_tags=InputTags(sparse=False))
+
     def set_params(self, **params: Any) -> Self:
         """Set constructor's arguments.
 
@@ -154,7 +160,8 @@ class AdaCatDensity:
         rows = torch.from_numpy(_as_table(x))
         self._check_fitted()
         if rows.shape[1] != self.n_features_in_:
-            raise InputError(f"x has {rows.shape[1]} columns; the density was fitted to {self.n_features_in_}.")
+            expected = f"AdaCatDensity is expecting {self.n_features_in_} features as input"  # scikit-learn's words
+            raise InputError(f"X has {rows.shape[1]} features, but {expected}.")
         scaled = self.model_.log_prob(self._bounds.scale(rows))
         return self._bounds.log_prob(rows, scaled).numpy()
 
@@ -187,6 +194,10 @@ class AdaCatDensity:
 
 
 def _as_table(x: Any) -> np.ndarray:
+    if hasattr(x, "toarray"):
+        raise InputError("x is a sparse matrix, and sparse input is not supported: pass x.toarray().")
+    if np.iscomplexobj(x):
+        raise InputError("Complex data not supported.")
     try:
         table = np.array(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -200,8 +211,10 @@ def _as_table(x: Any) -> np.ndarray:
 
 
 def _check_columns(rows: Tensor) -> None:
-    if len(rows) < FEWEST_ROWS - 1 or not rows.shape[1]:
-        raise InputError(f"x needs a column and at least {FEWEST_ROWS} rows, got shape {tuple(rows.shape)}.")
+    if not rows.shape[1]:
+        raise InputError(f"x has 0 feature(s) (shape={tuple(rows.shape)}) while a minimum of 1 is required.")
+    if len(rows) < FEWEST_ROWS - 1:
+        raise InputError(f"x needs at least {FEWEST_ROWS} rows, got n_samples = {len(rows)}.")
     for column, values in enumerate(rows.T):
         if values.min() == values.max():
             raise InputError(f"Column {column} has a single value, so it has no density: leave it out.")
