@@ -62,7 +62,7 @@ def train_density(
     description = {
         "experiment": arguments.section,
         "train_seed": run.seed,
-        "processor": processor(),
+        "processor": processor(device),
         "dataset": {"name": arguments.dataset, **data},
         "training": {**to_nested(config), "dataset": arguments.dataset},
     }
@@ -107,7 +107,7 @@ def result_of(
         seconds=trainer.seconds,
         settings=to_nested(config),
         data=trainer.description["dataset"],
-        versions={**library_versions(), "processor": processor()},
+        versions={**library_versions(), "processor": trainer.description["processor"]},
         git_revision=git_revision(),
         measures=measures,
     )
