@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import sys
 from typing import Any, Self
 
 import numpy as np
@@ -80,10 +81,10 @@ class AdaCatDensity:
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's description of the estimator; scikit-learn alone calls it."""
-        from sklearn.utils import InputTags, Tags, TargetTags
-
-        return Tags("density_estimator", TargetTags(required=False), input_tags=InputTags(sparse=False))
+        """Return scikit-learn's description of the estimator; scikit-learn alone calls it, so it is loaded."""
+        sklearn: Any = sys.modules["sklearn.utils"]
+        inputs, targets = sklearn.InputTags(sparse=False), sklearn.TargetTags(required=False)
+        return sklearn.Tags("density_estimator", targets, input_tags=inputs)
 
     def set_params(self, **params: Any) -> Self:
         """Set constructor's arguments.
