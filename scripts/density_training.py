@@ -15,7 +15,13 @@ from trajectory_adacat.density.objective import DensityObjective
 from trajectory_adacat.density.trainer import DensityTrainer
 from trajectory_adacat.evaluation.density_results import DensityResult
 from trajectory_adacat.provenance import git_revision, library_versions, processor
-from trajectory_adacat.scripts.train import FolderParser, check_same_method, old_checkpoints, start_folder
+from trajectory_adacat.scripts.train import (
+    FolderParser,
+    check_same_method,
+    import_logging,
+    old_checkpoints,
+    start_folder,
+)
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.lock import locked, refuse_if_locked
@@ -51,6 +57,7 @@ def train_density(
         InputError: for bad settings or data, or a folder that is in use or cannot be written.
     """
     config, run = arguments.settings(kind), arguments.settings(BasicRunConfig)
+    import_logging(run)
     use_threads(arguments.threads)
     device = use_device(arguments.device)
     check_can_create(arguments.savepath, "--logbase")

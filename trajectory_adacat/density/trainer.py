@@ -81,7 +81,8 @@ class DensityTrainer:
                 logged nor saved.
         """
         saved_steps = self.run.saved_steps(self.n_steps)
-        with MetricsLogger(self.folder, self.step) as logger, self._progress_bar() as progress:
+        logged = MetricsLogger(self.folder, self.step, self.run.wandb, self.description)
+        with logged as logger, self._progress_bar() as progress:
             while self.step < self.n_steps:
                 clocks = time.perf_counter(), time.process_time()
                 metrics = self._train_step()
