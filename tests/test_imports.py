@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
         *GROUND,
     },
     "evaluation.results": set(),
-    "evaluation.density_results": {"evaluation.results"},
+    "evaluation.density_results": set(),
     "evaluation.scores": {"robots"},
     "evaluation.source": {"planning", "checkpoint", "critic", "datasets.cache"},
     "evaluation.statistics": set(),
