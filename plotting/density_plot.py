@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the figure that the command line asks for."""
     arguments = DensityPlotParser().parse(argv)
     check_ending(arguments.out)
-    save_figure(density_figure(gather_density(arguments.paths)), arguments.out)
+    groups = gather_density(arguments.paths)
+    save_figure(lambda: density_figure(groups), arguments.out)
 
 
 def density_figure(groups: Sequence[DensityGroup]) -> "Figure":
