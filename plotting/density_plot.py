@@ -8,7 +8,7 @@ from tap import Positional
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.plotting.density_groups import DensityGroup, gather_density, published_figures
-from trajectory_adacat.plotting.plot import check_ending, save_figure
+from trajectory_adacat.plotting.saving import check_ending, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
