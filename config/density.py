@@ -105,17 +105,84 @@ PAPER_IMAGES = {
     **heads_of(512),
 }
 
+
+def audio_heads(n_outputs: int, smooth: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the sections of the forms for models of speech of about ``n_outputs`` outputs for each sample."""
+    return {
+        "audio:adacat": {"n_bins": n_outputs // 2, **smooth},
+        **{f"audio:{form}": {"N": n_outputs} for form in ("uniform", "quantile", "mu_law")},
+        "audio:logistic_mixture": {"n_components": round(n_outputs / 3)},
+    }
+
+
+SMALL_AUDIO = {
+    "crop": 1024,
+    "n_fft": 256,
+    "hop": 64,
+    "n_mels": 20,
+    "validation_seconds": 8.0,
+    "test_seconds": 30.0,
+    "n_layers": 10,
+    "n_stacks": 2,
+    "kernel": 2,
+    "residual": 16,
+    "skip": 32,
+    "batch_size": 8,
+    "n_steps": 500,
+    "optimizer": "adam",
+    "learning_rate": 5e-3,
+    "weight_decay": 0.0,
+    "beta2": 0.999,
+    "lr_warmup": 0.05,
+    "grad_norm_clip": 1.0,
+    "ema_decay": 0.98,
+}
+# Section 4.3 and supplementary C.4, with the sizes of the WaveNet that it names. lambda 1e-4: 30 and 256 outputs.
+PAPER_AUDIO = {
+    "crop": 1024,
+    "n_fft": 1024,
+    "hop": 256,
+    "n_mels": 80,
+    "validation_seconds": 60.0,
+    "test_seconds": None,
+    "n_layers": 24,
+    "n_stacks": 4,
+    "kernel": 3,
+    "residual": 128,
+    "skip": 128,
+    "batch_size": 8,
+    "n_steps": 500_000,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "beta2": 0.999,
+    "lr_schedule": "halve",
+    "lr_halve_every": 0.4,
+    "ema_decay": 0.9999,
+}
+PUBLISHED_AUDIO_SMOOTHING = {"smooth_coeff": 1e-4}
+
 PRESETS: dict[str, Any] = {
     "small": {
         **SMALL_TABULAR,
         **SMALL_IMAGES,
         "tabular:adacat": {"n_bins": 32, "smooth_coeff": 0.001, **ANNEALED},
+        "audio": SMALL_AUDIO,
+        **audio_heads(30, {"smooth_coeff": 1e-4, **ANNEALED}),
     },
     "small-published": {
         **SMALL_TABULAR,
         **SMALL_IMAGES,
         "tabular:adacat": {"n_bins": 32, "smooth_coeff": 1e-4, "smooth_type": "normal"},
+        "audio": SMALL_AUDIO,
+        **audio_heads(30, PUBLISHED_AUDIO_SMOOTHING),
     },
-    "paper": {"tabular": PAPER_TABULAR, **PAPER_IMAGES, "datasets": PAPER_TABLES},
+    "paper": {
+        "tabular": PAPER_TABULAR,
+        **PAPER_IMAGES,
+        "audio": PAPER_AUDIO,
+        **audio_heads(256, PUBLISHED_AUDIO_SMOOTHING),
+        "datasets": PAPER_TABLES,
+    },
 }
 DEFAULT_PRESETS = {"power": "paper", "gas": "paper", "hepmass": "paper", "miniboone": "paper", "*": "small"}

@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "toy": (f"{SCRIPTS}density_toy", "make the paper's Figures 1 to 3"),
     "tabular": (f"{SCRIPTS}density_tabular", "train and test a density model of a table"),
     "images": (f"{SCRIPTS}density_images", "train and test a density model of MNIST's images"),
+    "audio": (f"{SCRIPTS}density_audio", "train and test a density model of speech, and synthesize some"),
     "table": ("trajectory_adacat.plotting.density_table", "tabulate the test likelihoods"),
     "plot": ("trajectory_adacat.plotting.density_plot", "draw the test likelihoods"),
 }

@@ -1,5 +1,6 @@
 """The baselines' heads: bins with edges independent of the context (Trajectory Transformer; paper Table 4)."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trajectory_adacat.distributions import FixedBins
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.embeddings import TokenEmbedding, uniform_edges
 from trajectory_adacat.models.heads.base import Head, HeadConfig, check_count
 
@@ -45,6 +47,25 @@ class QuantileConfig(UniformConfig):
         head.edges.copy_(edges)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MuLawConfig(UniformConfig):
+    """The settings of bins of equal width on the mu-law scale of [-1, 1]: narrow at 0.5, wide at 0 and 1."""
+
+    name: ClassVar[str] = "mu_law"
+
+    mu: float = 255.0  # mu of the mu-law scale
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.mu < math.inf:
+            raise InputError(f"mu must be finite and above 0, got {self.mu}.")
+
+    def make(self, n_dimensions: int, width: int) -> tuple[TokenEmbedding, "FixedBinsHead"]:
+        """Make the one-hot embedding and the head, both with these edges."""
+        edges = mu_law_edges(n_dimensions, self.N, self.mu)
+        return TokenEmbedding(edges, width), FixedBinsHead(edges, width)
+
+
 class FixedBinsHead(Head):
     """Predict the masses of fixed bins. Targets are not smoothed, because the widths cannot collapse.
 
@@ -77,3 +98,13 @@ def quantile_edges(tokens: Tensor, n_bins: int) -> Tensor:
         distinct = torch.cat([torch.zeros(1), inner, torch.ones(1)]).float().unique()
         columns.append(nn.functional.pad(distinct, (0, n_bins + 1 - len(distinct)), value=1.0))
     return torch.stack(columns)
+
+
+def mu_law_edges(n_dimensions: int, n_bins: int, mu: float) -> Tensor:
+    """Return edges that are evenly spaced on the mu-law scale, shape ``(D, N + 1)``.
+
+    ``2 e - 1 = sign(y) ((1 + mu)^|y| - 1) / mu`` for evenly spaced y from -1 to 1.
+    """
+    scaled = torch.linspace(-1.0, 1.0, n_bins + 1, dtype=torch.float64)
+    values = scaled.sign() * (scaled.abs() * math.log1p(mu)).expm1() / mu
+    return ((values + 1) / 2).float().expand(n_dimensions, -1).contiguous()

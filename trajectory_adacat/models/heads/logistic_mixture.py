@@ -41,9 +41,13 @@ class LogisticMixtureHead(Head):
     """Predict mixtures of m logistic distributions, 3m outputs: weights, centres and scales.
 
     The support is the real line. Samples and means are clamped to [0, 1], the range of the tokens.
+
+    Attributes:
+        lowest_log_scale: least logarithm of a scale.
     """
 
     has_bins = False
+    lowest_log_scale = LOWEST_LOG_SCALE
     centres: Tensor
 
     def __init__(self, n_dimensions: int, width: int, n_components: int) -> None:
@@ -55,7 +59,7 @@ class LogisticMixtureHead(Head):
     def to_distribution(self, outputs: Tensor, dimensions: Tensor | int) -> "UnitLogisticMixture":
         """See `Head`."""
         logits, shifts, log_scales = outputs.chunk(3, -1)
-        scales = (log_scales + INITIAL_LOG_SCALE).clamp(min=LOWEST_LOG_SCALE).exp()
+        scales = (log_scales + INITIAL_LOG_SCALE).clamp(min=self.lowest_log_scale).exp()
         return UnitLogisticMixture(logits, self.centres + shifts, scales, validate_args=False)
 
 
