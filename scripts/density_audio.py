@@ -32,8 +32,8 @@ class AudioArguments(DensityParser):
     dataset: str = "speech"  # name of the recordings in the results, and of their preset
     exp_name: str = "audio/{form}_{seed}"  # experiment name; {flag} stands for another flag's value
     data: Path = Path("data/speech")  # folder of LJSpeech's layout (make speech)
-    n_clips: int = 8  # test recordings whose beginnings are synthesized; 0: none
-    clip_seconds: float = 1.0  # length of each
+    n_clips: int = 4  # test recordings whose beginnings are synthesized; 0: none
+    clip_seconds: float = 0.5  # length of each
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rates: list[int] = []
 
     def make_objective(config: AudioConfig, device: torch.device) -> tuple[AudioObjective, dict[str, Any]]:
-        data = load_speech(arguments.data, config.data.validation_seconds, config.data.test_seconds)
+        seconds = config.data.training_seconds, config.data.validation_seconds, config.data.test_seconds
+        data = load_speech(arguments.data, *seconds)
         rates.append(data.rate)
         objective = AudioObjective(config, data, device)
         if arguments.n_clips:

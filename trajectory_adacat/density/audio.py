@@ -40,11 +40,13 @@ class AudioDataConfig:
     n_fft: int = 256  # window of the mel spectrum, in samples
     hop: int = 64  # samples of a mel frame
     n_mels: int = 20  # mel bands
+    training_seconds: float | None = None  # length of the training split; none: all
     validation_seconds: float | None = 8.0  # length of the validation split; none: all
     test_seconds: float | None = 30.0  # length of the test split; none: all
 
     def __post_init__(self) -> None:
-        check_positive(self, ("crop", "n_fft", "hop", "n_mels", "validation_seconds", "test_seconds"))
+        check_positive(self, ("crop", "n_fft", "hop", "n_mels"))
+        check_positive(self, ("training_seconds", "validation_seconds", "test_seconds"))
         if self.crop % self.hop:
             raise InputError(f"crop must be a multiple of hop {self.hop}, got {self.crop}.")
 
@@ -168,7 +170,7 @@ class AudioObjective(DensityObjective):
         return float(widths.mean() - raw_log_width()) / math.log(2)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def synthesize(model: WaveNet, mel: Tensor) -> Tensor:
     """Draw samples one by one from frames ``mel [B, F, M]``; levels, int64 ``[B, F * hop]``."""
     generator = model.start(mel)

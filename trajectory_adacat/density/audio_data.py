@@ -32,7 +32,12 @@ class SpeechData:
     sha256: str
 
 
-def load_speech(folder: Path, validation_seconds: float | None, test_seconds: float | None) -> SpeechData:
+def load_speech(
+    folder: Path,
+    training_seconds: float | None = None,
+    validation_seconds: float | None = None,
+    test_seconds: float | None = None,
+) -> SpeechData:
     """Read a folder of LJSpeech's layout and split its recordings at random, the same way each time.
 
     A twentieth of the recordings is held out for validation, another for testing.
@@ -40,7 +45,8 @@ def load_speech(folder: Path, validation_seconds: float | None, test_seconds: fl
     Args:
         folder: holds ``metadata.csv``, whose lines begin with a recording's name and ``|``, and ``wavs/<name>.wav``:
             16 bits, one channel, all with one sampling rate.
-        validation_seconds: the validation split is cut to this length; None: all of it.
+        training_seconds: the training split is cut to this length; None: all of it.
+        validation_seconds: likewise.
         test_seconds: likewise.
 
     Raises:
@@ -62,7 +68,7 @@ def load_speech(folder: Path, validation_seconds: float | None, test_seconds: fl
     n_held_out = max(1, round(HELD_OUT * len(recordings)))
     test, validation, training = np.split(order, [n_held_out, 2 * n_held_out])
     return SpeechData(
-        training=[recordings[i] for i in sorted(training)],
+        training=cut([recordings[i] for i in training], training_seconds, rate),
         validation=cut([recordings[i] for i in validation], validation_seconds, rate),
         test=cut([recordings[i] for i in test], test_seconds, rate),
         rate=rate,

@@ -32,11 +32,11 @@ def mel_spectrogram(samples: np.ndarray, rate: int, n_fft: int, hop: int, n_mels
         raise InputError(f"n_fft must be at least hop {hop}, got {n_fft}.")
     filters = mel_filters(rate, n_fft, n_mels)
     margin = (n_fft - hop) // 2
-    padded = np.pad(samples, (margin, n_fft - margin))
+    padded = np.pad(np.asarray(samples, np.float32), (margin, n_fft - margin))
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop][: len(samples) // hop]
-    window = get_window("hann", n_fft)
-    power = np.abs(rfft(frames * window, axis=-1) / window.sum()) ** 2
-    return np.log(np.maximum(power @ filters.T, FLOOR)).astype(np.float32)
+    window = get_window("hann", n_fft).astype(np.float32)
+    spectrum = rfft(frames * (window / window.sum()), axis=-1)
+    return np.log(np.maximum((spectrum.real**2 + spectrum.imag**2) @ filters.T, FLOOR))
 
 
 def mel_filters(rate: int, n_fft: int, n_mels: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def mel_filters(rate: int, n_fft: int, n_mels: int) -> np.ndarray:
     filters = np.minimum(rising, falling).clip(min=0)
     if not (filters.sum(-1) > 0).all():
         raise InputError(f"n_mels {n_mels} is too large for n_fft {n_fft}: a band holds no frequency.")
-    return filters
+    return filters.astype(np.float32)
 
 
 def mel_cepstral_distance(real: np.ndarray, synthesized: np.ndarray, rate: int) -> float:

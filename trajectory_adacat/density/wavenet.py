@@ -96,13 +96,13 @@ class WaveNet(nn.Module):
             mel: frames of these samples, ``[B, T / hop, M]``.
         """
         silence = levels.new_full((len(levels), 1), LEVELS // 2)
-        stream = self._embed(torch.cat((silence, levels[:, :-1]), 1)).mT  # [B, R, T]
+        stream = self._embed(torch.cat((silence, levels[:, :-1]), 1))  # [B, T, R]
         condition = self._conditions(mel)
         total = torch.zeros((), device=stream.device)
         for layer in self.layers:
-            stream, skip = layer(stream, layer.condition(condition).repeat_interleave(self.hop, 1).mT)
+            stream, skip = layer(stream, layer.past_of(stream), layer.condition(condition))
             total = total + skip
-        return self.outputs(self._scale(total).mT)
+        return self._outputs(total)
 
     def start(self, mel: Tensor) -> "Generator":
         """Return a generator of samples for frames ``mel [B, F, M]``, see `Generator`."""
@@ -115,54 +115,51 @@ class WaveNet(nn.Module):
     def _conditions(self, mel: Tensor) -> Tensor:
         return self.conditions((mel - self.mel_mean) / self.mel_std)
 
-    def _scale(self, total: Tensor) -> Tensor:
-        return total / math.sqrt(len(self.layers))
+    def _outputs(self, total: Tensor) -> Tensor:
+        return self.outputs(total / math.sqrt(len(self.layers)))
 
 
 class Layer(nn.Module):
-    """A dilated causal convolution with gated activations, a residual and a skip connection."""
+    """A dilated causal convolution with gated activations, a residual and a skip connection.
+
+    Attributes:
+        distances: of the earlier taps, the largest first.
+        condition: maps what comes from the mel frames ``[..., skip]`` to what a layer adds to its gates ``[..., 2R]``.
+    """
 
     def __init__(self, config: WaveNetConfig, dilation: int) -> None:
         super().__init__()
-        self.dilation, self.span = dilation, (config.kernel - 1) * dilation
-        self.width = config.residual
-        self.convolution = nn.Conv1d(config.residual, 2 * config.residual, config.kernel, dilation=dilation)
-        self.condition = nn.Linear(config.skip, 2 * config.residual)
-        self.mix = nn.Conv1d(config.residual, config.residual + config.skip, 1)
+        self.distances = [dilation * j for j in range(config.kernel - 1, 0, -1)]
+        self._width = config.residual
+        self.convolution = nn.Linear(config.kernel * config.residual, 2 * config.residual)
+        self.condition = nn.Linear(config.skip, 2 * config.residual, bias=False)
+        self.mix = nn.Linear(config.residual, config.residual + config.skip)
 
-    def forward(self, stream: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the stream after this layer ``[B, R, T]`` and its skip output ``[B, S, T]``.
+    def past_of(self, stream: Tensor) -> list[Tensor]:
+        """Return the earlier taps of all positions of ``stream [B, T, R]``, each of its shape; 0 before the start."""
+        length = stream.shape[1]
+        return [nn.functional.pad(stream, (0, 0, distance, 0))[:, :length] for distance in self.distances]
 
-        Args:
-            stream: ``[B, R, T]``.
-            condition: ``[B, 2R, T]``.
-        """
-        gates = self.convolution(nn.functional.pad(stream, (self.span, 0))) + condition
-        return self._combine(stream, self.mix(gated(gates, 1)), 1)
-
-    def step(self, stream: Tensor, past: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Do the same for one sample.
+    def forward(self, stream: Tensor, past: list[Tensor], condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the stream after this layer and its skip output ``[..., T, S]``.
 
         Args:
-            stream: ``[B, R]``.
-            past: inputs of this layer at the earlier taps, oldest first, ``[kernel - 1, B, R]``.
-            condition: ``[B, 2R]``.
+            stream: ``[..., T, R]``.
+            past: its values at the earlier taps, likewise.
+            condition: of T / n frames of n samples, ``[..., T / n, 2R]``.
         """
-        taps = torch.cat((*past, stream), 1)  # [B, kernel * R]
-        weight = self.convolution.weight.transpose(1, 2).flatten(1)  # [2R, kernel * R]
-        gates = nn.functional.linear(taps, weight, self.convolution.bias) + condition
-        mixed = nn.functional.linear(gated(gates, 1), self.mix.weight.squeeze(-1), self.mix.bias)
-        return self._combine(stream, mixed, 1)
-
-    def _combine(self, stream: Tensor, mixed: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        residual, skip = mixed.split((self.width, mixed.shape[dim] - self.width), dim)
+        gates = self.convolution(torch.cat((*past, stream), -1))
+        by_frame = gates.unflatten(-2, (condition.shape[-2], -1))  # [..., T / n, n, 2R]
+        values, openings = (by_frame + condition.unsqueeze(-2)).flatten(-3, -2).chunk(2, -1)
+        residual, skip = self.mix(values.tanh() * openings.sigmoid()).tensor_split((self._width,), -1)
         return (stream + residual) * math.sqrt(0.5), skip
 
 
 class Generator:
     """Hidden states sample by sample, with each layer's inputs kept (Paine et al. 2016).
 
-    A step costs one matrix product for each layer, whatever the receptive field. `hidden` is equal to rounding.
+    A step costs one matrix product for each layer, whatever the receptive field. The hidden states are those of
+    `WaveNet.hidden` to rounding.
 
     Args:
         model: the network.
@@ -172,30 +169,23 @@ class Generator:
     def __init__(self, model: WaveNet, mel: Tensor) -> None:
         self._model, self._time = model, 0
         condition = model._conditions(mel)
-        self._conditions = [layer.condition(condition).unbind(1) for layer in model.layers]
-        # Position t of a buffer is t modulo its length. Before the start, the convolutions see zeros.
-        width = model.config.residual
-        self._pasts = [mel.new_zeros(layer.span, len(mel), width) for layer in model.layers]
+        self._conditions = [layer.condition(condition).split(1, 1) for layer in model.layers]
+        # The input at time t is kept at t modulo the largest distance. Before the start, the convolutions see zeros.
+        zeros = mel.new_zeros(len(mel), 1, model.config.residual)
+        self._kept = [[zeros] * layer.distances[0] for layer in model.layers]
 
     def step(self, levels: Tensor) -> Tensor:
         """Return the hidden state ``[B, skip]`` of the next sample, given the one before it, ``levels [B]``."""
         model, frame = self._model, self._time // self._model.hop
-        stream = model._embed(levels)
+        stream = model._embed(levels.unsqueeze(1))  # [B, 1, R]
         total = torch.zeros((), device=stream.device)
-        for layer, past, conditions in zip(model.layers, self._pasts, self._conditions, strict=True):
-            slots = [(self._time - j * layer.dilation) % layer.span for j in range(model.config.kernel - 1, 0, -1)]
-            before = stream
-            stream, skip = layer.step(stream, past[slots], conditions[frame])
-            past[slots[0]] = before  # the oldest tap is not needed again
+        for layer, kept, conditions in zip(model.layers, self._kept, self._conditions, strict=True):
+            past = [kept[(self._time - distance) % len(kept)] for distance in layer.distances]
+            kept[self._time % len(kept)] = stream  # in place of the oldest, which is in `past`
+            stream, skip = layer(stream, past, conditions[frame])
             total = total + skip
         self._time += 1
-        return model.outputs(model._scale(total))
-
-
-def gated(gates: Tensor, dim: int) -> Tensor:
-    """Return ``tanh(a) sigmoid(b)`` of the halves a, b along ``dim``."""
-    first, second = gates.chunk(2, dim)
-    return first.tanh() * second.sigmoid()
+        return model._outputs(total).squeeze(1)
 
 
 def bound_scales(head: Head) -> None:
