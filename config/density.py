@@ -129,7 +129,7 @@ SMALL_AUDIO = {
     "residual": 16,
     "skip": 32,
     "batch_size": 4,
-    "n_steps": 300,
+    "n_steps": 1000,
     "optimizer": "adam",
     "learning_rate": 5e-3,
     "weight_decay": 0.0,
