@@ -186,4 +186,5 @@ PRESETS: dict[str, Any] = {
         "datasets": PAPER_TABLES,
     },
 }
-DEFAULT_PRESETS = {"power": "paper", "gas": "paper", "hepmass": "paper", "miniboone": "paper", "*": "small"}
+PAPER_DATASETS = ("power", "gas", "hepmass", "miniboone", "ljspeech")
+DEFAULT_PRESETS = {**dict.fromkeys(PAPER_DATASETS, "paper"), "*": "small"}

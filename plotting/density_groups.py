@@ -37,6 +37,17 @@ class DensityGroup:
         """Outputs for each conditional density."""
         return self.results[0].n_outputs
 
+    def measure(self, name: str) -> float | None:
+        """Return the mean over trainings of a further number, such as ``mcd``; None if a training lacks it."""
+        found = [result.measures[name] for result in self.results if name in result.measures]
+        return sum(found) / len(found) if len(found) == len(self.results) else None
+
+    @property
+    def mu_law_nll(self) -> float | None:
+        """The test negative log-likelihood of the mu-law values of audio; None for other data."""
+        shift = self.measure("mu_law_shift")
+        return None if shift is None else self.summary.mean + shift
+
 
 def gather_density(paths: Iterable[Path]) -> list[DensityGroup]:
     """Return the groups of trainings whose data and settings are equal, the best of each dataset first."""
@@ -56,14 +67,14 @@ def label(result: DensityResult) -> str:
     """Return the method's name, which says how AdaCat's targets were smoothed."""
     name = NAMES.get(result.form, result.form.replace("_", " "))
     model: dict[str, Any] = result.settings.get("model", {})
-    if result.experiment == "tabular" and result.form == "adacat":
+    if result.experiment in ("tabular", "audio") and result.form == "adacat":
         start = model.get("form", {}).get("smooth_start")
         return f"{name}, {'published smoothing' if start is None else 'annealed'}"
     return f"{name}, annealed" if model.get("interval_start") is not None else name
 
 
 def published_figures(experiment: str) -> list[dict[str, Any]]:
-    """Return the paper's figures of an experiment, with the keys dataset, form, outputs and nll."""
+    """Return the paper's figures of an experiment: dataset, form, outputs and nll; for audio also mu_law_nll, mcd."""
     return json.loads(PUBLISHED.read_text(encoding="utf-8")).get(experiment, {}).get("figures", [])
 
 

@@ -13,6 +13,7 @@ from trajectory_adacat.plotting.writing import writing
 
 FORMATS = {"text": text, "markdown": markdown, "latex": latex}
 COLUMNS = ("dataset", "method", "outputs", "parameters", "trainings", "test NLL", "SE", "95 %", "processor s", "steps")
+AUDIO_COLUMNS = ("mu-law NLL", "MCD (dB)")
 DECIMALS = 3
 
 
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def density_table(groups: Sequence[DensityGroup], published: bool = True) -> TextTable:
     """Return a line for each method on each dataset, the best first."""
-    lines = [_line(group) for group in groups]
+    has_audio = any(group.experiment == "audio" for group in groups)
+    lines = [_line(group) + (_audio(group.mu_law_nll, group.measure("mcd")) if has_audio else []) for group in groups]
     experiments = sorted({group.experiment for group in groups})
     notes = [
         "test NLL: mean over trainings, "
@@ -49,10 +51,18 @@ def density_table(groups: Sequence[DensityGroup], published: bool = True) -> Tex
     for name in experiments if published else ():
         for figure in published_figures(name):
             outputs, nll = str(figure["outputs"]), f"{figure['nll']:.{DECIMALS}f}"
-            lines.append([f"{figure['dataset']} (paper)", figure["form"], outputs, "", "", nll, "", "", "", ""])
+            line = [f"{figure['dataset']} (paper)", figure["form"], outputs, "", "", nll, "", "", "", ""]
+            lines.append(line + (_audio(figure.get("mu_law_nll"), figure.get("mcd")) if has_audio else []))
+    if has_audio:
+        notes.append("mu-law NLL: of the mu-law values. MCD: mel-cepstral distance of synthesized test speech, mean.")
     if published and any(published_figures(name) for name in experiments):
         notes.append(f"(paper): {published_source()}. Not to be compared with the lines above: another size of data.")
-    return TextTable([("", COLUMNS)], lines, notes)
+    return TextTable([("", (*COLUMNS, *(AUDIO_COLUMNS if has_audio else ())))], lines, notes)
+
+
+def _audio(mu_law_nll: float | None, distance: float | None) -> list[str]:
+    """Return the cells of `AUDIO_COLUMNS`."""
+    return ["" if value is None else f"{value:.{DECIMALS}f}" for value in (mu_law_nll, distance)]
 
 
 def _line(group: DensityGroup) -> list[str]:

@@ -107,8 +107,9 @@ def draw_spectrograms(path: Path, real: np.ndarray, synthesized: np.ndarray, rat
     both = figure.subplots(1, 2, sharey=True)
     for axes, samples, title in zip(both, (real, synthesized), ("real", "synthesized"), strict=True):
         some = samples[: 4 * rate] / FULL_SCALE + 1e-6
-        n_fft = min(256, len(some))
-        _, _, _, image = axes.specgram(some, n_fft, rate, noverlap=n_fft // 2, vmin=-120, vmax=-30, cmap="magma")
+        n_fft = min(256, len(some) // 2)
+        scale = {"vmin": -120, "vmax": -30, "cmap": "magma"}
+        _, _, _, image = axes.specgram(some, NFFT=n_fft, Fs=rate, noverlap=n_fft // 2, **scale)
         axes.set(title=title, xlabel="time (s)")
     both[0].set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=both, label="dB per Hz")

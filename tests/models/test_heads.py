@@ -13,10 +13,12 @@ from scipy.stats import norm
 from torch import Tensor
 
 from trajectory_adacat.distributions import AdaCat, FixedBins
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.embeddings import TokenEmbedding, uniform_edges
 from trajectory_adacat.models.heads.adacat import AdaCatConfig, AdaCatHead
 from trajectory_adacat.models.heads.base import Head
-from trajectory_adacat.models.heads.fixed_bins import FixedBinsHead, quantile_edges
+from trajectory_adacat.models.heads.fixed_bins import FixedBinsHead, MuLawConfig, mu_law_edges, quantile_edges
+from trajectory_adacat.models.heads.gaussian import GaussianConfig, UnitNormal
 from trajectory_adacat.models.heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 
 D, E = 4, 6
@@ -247,3 +249,44 @@ def test_the_data_have_a_finite_likelihood_under_merged_edges() -> None:
 
 def test_uniform_edges_are_evenly_spaced() -> None:
     np.testing.assert_allclose(uniform_edges(2, 4).numpy(), [[0, 0.25, 0.5, 0.75, 1]] * 2)
+
+
+def test_mu_law_bins_are_even_on_the_mu_law_scale() -> None:
+    edges = mu_law_edges(2, 10, 255.0).double()
+    assert edges.shape == (2, 11)
+    values = 2 * edges[0] - 1
+    scaled = values.sign() * (255 * values.abs()).log1p() / math.log(256)
+    torch.testing.assert_close(scaled, torch.linspace(-1, 1, 11, dtype=torch.float64), rtol=0, atol=1e-5)
+    embedding, head = MuLawConfig(N=10).make(2, E)
+    assert torch.equal(embedding.edges, head.edges)
+    with pytest.raises(InputError, match="mu must be"):
+        MuLawConfig(mu=0.0)
+
+
+def test_the_mass_of_a_normal_distribution_agrees_with_scipy() -> None:
+    loc, scale = torch.tensor([0.2, 0.5, 0.5]), torch.tensor([0.1, 0.001, 1e-5])
+    low, high = torch.tensor([0.25, 0.504, -torch.inf]).double(), torch.tensor([0.3, 0.505, 0.5]).double()
+    found = UnitNormal(loc, scale).interval_log_prob(low, high).double()
+    ends = [((end - loc.double()) / scale.double()).numpy() for end in (low, high)]
+    expected = np.log(norm.sf(ends[0]) - norm.sf(ends[1]))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
+
+
+def test_the_mass_of_a_far_interval_is_finite_with_a_finite_gradient() -> None:
+    loc = torch.tensor(0.1, requires_grad=True)
+    log_mass = UnitNormal(loc, torch.tensor(1e-4)).interval_log_prob(torch.tensor(0.9), torch.tensor(0.91))
+    log_mass.backward()
+    assert log_mass.isfinite()
+    assert loc.grad is not None
+    assert loc.grad.isfinite()
+    assert loc.grad > 0  # the mass grows as the centre comes nearer
+
+
+def test_samples_of_a_normal_distribution_are_clamped() -> None:
+    _, head = GaussianConfig().make(1, E)
+    torch.nn.init.zeros_(head.weight)
+    torch.manual_seed(0)
+    distribution = head.distribution_of(torch.zeros(5000, E), 0)
+    assert distribution.sample().std() == pytest.approx(0.1, abs=0.01)
+    wide = UnitNormal(torch.zeros(100), torch.ones(100)).sample()
+    assert ((wide >= 0) & (wide <= 1)).all()

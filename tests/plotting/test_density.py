@@ -77,6 +77,21 @@ def test_the_table_shows_means_errors_and_the_papers_figures(results: Path, caps
     assert "paper" not in capsys.readouterr().out
 
 
+def test_the_table_of_audio_has_the_mu_law_likelihood_and_the_distance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = replace(ADACAT, experiment="audio", dataset="speech", unit="bits per sample", nll=-5.0)
+    for seed, distance in enumerate((7.0, 9.0)):
+        replace(audio, seed=seed, measures={"mu_law_shift": 4.25, "mcd": distance}).save(tmp_path)
+    replace(audio, settings=PUBLISHED, measures={"mu_law_shift": 4.25}).save(tmp_path)
+    density.main(["table", str(tmp_path), "--format", "markdown"])
+    shown = capsys.readouterr().out
+    lines = {line.split(" | ")[1]: line for line in shown.splitlines() if line.startswith("| speech")}
+    assert lines["AdaCat, annealed"].endswith("| -0.750 | 8.000 |")
+    assert lines["AdaCat, published smoothing"].endswith("| -0.750 |  |")
+    assert "| LJSpeech (paper) | mu law | 30 |  |  | -7.710 |  |  |  |  | -3.320 | 17.000 |" in shown
+
+
 def test_the_table_is_written_in_the_form_of_its_ending(results: Path, tmp_path: Path) -> None:
     density.main(["table", str(results), "--out", str(tmp_path / "out" / "table.md")])
     assert (tmp_path / "out" / "table.md").read_text().startswith("| dataset | method |")

@@ -178,7 +178,11 @@ def synthesize(model: WaveNet, mel: Tensor) -> Tensor:
     level = torch.full((len(mel),), LEVELS // 2, device=mel.device)
     levels = []
     for _ in range(mel.shape[1] * model.hop):
-        drawn = head.distribution_of(generator.step(level), 0).sample()
-        level = (drawn.double() * LEVELS).long().clamp(0, LEVELS - 1)
+        level = next_levels(head.distribution_of(generator.step(level), 0))
         levels.append(level)
     return torch.stack(levels, 1)
+
+
+def next_levels(distribution: Any) -> Tensor:
+    """Draw levels, int64 of the batch shape."""
+    return (distribution.sample().double() * LEVELS).long().clamp(0, LEVELS - 1)

@@ -1,0 +1,80 @@
+"""Samples per second of WaveNet's synthesis, with kept activations (Paine et al. 2016) and without.
+
+``python -m benchmarks.synthesis`` prints the table, for random weights of a preset's sizes. Without them, the network
+runs anew over the receptive field for each sample.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trajectory_adacat.command_line import CommandParser, run_command
+from trajectory_adacat.computing import use_device, use_threads
+from trajectory_adacat.density.audio import AudioConfig, next_levels, synthesize
+from trajectory_adacat.density.levels import LEVELS
+from trajectory_adacat.density.wavenet import WaveNet
+from trajectory_adacat.scripts.density_audio import AudioArguments
+
+
+class SynthesisArguments(CommandParser):
+    """Time the synthesis of clips, all at once."""
+
+    preset: str = "small"  # preset of the sizes
+    form: str = "adacat"  # form of the outputs
+    clips: int = 4  # clips that are synthesized side by side
+    frames: int = 8  # mel frames of each clip
+    repeats: int = 3  # timings of each way, of which the fastest counts
+    threads: int = 1  # threads of this process
+    device: str = "cpu"  # torch device
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the samples per second and the factor between the two ways."""
+    arguments = SynthesisArguments().parse(argv)
+    use_threads(arguments.threads)
+    config = AudioArguments().parse(["--preset", arguments.preset, "--form", arguments.form]).settings(AudioConfig)
+    torch.manual_seed(0)
+    model = WaveNet(config.model, config.data.n_mels, config.data.hop).to(use_device(arguments.device)).eval()
+    mel = torch.randn(arguments.clips, arguments.frames, config.data.n_mels, device=model.mel_mean.device)
+    kept = samples_per_second(synthesize, model, mel, arguments.repeats)
+    anew = samples_per_second(synthesize_anew, model, mel, arguments.repeats)
+    print(
+        "| preset | clips | receptive field | kept (samples/s) | anew (samples/s) | factor |\n|---|---|---|---|---|---|"
+    )
+    print(
+        f"| {arguments.preset} | {arguments.clips} | {config.model.receptive_field} | {kept:,.0f} | {anew:,.0f} "
+        f"| {kept / anew:.1f} |"
+    )
+
+
+def samples_per_second(way: Callable[[WaveNet, Tensor], Tensor], model: WaveNet, mel: Tensor, repeats: int) -> float:
+    """Return the samples of all clips together in a second of this process's time, on a GPU of the wall clock."""
+    clock = time.process_time if mel.device.type == "cpu" else time.perf_counter
+    seconds = []
+    for _ in range(repeats):
+        started = clock()
+        count = way(model, mel).cpu().numel()
+        seconds.append(clock() - started)
+    return count / min(seconds)
+
+
+@torch.inference_mode()
+def synthesize_anew(model: WaveNet, mel: Tensor) -> Tensor:
+    """Do what `synthesize` does, with the whole receptive field for each sample."""
+    head: Any = model.head
+    hop, n_frames = model.hop, -(-model.config.receptive_field // model.hop) + 1
+    levels = torch.full((len(mel), mel.shape[1] * hop), LEVELS // 2, device=mel.device)
+    for i in range(levels.shape[1]):
+        frame = i // hop
+        first = max(0, frame + 1 - n_frames)
+        window = levels[:, first * hop : (frame + 1) * hop]
+        hidden = model.hidden(window, mel[:, first : frame + 1])[:, i - first * hop]
+        levels[:, i] = next_levels(head.distribution_of(hidden, 0))
+    return levels
+
+
+if __name__ == "__main__":
+    run_command(main)
