@@ -41,13 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     mel = torch.randn(arguments.clips, arguments.frames, config.data.n_mels, device=model.mel_mean.device)
     kept = samples_per_second(synthesize, model, mel, arguments.repeats)
     anew = samples_per_second(synthesize_anew, model, mel, arguments.repeats)
-    print(
-        "| preset | clips | receptive field | kept (samples/s) | anew (samples/s) | factor |\n|---|---|---|---|---|---|"
-    )
-    print(
-        f"| {arguments.preset} | {arguments.clips} | {config.model.receptive_field} | {kept:,.0f} | {anew:,.0f} "
-        f"| {kept / anew:.1f} |"
-    )
+    print("| preset | clips | receptive field | kept (samples/s) | anew (samples/s) | factor |")
+    print("|---|---|---|---|---|---|")
+    reach, factor = config.model.receptive_field, kept / anew
+    print(f"| {arguments.preset} | {arguments.clips} | {reach} | {kept:,.0f} | {anew:,.0f} | {factor:.1f} |")
 
 
 def samples_per_second(way: Callable[[WaveNet, Tensor], Tensor], model: WaveNet, mel: Tensor, repeats: int) -> float:

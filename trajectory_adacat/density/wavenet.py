@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from trajectory_adacat.density.forms import FORMS
 from trajectory_adacat.density.levels import LEVELS, mu_law, waveform
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.models.heads.base import Head, HeadConfig
+from trajectory_adacat.models.heads.base import HeadConfig
 from trajectory_adacat.settings import variant
 from trajectory_adacat.training.config import check_positive
 
@@ -99,7 +100,7 @@ class WaveNet(nn.Module):
         stream = self._embed(torch.cat((silence, levels[:, :-1]), 1))  # [B, T, R]
         condition = self._conditions(mel)
         total = torch.zeros((), device=stream.device)
-        for layer in self.layers:
+        for layer in self.each_layer():
             stream, skip = layer(stream, layer.past_of(stream), layer.condition(condition))
             total = total + skip
         return self._outputs(total)
@@ -107,6 +108,10 @@ class WaveNet(nn.Module):
     def start(self, mel: Tensor) -> "Generator":
         """Return a generator of samples for frames ``mel [B, F, M]``, see `Generator`."""
         return Generator(self, mel)
+
+    def each_layer(self) -> list["Layer"]:
+        """Return the layers, the first one first."""
+        return cast(list[Layer], list(self.layers))
 
     def _embed(self, levels: Tensor) -> Tensor:
         values = waveform(levels)
@@ -169,17 +174,17 @@ class Generator:
     def __init__(self, model: WaveNet, mel: Tensor) -> None:
         self._model, self._time = model, 0
         condition = model._conditions(mel)
-        self._conditions = [layer.condition(condition).split(1, 1) for layer in model.layers]
+        self._conditions = [layer.condition(condition).split(1, 1) for layer in model.each_layer()]
         # The input at time t is kept at t modulo the largest distance. Before the start, the convolutions see zeros.
         zeros = mel.new_zeros(len(mel), 1, model.config.residual)
-        self._kept = [[zeros] * layer.distances[0] for layer in model.layers]
+        self._kept = [[zeros] * layer.distances[0] for layer in model.each_layer()]
 
     def step(self, levels: Tensor) -> Tensor:
         """Return the hidden state ``[B, skip]`` of the next sample, given the one before it, ``levels [B]``."""
         model, frame = self._model, self._time // self._model.hop
         stream = model._embed(levels.unsqueeze(1))  # [B, 1, R]
         total = torch.zeros((), device=stream.device)
-        for layer, kept, conditions in zip(model.layers, self._kept, self._conditions, strict=True):
+        for layer, kept, conditions in zip(model.each_layer(), self._kept, self._conditions, strict=True):
             past = [kept[(self._time - distance) % len(kept)] for distance in layer.distances]
             kept[self._time % len(kept)] = stream  # in place of the oldest, which is in `past`
             stream, skip = layer(stream, past, conditions[frame])
@@ -188,7 +193,7 @@ class Generator:
         return model._outputs(total).squeeze(1)
 
 
-def bound_scales(head: Head) -> None:
+def bound_scales(head: Any) -> None:
     """Let the scales of a head without bins fall to a level of 16 bits, finer than their default bound."""
     if not head.has_bins:
         head.lowest_log_scale = -math.log(LEVELS)

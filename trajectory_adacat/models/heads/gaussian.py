@@ -1,6 +1,7 @@
 """The head of a normal distribution, a baseline of the paper's Table 3."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,6 +62,6 @@ class UnitNormal(Normal):
         lower, upper = (end.clamp(-1e6, 1e6) for end in ends)
         return log_normal_mass(lower, upper).to(result_dtype(self.loc))
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw samples, clamped."""
-        return super().sample(sample_shape).clamp(0.0, 1.0)
+        return super().sample(torch.Size(sample_shape)).clamp(0.0, 1.0)
