@@ -282,6 +282,15 @@ def test_the_mass_of_a_far_interval_is_finite_with_a_finite_gradient() -> None:
     assert loc.grad > 0  # the mass grows as the centre comes nearer
 
 
+@pytest.mark.parametrize("ends", [(-math.inf, 0.3), (0.3, math.inf), (-math.inf, math.inf)])
+def test_the_mass_of_an_infinite_interval_has_a_finite_gradient(ends: tuple[float, float]) -> None:
+    parameters = [torch.tensor(value, requires_grad=True) for value in (0.4, 0.1)]
+    mass = UnitNormal(*parameters).interval_log_prob(*map(torch.tensor, ends)).exp()
+    mass.backward()
+    assert float(mass.detach()) == pytest.approx(norm(0.4, 0.1).cdf(ends[1]) - norm(0.4, 0.1).cdf(ends[0]), abs=1e-6)
+    assert all(parameter.grad is not None and parameter.grad.isfinite() for parameter in parameters)
+
+
 def test_samples_of_a_normal_distribution_are_clamped() -> None:
     _, head = GaussianConfig().make(1, E)
     torch.nn.init.zeros_(head.weight)

@@ -56,11 +56,15 @@ class UnitNormal(Normal):
             low: lower ends, broadcast against the batch shape.
             high: upper ends, broadcast likewise.
         """
-        loc, scale = to_compute_dtype(self.loc), to_compute_dtype(self.scale)
-        # Beyond 1e6 scales the mass is as good as that of the whole tail, and the gradient stays finite.
-        ends = ((to_compute_dtype(end) - loc) / scale for end in (low, high))
-        lower, upper = (end.clamp(-1e6, 1e6) for end in ends)
+        lower, upper = self._standardize(low), self._standardize(high)
         return log_normal_mass(lower, upper).to(result_dtype(self.loc))
+
+    def _standardize(self, end: Tensor) -> Tensor:
+        """Return ends in scales from the centre. Beyond 1e6 of them they stay there, so that gradients are finite."""
+        end = to_compute_dtype(end)
+        finite = end.masked_fill(end.isinf(), 0.0)
+        standard = (finite - to_compute_dtype(self.loc)) / to_compute_dtype(self.scale)
+        return torch.where(end.isinf(), end, standard).clamp(-1e6, 1e6)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw samples, clamped."""
