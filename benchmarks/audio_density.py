@@ -1,7 +1,8 @@
 """Test likelihood and synthesis of speech by form of the outputs (Table 3), at the same number of outputs.
 
 Run ``python -m benchmarks.audio_density`` from the repository, after ``make speech``. Finished trainings are lines of
-``<out>/density.jsonl`` and are not repeated; an interrupted one goes on. The recordings of the first seed are kept.
+``<out>/density.jsonl`` and are not repeated; an interrupted one goes on. The recordings of the first seed are kept,
+and the spectrograms of the first method.
 """
 
 import shutil
@@ -60,9 +61,10 @@ def train(arguments: AudioDensityArguments, method: str, seed: int) -> None:
         return
     density.main(["audio", *flags, *(["--resume"] if list(parsed.savepath.glob("step_*")) else [])])
     if seed == arguments.seeds[0]:
-        for file in (REAL_FILE, SYNTHESIZED_FILE, FIGURE_FILE):
-            prefix = "" if file == REAL_FILE else f"{method}_"
-            shutil.copy(parsed.savepath / file, arguments.out / f"{prefix}{file}")
+        shutil.copy(parsed.savepath / REAL_FILE, arguments.out)
+        shutil.copy(parsed.savepath / SYNTHESIZED_FILE, arguments.out / f"{method}_{SYNTHESIZED_FILE}")
+        if method == arguments.methods[0]:
+            shutil.copy(parsed.savepath / FIGURE_FILE, arguments.out / f"{method}_{FIGURE_FILE}")
 
 
 def heads_of(form: str, n_outputs: int) -> dict[str, str]:

@@ -103,7 +103,7 @@ def draw_spectrograms(path: Path, real: np.ndarray, synthesized: np.ndarray, rat
     """Draw the spectrograms of int16 recordings side by side, the first four seconds."""
     from matplotlib.figure import Figure  # slow to import
 
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3), layout="constrained")
     both = figure.subplots(1, 2, sharey=True)
     for axes, samples, title in zip(both, (real, synthesized), ("real", "synthesized"), strict=True):
         some = samples[: 4 * rate] / FULL_SCALE + 1e-6
@@ -113,7 +113,7 @@ def draw_spectrograms(path: Path, real: np.ndarray, synthesized: np.ndarray, rat
         axes.set(title=title, xlabel="time (s)")
     both[0].set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=both, label="dB per Hz")
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=64)
 
 
 if __name__ == "__main__":

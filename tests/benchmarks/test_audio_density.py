@@ -29,6 +29,7 @@ def test_every_method_is_trained_once_with_its_smoothing(tmp_path: Path, monkeyp
     assert (first.n_outputs, second.n_outputs, third.n_outputs) == (30, 30, 2)
     methods = ("adacat", "adacat_published", "gaussian")
     assert {path.name for path in out.glob("*.wav")} == {"real.wav", *(f"{name}_synthesized.wav" for name in methods)}
+    assert [path.name for path in out.glob("*.png")] == ["adacat_spectrograms.png"]
 
     before = (out / "density.jsonl").read_bytes()
     audio_density.main(flags)
