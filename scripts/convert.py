@@ -38,9 +38,9 @@ class ConvertArguments(CommandParser):
 
 def write(converted: Converted, state: str, dataset: Dataset, folder: Path) -> None:
     """Write the checkpoint."""
-    description = describe(
-        converted.config, RunConfig(seed=converted.seed), dataset, {"environment": dataset.environment}, None
-    )
+    environment = {"environment": dataset.environment}
+    run = RunConfig(seed=converted.seed)
+    description = describe(converted.config, run, dataset, environment, None, converted.model.device)
     tensors = {
         "model.safetensors": converted.model.state_dict(),
         "ema.safetensors": converted.average.state_dict(),
