@@ -15,8 +15,9 @@ import torch
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import use_threads
+from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.density.tabular import TabularConfig
-from trajectory_adacat.density.tabular_data import TabularData, load_table
+from trajectory_adacat.density.tabular_data import load_table
 from trajectory_adacat.evaluation.density_results import RESULTS_FILE, DensityResult, load_density_results
 from trajectory_adacat.provenance import git_revision, library_versions, processor
 from trajectory_adacat.scripts import density
@@ -98,7 +99,7 @@ def compare(arguments: TabularDensityArguments, dataset: str, seed: int, methods
 
 
 # Negative log-likelihoods of test and validation rows, numbers of parameters and of steps, further numbers.
-Fit = Callable[[TabularData], tuple[float, float, int, int, dict[str, float]]]
+Fit = Callable[[Splits], tuple[float, float, int, int, dict[str, float]]]
 Method = tuple[str, dict[str, Any], Fit]  # name, settings, function
 Methods = Callable[[DensityResult, int], Iterator[Method]]
 
@@ -116,9 +117,7 @@ def with_scikit_learn(ours: DensityResult, seed: int) -> Iterator[Method]:
         yield "kernel_density", {"bandwidths": list(BANDWIDTHS)}, fit_kernel_density
 
 
-def save(
-    out: Path, ours: DensityResult, form: str, method: dict[str, Any], fit: Fit, data: TabularData
-) -> DensityResult:
+def save(out: Path, ours: DensityResult, form: str, method: dict[str, Any], fit: Fit, data: Splits) -> DensityResult:
     """Fit a method and write its result."""
     clocks = time.perf_counter(), time.process_time()
     nll, validation_nll, n_parameters, n_steps, measures = fit(data)
@@ -158,9 +157,7 @@ def spline_flow(n_columns: int, n_parameters: int) -> Any:
     return make(min(range(8, 400, 4), key=distance))
 
 
-def fit_spline_flow(
-    data: TabularData, ours: DensityResult, seed: int
-) -> tuple[float, float, int, int, dict[str, float]]:
+def fit_spline_flow(data: Splits, ours: DensityResult, seed: int) -> tuple[float, float, int, int, dict[str, float]]:
     """Train a neural spline flow with as many parameters and as much processor time as AdaCat's training."""
     torch.manual_seed(seed)
     training, validation, test = (
@@ -195,7 +192,7 @@ def fit_spline_flow(
     return nll(test), best, sum(parameter.numel() for parameter in flow.parameters()), step, {}
 
 
-def fit_mixture(data: TabularData, seed: int) -> tuple[float, float, int, int, dict[str, float]]:
+def fit_mixture(data: Splits, seed: int) -> tuple[float, float, int, int, dict[str, float]]:
     """Fit Gaussian mixtures, and choose their number of components by the validation rows."""
     from sklearn.mixture import GaussianMixture
 
@@ -207,7 +204,7 @@ def fit_mixture(data: TabularData, seed: int) -> tuple[float, float, int, int, d
     return -float(best.score(data.test)), -max(scores), n_parameters, best.n_iter_, {"components": float(n)}
 
 
-def fit_kernel_density(data: TabularData) -> tuple[float, float, int, int, dict[str, float]]:
+def fit_kernel_density(data: Splits) -> tuple[float, float, int, int, dict[str, float]]:
     """Fit Gaussian kernels of one bandwidth, chosen by the validation rows."""
     from sklearn.neighbors import KernelDensity
 

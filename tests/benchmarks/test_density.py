@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import image_density, tabular_density
 from trajectory_adacat.density.image_data import TEST_FILE, TRAINING_FILE
-from trajectory_adacat.density.tabular_data import TabularData
+from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.evaluation.density_results import RESULTS_FILE, load_density_results
 
 
@@ -37,7 +37,7 @@ def test_the_flow_has_about_as_many_parameters() -> None:
 
 def test_scikit_learns_estimators_find_a_normal_distribution() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    data = TabularData(*np.split(np.random.default_rng(0).normal(size=(1500, 2)), [900, 1200]))
+    data = Splits(*np.split(np.random.default_rng(0).normal(size=(1500, 2)), [900, 1200]))
     entropy = 1 + np.log(2 * np.pi)
     for nll in (tabular_density.fit_mixture(data, 0)[0], tabular_density.fit_kernel_density(data)[0]):
         assert nll == pytest.approx(entropy, abs=0.25)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from trajectory_adacat.density.forms import FORMS
-from trajectory_adacat.density.image_data import ImageData
 from trajectory_adacat.density.images import (
     LEVELS,
     ImagesModelConfig,
@@ -18,6 +17,7 @@ from trajectory_adacat.density.images import (
     pixel_log_prob,
     sample_pixels,
 )
+from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import CausalTransformer
 from trajectory_adacat.models.heads.fixed_bins import UniformConfig
@@ -107,7 +107,7 @@ def objective(form: str) -> ImagesObjective:
     torch.manual_seed(0)
     splits = (np.random.default_rng(0).integers(0, LEVELS, size=(n, 2, 3), dtype=np.uint8) for n in (20, 4, 5))
     config = ImagesModelConfig(form=FORMS[form](), **TINY)
-    return ImagesObjective(config, ImageData(*splits), torch.device("cpu"))
+    return ImagesObjective(config, Splits(*splits), torch.device("cpu"))
 
 
 @torch.no_grad()

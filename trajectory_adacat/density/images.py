@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from trajectory_adacat.density.config import DensityTrainerConfig
 from trajectory_adacat.density.forms import FORMS
-from trajectory_adacat.density.image_data import ImageData
 from trajectory_adacat.density.objective import DensityObjective, Split
+from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.distributions import SmoothingSchedule
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import CausalTransformer, SeriesConfig
@@ -97,7 +97,7 @@ class ImagesObjective(DensityObjective):
     unit = "bits per dimension"
     model: CausalTransformer
 
-    def __init__(self, config: ImagesModelConfig, data: ImageData, device: torch.device) -> None:
+    def __init__(self, config: ImagesModelConfig, data: Splits, device: torch.device) -> None:
         self._config, self._device = config, device
         self._splits = {name: _flat(getattr(data, name)) for name in ("training", "validation", "test")}
         training = self._splits["training"]

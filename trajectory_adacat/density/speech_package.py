@@ -1,12 +1,12 @@
 """Make a folder of LJSpeech's layout from a Debian package of recorded speech: `make speech`."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from trajectory_adacat.density.splits import check_package
 from trajectory_adacat.errors import InputError
 
 PACKAGE = "asterisk-core-sounds-en-wav_1.6.1-1_all.deb"
@@ -24,8 +24,7 @@ def convert(package: Path, target: Path, sha256: str = PACKAGE_SHA256) -> int:
     """
     if not package.exists():
         raise InputError(f"{package} is missing: run `make speech`.")
-    if hashlib.sha256(package.read_bytes()).hexdigest() != sha256:
-        raise InputError(f"{package} is damaged or another version: its SHA-256 is not {sha256}.")
+    check_package(package, sha256)
     if shutil.which("dpkg") is None:
         raise InputError("dpkg was not found. It unpacks the package; Debian and Ubuntu have it.")
     with tempfile.TemporaryDirectory() as folder:

