@@ -1,34 +1,34 @@
 """Test likelihood of images by number of outputs: AdaCat, uniform bins, adaptive quantiles, logistic mixture (Table 2).
 
 Run ``python -m benchmarks.image_density`` from the repository, after ``make mnist``. Finished trainings are lines of
-``<out>/density.jsonl`` and are not repeated. ``trajectory-adacat density plot`` draws Figure 4 from them.
+``<out>/density.jsonl`` and are not repeated; an interrupted one goes on. ``trajectory-adacat density plot`` draws
+Figure 4 from them.
 """
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from trajectory_adacat.command_line import CommandParser, run_command
+from benchmarks.density_trainings import ComparisonArguments, Methods, train_missing
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.config.density import heads_of
 from trajectory_adacat.density.images import ImagesConfig
-from trajectory_adacat.evaluation.density_results import RESULTS_FILE, load_density_results
-from trajectory_adacat.scripts import density
 from trajectory_adacat.scripts.density_images import SAMPLES_FILE, ImagesArguments
-from trajectory_adacat.settings import to_nested
+
+METHODS: Methods = {
+    "adacat": ("adacat", {}),
+    "adacat_annealed": ("adacat", {"interval_start": "0.2"}),
+    **{form: (form, {}) for form in ("uniform", "adaptive_quantile", "logistic_mixture")},
+}
 
 
-class ImageDensityArguments(CommandParser):
-    """Train every form with several numbers of outputs."""
+class ImageDensityArguments(ComparisonArguments):
+    """Train every method with several numbers of outputs."""
 
-    outputs: list[int] = [32, 128]  # outputs for each pixel
-    forms: list[str] = ["adacat", "uniform", "adaptive_quantile", "logistic_mixture"]  # forms of the outputs
-    seeds: list[int] = [0, 1, 2]  # training seeds
-    preset: str = "small"  # preset of the trainings
-    device: str = "cpu"  # torch device
+    outputs: list[int] = [32, 128, 512]  # outputs for each pixel
+    methods: list[str] = list(METHODS)  # methods: forms of the outputs, and adacat_annealed, whose interval narrows
     data: Path = Path("data/mnist")  # folder of the images
-    logbase: str = "logs/density"  # folder of the trainings
     out: Path = Path("results/density/images")  # folder of the results and of the first seed's samples
-    more: list[str] = []  # further flags of all trainings, as flag=value
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,26 +36,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = ImageDensityArguments().parse(argv)
     for seed in arguments.seeds:
         for n_outputs in arguments.outputs:
-            for form in arguments.forms:
-                train(arguments, form, n_outputs, seed)
+            for method in arguments.methods:
+                train(arguments, method, n_outputs, seed)
 
 
-def train(arguments: ImageDensityArguments, form: str, n_outputs: int, seed: int) -> None:
+def train(arguments: ImageDensityArguments, method: str, n_outputs: int, seed: int) -> None:
     """Run a training, unless it is finished, and keep the samples of the first seed."""
-    name = f"images/{arguments.preset}/{form}_{n_outputs}_{seed}"
-    flags = ["--preset", arguments.preset, "--form", form, "--seed", str(seed), "--exp_name", name, "--overwrite"]
-    flags += ["--device", arguments.device, "--data", str(arguments.data), "--logbase", arguments.logbase]
-    flags += ["--out", str(arguments.out), "--n_saves", "1", *(f"--{flag}" for flag in arguments.more)]
-    for setting, value in heads_of(n_outputs)[f"images:{form}"].items():
-        flags += [f"--{setting}", str(value)]
-    parsed = ImagesArguments().parse(flags)
-    settings = to_nested(parsed.settings(ImagesConfig))
-    found = load_density_results([arguments.out]) if (arguments.out / RESULTS_FILE).exists() else []
-    if any((result.form, result.seed, result.settings) == (form, seed, settings) for result in found):
-        return
-    density.main(["images", *flags])
-    if seed == arguments.seeds[0]:
-        shutil.copy(parsed.savepath / SAMPLES_FILE, arguments.out / f"samples_{form}_{n_outputs}.png")
+    form, settings = METHODS[method]
+    heads = {name: str(value) for name, value in heads_of(n_outputs)[f"images:{form}"].items()}
+    name = f"images/{arguments.preset}/{method}_{n_outputs}_{seed}"
+    folder = train_missing(
+        "images", ImagesArguments, ImagesConfig, arguments.training_flags(name, form, seed, heads | settings)
+    )
+    if folder is not None and seed == arguments.seeds[0]:
+        shutil.copy(folder / SAMPLES_FILE, arguments.out / f"samples_{method}_{n_outputs}.png")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_images_are_trained_once_with_each_number_of_outputs(tmp_path: Path) -> 
     for name in (TRAINING_FILE, TEST_FILE):
         header = bytes((0, 0, 8, 3)) + struct.pack(">3i", 12, 4, 4)
         (tmp_path / name).write_bytes(header + generator.integers(0, 256, 12 * 16, dtype=np.uint8).tobytes())
-    flags = ["--outputs", "8", "12", "--forms", "adacat", "uniform", "--seeds", "0", "--data", str(tmp_path)]
+    flags = ["--outputs", "8", "12", "--methods", "adacat", "uniform", "--seeds", "0", "--data", str(tmp_path)]
     flags += ["--logbase", str(tmp_path / "logs"), "--out", str(tmp_path / "out")]
     flags += ["--more", "n_steps=2", "n_validation=3", "n_test=4", "n_samples=2", "verbose=false"]
     image_density.main(flags)
