@@ -35,7 +35,7 @@ from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.planning.scoring import ValueTokens
 from trajectory_adacat.planning.search_config import NO_SEARCH
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, collected_datasets
-from trajectory_adacat.scripts import plan
+from trajectory_adacat.scripts import plan_arguments, plan_setting
 
 NEGLIGIBLE = 0.01  # discount ** t below which later rewards are left out
 
@@ -210,8 +210,8 @@ def measure(arguments: ActionValuesArguments) -> Comparison:
     Raises:
         InputError: if the checkpoint is missing, or of other data than the collected dataset of its name.
     """
-    planning, source = plan.parse(plan_flags(arguments.checkpoint, arguments.preset))
-    config = plan.planner_config(planning, source.description["discount"])
+    planning, source = plan_arguments.parse(plan_flags(arguments.checkpoint, arguments.preset))
+    config = plan_setting.planner_config(planning, source.description["discount"])
     dataset, discount = source.description["dataset"], config.search.discount
     name = dataset["name"]
     if name not in collected_datasets() or load_dataset(name).sha256 != dataset["sha256"]:

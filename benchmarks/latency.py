@@ -28,7 +28,7 @@ from trajectory_adacat.planning.decoding import CachedDecoder, WindowConfig
 from trajectory_adacat.planning.planner import Planner
 from trajectory_adacat.planning.scoring import ActionValues
 from trajectory_adacat.robots import named_datasets
-from trajectory_adacat.scripts import plan, train
+from trajectory_adacat.scripts import plan_arguments, plan_setting, train
 from trajectory_adacat.scripts.critic import CriticArguments
 from trajectory_adacat.training.config import TrainConfig
 from trajectory_adacat.transition import TransitionSpec
@@ -131,8 +131,8 @@ def make_planner(case: LatencyCase, watch: Stopwatch) -> Planner:
 def trained_planner(checkpoint: Path, case: LatencyCase, watch: Stopwatch) -> Planner:
     """Return a planner of a trained model; see `make_planner`."""
     named = "auto" if case.critic is None else str(case.critic.resolve())
-    arguments, source = plan.parse([*plan_flags(checkpoint, case.preset), "--critic", named])
-    config = plan.planner_config(arguments, source.description["discount"])
+    arguments, source = plan_arguments.parse([*plan_flags(checkpoint, case.preset), "--critic", named])
+    config = plan_setting.planner_config(arguments, source.description["discount"])
     loaded = load_model(source.folder, config.use_ema, case.device)
     assert source.critic is not None  # because of --critic
     critic = TimedCritic(watch, load_critic(source.critic, case.device).critic)
@@ -150,9 +150,9 @@ def random_planner(case: LatencyCase, watch: Stopwatch) -> Planner:
     networks = CriticArguments().parse(flags).settings(CriticConfig).networks
     form = CriticForm(observation_size=robot.observation_size, action_size=robot.action_size, networks=networks)
     critic = Critic(form).to(case.device).eval().requires_grad_(False)
-    arguments = plan.PlanArguments().parse([*flags, "--critic", "auto"])
+    arguments = plan_arguments.PlanArguments().parse([*flags, "--critic", "auto"])
     arguments.use_parameterization(trained.model.head.name)
-    config = plan.planner_config(arguments, trained.data.discount)
+    config = plan_setting.planner_config(arguments, trained.data.discount)
     normalizer = MinMaxNormalizer(torch.zeros(spec.dimension), torch.ones(spec.dimension))
     return Planner(model, normalizer, config, partial(TimedDecoder, watch), TimedCritic(watch, critic))
 

@@ -20,11 +20,12 @@ from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
+from trajectory_adacat.evaluation.source import Source
 from trajectory_adacat.evaluation.statistics import summarize
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.planning.scoring import Aggregate
 from trajectory_adacat.planning.search_config import NO_SEARCH
-from trajectory_adacat.scripts import plan
+from trajectory_adacat.scripts import plan, plan_arguments, plan_setting
 
 Settings = dict[str, Any]  # of a planner, by flag
 
@@ -81,14 +82,15 @@ def make_critic_rungs(arguments: SearchArguments) -> dict[str, Settings]:
     return rungs | {f"critic, {name}": {"critic_aggregate": name} for name in arguments.aggregates}
 
 
-def find_trainings(arguments: SearchArguments) -> list[plan.Source]:
+def find_trainings(arguments: SearchArguments) -> list[Source]:
     """Return the checkpoints.
 
     Raises:
         InputError: if one is missing or given twice, or they differ in their dataset or outputs.
     """
     found = [
-        plan.parse([*plan_flags(path, arguments.preset), "--scoring", "values"])[1] for path in arguments.checkpoint
+        plan_arguments.parse([*plan_flags(path, arguments.preset), "--scoring", "values"])[1]
+        for path in arguments.checkpoint
     ]
     kinds = {(source.description["dataset"]["sha256"], source.description["parameterization"]) for source in found}
     if len(kinds) > 1 or len({source.hash for source in found}) < len(found):
@@ -96,7 +98,7 @@ def find_trainings(arguments: SearchArguments) -> list[plan.Source]:
     return found
 
 
-def find_guided(trainings: Sequence[plan.Source], arguments: SearchArguments) -> list[plan.Source]:
+def find_guided(trainings: Sequence[Source], arguments: SearchArguments) -> list[Source]:
     """Return the checkpoints with their critics; empty without critics.
 
     Raises:
@@ -107,7 +109,7 @@ def find_guided(trainings: Sequence[plan.Source], arguments: SearchArguments) ->
     if len(arguments.critic) != len(trainings):
         raise InputError(f"--critic must name a critic of each of the {len(trainings)} trainings, in the same order.")
     return [
-        plan.parse([*plan_flags(training.folder, arguments.preset), "--critic", str(path.resolve())])[1]
+        plan_arguments.parse([*plan_flags(training.folder, arguments.preset), "--critic", str(path.resolve())])[1]
         for training, path in zip(trainings, arguments.critic, strict=True)
     ]
 
@@ -117,11 +119,11 @@ class Row(NamedTuple):
 
     flags: list[str]
     folder: Path
-    setting: plan.Setting
+    setting: plan_setting.Setting
     config: PlannerConfig
 
 
-def make_row(training: plan.Source, name: str, settings: Settings, arguments: SearchArguments) -> Row:
+def make_row(training: Source, name: str, settings: Settings, arguments: SearchArguments) -> Row:
     """Return what to plan, by the training's critic if it has one.
 
     Raises:
@@ -143,10 +145,10 @@ def make_row(training: plan.Source, name: str, settings: Settings, arguments: Se
     }
     given = [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
     argv = [*plan_flags(training.folder, arguments.preset), *given]
-    parsed, source = plan.parse(argv)
-    config = plan.planner_config(parsed, source.description["discount"])
-    environment = plan.choose_source(parsed, source.description["dataset"])
-    return Row(argv, parsed.savepath, plan.make_setting(environment, parsed, source, config), config)
+    parsed, source = plan_arguments.parse(argv)
+    config = plan_setting.planner_config(parsed, source.description["discount"])
+    environment = plan_setting.choose_source(parsed, source.description["dataset"])
+    return Row(argv, parsed.savepath, plan_setting.make_setting(environment, parsed, source, config), config)
 
 
 def run(row: Row, seeds: range) -> list[RolloutResult]:
@@ -167,7 +169,7 @@ def run(row: Row, seeds: range) -> list[RolloutResult]:
 
 
 def climb(
-    trainings: Sequence[plan.Source], guided: Sequence[plan.Source], arguments: SearchArguments
+    trainings: Sequence[Source], guided: Sequence[Source], arguments: SearchArguments
 ) -> Iterator[tuple[str, PlannerConfig, list[list[RolloutResult]]]]:
     """Yield each row's name, planning and results by training. Settings that occur twice are planned once.
 

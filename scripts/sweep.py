@@ -18,7 +18,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RESULTS_FILE
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.robots import find_dataset
-from trajectory_adacat.scripts import critic, plan, train
+from trajectory_adacat.scripts import critic, plan, plan_arguments, plan_setting, train
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.sweep.building import Builder, Command, DataCommand
 from trajectory_adacat.sweep.display import Display, format_duration
@@ -79,9 +79,9 @@ def resolve_critic(argv: Sequence[str], parameterization: str) -> Arguments:
 
 def resolve_plan(argv: Sequence[str], parameterization: str) -> Arguments:
     """Check the flags of a plan and return the value of each."""
-    arguments = plan.PlanArguments.new().parse(argv)
+    arguments = plan_arguments.PlanArguments.new().parse(argv)
     arguments.use_parameterization(parameterization)
-    plan.planner_config(arguments, 0.99)  # the checkpoint's discount is not known yet
+    plan_setting.planner_config(arguments, 0.99)  # the checkpoint's discount is not known yet
     return arguments.arguments()
 
 
@@ -104,10 +104,10 @@ def critic_is_done(argv: Sequence[str], parameterization: str) -> bool:
 def plan_is_done(argv: Sequence[str], parameterization: str) -> bool:
     """Return whether there are results of all rollouts, as the checkpoints that are there would give them."""
     try:
-        arguments, checkpoint = plan.parse(argv)
-        config = plan.planner_config(arguments, checkpoint.description["discount"])
-        source = plan.choose_source(arguments, checkpoint.description["dataset"])
-        setting = plan.make_setting(source, arguments, checkpoint, config)
+        arguments, checkpoint = plan_arguments.parse(argv)
+        config = plan_setting.planner_config(arguments, checkpoint.description["discount"])
+        source = plan_setting.choose_source(arguments, checkpoint.description["dataset"])
+        setting = plan_setting.make_setting(source, arguments, checkpoint, config)
     except InputError:
         return False
     seeds = range(arguments.seed, arguments.seed + arguments.n_rollouts)
@@ -117,7 +117,7 @@ def plan_is_done(argv: Sequence[str], parameterization: str) -> bool:
 def commands() -> dict[str, Command]:
     """Return the commands that jobs run."""
     modules: dict[str, Any] = {"train": train, "critic": critic, "plan": plan}
-    parsers = {"train": train.TrainArguments, "critic": critic.CriticArguments, "plan": plan.PlanArguments}
+    parsers = {"train": train.TrainArguments, "critic": critic.CriticArguments, "plan": plan_arguments.PlanArguments}
     resolve = {"train": resolve_train, "critic": resolve_critic, "plan": resolve_plan}
     done = {"train": training_is_done, "critic": critic_is_done, "plan": plan_is_done}
     return {

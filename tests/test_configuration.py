@@ -14,7 +14,7 @@ from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.planning.planner import PlannerConfig
 from trajectory_adacat.robots import named_datasets
-from trajectory_adacat.scripts.plan import PlanArguments
+from trajectory_adacat.scripts.plan_arguments import PlanArguments
 from trajectory_adacat.scripts.train import TrainArguments
 from trajectory_adacat.settings import build, settings_of, to_flat
 from trajectory_adacat.training.config import RunConfig, TrainConfig

@@ -28,7 +28,7 @@ from trajectory_adacat.console import dispatch
 from trajectory_adacat.critic.checkpoint import read_critic
 from trajectory_adacat.datasets.d4rl import read_d4rl
 from trajectory_adacat.evaluation.results import load_results
-from trajectory_adacat.scripts import collect, critic, plan, train  # noqa: F401  (imported before the forks)
+from trajectory_adacat.scripts import collect, critic, plan, plan_arguments, train  # noqa: F401  (imported before the forks)
 from trajectory_adacat.training.logger import read_metrics
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
@@ -242,7 +242,7 @@ def main() -> None:
     command, folder, n_kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     os.chdir(folder)
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]  # its import would take a second each time
-    for parser in (train.TrainArguments, critic.CriticArguments, plan.PlanArguments):
+    for parser in (train.TrainArguments, critic.CriticArguments, plan_arguments.PlanArguments):
         parser()  # reads the source code once for all forks
     os.environ |= {"TRAJECTORY_ADACAT_HOME": str(folder / "cache"), "PATH": ""}  # without git: it would take time
     if command in ("train", "critic"):

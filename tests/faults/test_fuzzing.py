@@ -26,7 +26,7 @@ from trajectory_adacat.evaluation.results import RESULTS_FILE, load_results
 from trajectory_adacat.plotting.report.experiments import load_material
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.recording import load_recording
-from trajectory_adacat.scripts import critic, plan, sweep, train
+from trajectory_adacat.scripts import critic, plan_arguments, plan_setting, sweep, train
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 
 NUMBERS = st.integers(-3, 40) | st.sampled_from([10**6, 2**63, -(2**70), 10**400]) | st.floats(width=32)
@@ -94,7 +94,7 @@ def test_checkpoints(model: Path, data: st.DataObject) -> None:
     def load() -> None:
         description = read_training(model)
         load_model(model)
-        plan.trained_discounting(description, 0.99)
+        plan_setting.trained_discounting(description, 0.99)
         train.method(TrainConfig, description)
 
     check(load)
@@ -206,7 +206,7 @@ def test_datasets(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject 
     check(lambda: load_dataset("own", path))
 
 
-PARSERS = (train.TrainArguments, critic.CriticArguments, plan.PlanArguments, sweep.SweepArguments)
+PARSERS = (train.TrainArguments, critic.CriticArguments, plan_arguments.PlanArguments, sweep.SweepArguments)
 FLAGS = sorted({flag for parser in PARSERS for flag in parser().flags})
 TEXTS = (
     st.text(max_size=6) | NUMBERS.map(str) | st.sampled_from(["true", "none", "hopper-medium-v2", "{seed}", "{", "-1"])

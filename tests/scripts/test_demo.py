@@ -9,7 +9,7 @@ import pytest
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.plotting.report import command as page
-from trajectory_adacat.scripts import critic, demo, plan, train
+from trajectory_adacat.scripts import critic, demo, plan, plan_arguments, plan_setting, train
 from trajectory_adacat.scripts.demo import report
 
 
@@ -51,11 +51,11 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
     assert [command[:2] for command in trainings.values()] == [["-m", module.__name__] for module in (train, critic)]
     trained = train.TrainArguments().parse(trainings["model"][2:])
     learned = critic.CriticArguments().parse(trainings["critic"][2:])
-    sampled, planned, guided = (plan.PlanArguments().parse(argv) for argv in plans)
+    sampled, planned, guided = (plan_arguments.PlanArguments().parse(argv) for argv in plans)
     assert trained.dataset == planned.dataset == "hopper-medium-collected"
     assert trained.preset == planned.preset == "demo"
     assert (trained.arguments()["seed"], planned.seed, planned.n_rollouts) == (4, 4, 1)
-    sampling, search = (plan.planner_config(arguments, 0.99).search for arguments in (sampled, planned))
+    sampling, search = (plan_setting.planner_config(arguments, 0.99).search for arguments in (sampled, planned))
     assert (sampling.horizon, sampling.beam_width, sampling.n_expand, sampling.sampling) == (1, 1, 1, "uniform")
     assert (sampling.k_act, sampling.cdf_act, sampling.drop_act) == (None, 0.0, 0.0)  # all bins
     assert search.horizon > 1
@@ -63,7 +63,7 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
     assert pages[0][0] == str(planned.savepath.parents[1])
     assert sampled.savepath != planned.savepath
     assert [a.arguments()["scoring"] for a in (sampled, planned, guided)] == ["values", "values", "critic"]
-    assert plan.planner_config(guided, 0.99).search.horizon == 1
+    assert plan_setting.planner_config(guided, 0.99).search.horizon == 1
     assert (trained.arguments()["n_steps"], learned.arguments()["n_steps"]) == (70, 80)
     assert (learned.preset, learned.arguments()["seed"]) == ("demo", 4)
     assert trained.savepath == Path(tmp_path, "hopper-medium-collected", planned.gpt_loadpath)

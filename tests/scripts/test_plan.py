@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.editing import edited
-from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_training
 from trajectory_adacat.environments import EnvironmentSource
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.planned import Discounting, PlannedReturn
@@ -19,7 +19,7 @@ from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.rollout import EpisodeResult
 from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.recording import load_recording
-from trajectory_adacat.scripts import plan, train
+from trajectory_adacat.scripts import plan, plan_setting, train
 
 Write = Callable[..., Path]
 RunTrain = Callable[..., Path]
@@ -366,7 +366,7 @@ def test_the_environments_own_time_limit_holds(
 
 @pytest.mark.parametrize(("asked", "limit"), [(None, 1000), (3000, 3000)])
 def test_an_environment_without_a_limit_is_cut_at_1000_unless_told_otherwise(asked: int | None, limit: int) -> None:
-    assert plan.episode_limit(EnvironmentSource(ENDLESS), asked) == limit
+    assert plan_setting.episode_limit(EnvironmentSource(ENDLESS), asked) == limit
 
 
 def test_a_robot_is_cut_after_1000_steps_by_default(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:
@@ -677,19 +677,19 @@ def test_plans_that_promise_too_much_are_warned_of(
 
 
 def test_returns_are_discounted_as_in_the_training_of_the_checkpoint(trained: Path) -> None:
-    description = plan.read_training(plan.find_checkpoint(trained))
+    description = read_training(find_checkpoint(trained))
     data = description["training"]["data"]
     data["termination_penalty"] = -7.0
-    assert plan.trained_discounting(description, data["discount"]) == Discounting(data["discount"], -7.0)
-    assert plan.trained_discounting(description, 0.5) is None  # the scores would mix two discounts
+    assert plan_setting.trained_discounting(description, data["discount"]) == Discounting(data["discount"], -7.0)
+    assert plan_setting.trained_discounting(description, 0.5) is None  # the scores would mix two discounts
     data["termination_penalty"] = None
-    assert plan.trained_discounting(description, data["discount"]) == Discounting(data["discount"], None)
+    assert plan_setting.trained_discounting(description, data["discount"]) == Discounting(data["discount"], None)
 
 
 @pytest.mark.parametrize("name", ["adacat", "quantile"])
 def test_returns_are_discounted_as_in_the_training_of_an_old_checkpoint(name: str) -> None:
-    description = plan.read_training(FORMAT_1 / name)
-    assert plan.trained_discounting(description, 0.99) == Discounting(0.99, -100.0)
+    description = read_training(FORMAT_1 / name)
+    assert plan_setting.trained_discounting(description, 0.99) == Discounting(0.99, -100.0)
 
 
 def test_a_checkpoint_that_does_not_say_its_penalty_is_refused(trained: Path, run_plan: Plan) -> None:
