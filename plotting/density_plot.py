@@ -1,5 +1,6 @@
 """Draw the test likelihoods of density models: ``trajectory-adacat density plot results/density/images``."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +54,8 @@ def density_figure(groups: Sequence[DensityGroup]) -> "Figure":
 
 def is_by_outputs(groups: Sequence[DensityGroup]) -> bool:
     """Return whether a method has results with several numbers of outputs."""
-    labels = [group.label for group in groups if group.n_outputs is not None]
-    return len(labels) > len(set(labels))
+    sizes = {(group.label, group.n_outputs) for group in groups if group.n_outputs is not None}
+    return len(sizes) > len({name for name, _ in sizes})
 
 
 def draw_by_outputs(axis: "Axes", groups: Sequence[DensityGroup], colors: dict[str, str]) -> None:
@@ -79,9 +80,16 @@ def draw_by_method(axis: "Axes", groups: Sequence[DensityGroup], colors: dict[st
         mean = group.summary.mean
         low, high = group.summary.mean_interval or (mean, mean)
         axis.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], marker="o", color=colors[group.label])
-    axis.set_yticks(range(len(groups)), labels=[group.label for group in groups], fontsize="small")
+    axis.set_yticks(range(len(groups)), labels=method_names(groups), fontsize="small")
     axis.invert_yaxis()
     axis.set_xlabel(f"test NLL ({groups[0].results[0].unit}), lower is better")
+
+
+def method_names(groups: Sequence[DensityGroup]) -> list[str]:
+    """Return the names of methods, with the number of steps where several have one name."""
+    count = Counter(group.label for group in groups)
+    steps = [f", {group.results[0].n_steps} steps" if count[group.label] > 1 else "" for group in groups]
+    return [group.label + more for group, more in zip(groups, steps, strict=True)]
 
 
 def draw_published(axis: "Axes", figures: Sequence[dict], colors: dict[str, str]) -> None:

@@ -104,6 +104,14 @@ def test_the_figure_has_a_panel_for_each_dataset_with_a_mark_for_each_method(res
     assert len(axes[0].containers) == 3
 
 
+def test_trainings_of_several_lengths_are_methods_of_their_own(results: Path) -> None:
+    longer = {**ADACAT.settings, "trainer": {"n_steps": 9}}
+    replace(ADACAT, nll=0.5, n_steps=9, settings=longer).save(results)
+    (axis,) = density_figure(gather_density([results])).axes
+    names = ["AdaCat, annealed, 9 steps", "AdaCat, annealed, 3 steps", "kernel density", "AdaCat, published smoothing"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == names
+
+
 def test_several_numbers_of_outputs_make_figure_4_beside_the_papers(tmp_path: Path) -> None:
     folder = images(tmp_path)
     axes = density_figure(gather_density([folder])).axes
