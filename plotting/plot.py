@@ -20,7 +20,8 @@ from trajectory_adacat.plotting.curves import curves_figure, load_curves
 from trajectory_adacat.plotting.published import load_published
 from trajectory_adacat.plotting.recorded_figures import calibration_figure, densities_figure, load_summaries
 from trajectory_adacat.plotting.saving import check_ending, save_figure
-from trajectory_adacat.plotting.summary import Names, Row, columns_of, gather, names_of, overall_values
+from trajectory_adacat.plotting.splitting import Names
+from trajectory_adacat.plotting.summary import Row, columns_of, gather, names_of, overall_values
 from trajectory_adacat.plotting.table import PUBLISHED_GROUPS, Published
 
 if TYPE_CHECKING:

@@ -4,17 +4,15 @@ A row is a data set, its status and the environment. A column is a parameterizat
 planner or of the training differ, the training's step, or the checkpoints of one training seed.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.evaluation.results import RolloutResult, without_nulls
-from trajectory_adacat.evaluation.scores import own_environments, reference_returns
+from trajectory_adacat.evaluation.results import RolloutResult
+from trajectory_adacat.evaluation.scores import reference_returns
 from trajectory_adacat.evaluation.statistics import (
     Improvement,
     Scores,
@@ -23,22 +21,15 @@ from trajectory_adacat.evaluation.statistics import (
     summarize,
     summarize_tasks,
 )
+from trajectory_adacat.plotting.frame import ENVIRONMENT, SEEDS, UNSET, to_frame
 from trajectory_adacat.plotting.published import PublishedScore
+from trajectory_adacat.plotting.splitting import Names, columns, split, split_data
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Names = Literal["settings", "folders"]  # what distinguishes the columns of one parameterization
-
 OWN = "adacat"  # the parameterization that the others are compared with
-BASE_FOLDER = "plan"  # in which a sweep plans with the settings of all its variants
 FIRST_COLUMNS = ("uniform", "quantile", "adacat")  # the paper's order; others follow by name
-SEEDS = ["train_seed", "rollout_seed"]
-# Prefixes of the frame's columns of settings. Planner and training have settings of the same names.
-ENVIRONMENT, METHOD, TRAINING = "environment.", "method.", "method.training "
-STEP = "method.checkpoint step"
-UNSET = "unset"  # no JSON text
-UNKNOWN = "unknown "  # before the name of data whose SHA-256 is not recorded
 
 
 @dataclass(frozen=True)
@@ -133,40 +124,12 @@ def gather(
     """
     rows = []
     for (dataset, status, place), same_place in to_frame(results).groupby(["label", "data_status", "place"]):
-        for data, same_data in _split_data(same_place):
-            for differing, runs in _split(same_data, ENVIRONMENT):
+        for data, same_data in split_data(same_place):
+            for differing, runs in split(same_data, ENVIRONMENT):
                 qualifiers = (*(text for text in (place, status) if text not in ("", "verified")), *data, *differing)
                 references = [score for score in published if score.dataset == dataset and not qualifiers]
                 rows.append(_row(dataset, qualifiers, runs, references, names))
     return sorted(rows, key=lambda row: (row.dataset, bool(row.qualifiers)))
-
-
-def to_frame(results: Mapping[Any, RolloutResult]) -> "pd.DataFrame":
-    """Return a frame with one row for each result, its attributes and its settings as columns.
-
-    The settings are ``environment.*``, ``method.*`` (of the planner) and ``method.training *``, nested names joined by
-    dots. They are JSON texts, so that 1, 1.0 and true differ; a setting that is null or that a result does not have is
-    "unset". ``label``, ``data`` and ``place`` say what the row is of: see :func:`_data` and :func:`_place`.
-    """
-    import pandas as pd  # slow to import
-
-    frame = pd.DataFrame({"location": str(location), **vars(result)} for location, result in results.items())
-    frame["folder"] = [Path(getattr(location, "path", location)).parent.name for location in results]
-    frame["likelihood"] = [result.likelihood for result in results.values()]
-    frame["label"] = [result.data_label for result in results.values()]
-    frame["data"] = [_data(result) for result in results.values()]
-    frame["place"] = [_place(result) for result in results.values()]
-    frame["hash"] = [str(result.checkpoint["hash"] or UNSET) for result in results.values()]
-    settings = pd.DataFrame(
-        {
-            **_flatten(result.environment, ENVIRONMENT),
-            **_flatten(result.planner, METHOD),
-            **_flatten(_training(result), TRAINING),
-            **({} if result.checkpoint.get("step") is None else {STEP: json.dumps(result.checkpoint["step"])}),
-        }
-        for result in results.values()
-    )
-    return frame.join(settings.fillna(dict.fromkeys(settings, UNSET)))
 
 
 def overall(rows: Sequence[Row]) -> dict[str, dict[str, Summary]]:
@@ -227,130 +190,6 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return sorted({column for row in rows for column in row.values}, key=order)
 
 
-def _data(result: RolloutResult) -> str:
-    """Return what identifies the training data: its SHA-256, or that it is unknown, with the name as given.
-
-    It is empty for verified official data: their bytes are known, also for results that do not record them.
-    """
-    if result.data_status == "verified" and result.dataset.endswith("-v2"):
-        return ""
-    return result.data_sha256 or UNKNOWN + result.dataset
-
-
-def _place(result: RolloutResult) -> str:
-    """Return the qualifier for where the rollout was: nothing, ``native dynamics``, or another environment's id."""
-    if _is_elsewhere(result):
-        return f"in {result.environment['environment']}"
-    dynamics = result.environment["dynamics"]
-    return "" if dynamics == "v2" else f"{dynamics} dynamics"
-
-
-def _is_elsewhere(result: RolloutResult) -> bool:
-    """Whether the environment is not the dataset's own, as far as the result says what that is."""
-    environment, own = result.environment["environment"], own_environments(result.dataset)
-    if own is not None:  # without a score the robot or its rewards were changed
-        has_references = reference_returns(result.dataset) is not None
-        return environment not in own or (has_references and result.normalized_score is None)
-    recorded = result.checkpoint.get("dataset", {})
-    if "environment" not in recorded or result.normalized_score is not None:
-        return False
-    name = recorded["environment"]
-    return environment not in ((own_environments(name) if name else None) or {name})
-
-
-def _training(result: RolloutResult) -> dict[str, Any]:
-    """Return the settings of the training without the dataset's name, which may be one of several paths to a file."""
-    return {key: value for key, value in result.checkpoint.get("training", {}).items() if key != "dataset"}
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in without_nulls(settings).items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": json.dumps(value)}
-    return flat
-
-
-def _split_data(frame: "pd.DataFrame") -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
-    """Split results by their training data; results without training go with the others if these have one data set."""
-    is_trained = frame["hash"] != UNSET
-    if frame.loc[is_trained, "data"].nunique() == 1:
-        return [((), frame)]
-    parts = list(frame.groupby("data"))
-    if len(parts) == 1:
-        return [((), frame)]
-    short = _shortened(data for data, _ in parts if not data.startswith(UNKNOWN))
-    n_unknown = sum(data.startswith(UNKNOWN) for data, _ in parts)
-    labels = [
-        short[data] if not data.startswith(UNKNOWN) else data if n_unknown > 1 else UNKNOWN.strip() for data, _ in parts
-    ]
-    return [((f"data {label}",), part) for label, (_, part) in zip(labels, parts, strict=True)]
-
-
-def _split_checkpoints(runs: "pd.DataFrame") -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
-    """Split off the results of training seeds that have several checkpoints, one part for each checkpoint."""
-    n_hashes = runs.groupby("train_seed")["hash"].transform("nunique")
-    alone, several = runs[n_hashes == 1], runs[n_hashes > 1]
-    short = _shortened(several["hash"])
-    parts: list[tuple[tuple[str, ...], pd.DataFrame]] = [
-        ((f"train_seed={seed}", f"checkpoint={short[checkpoint]}"), part)
-        for (seed, checkpoint), part in several.groupby(["train_seed", "hash"])
-    ]
-    if not parts:
-        return [((), runs)]
-    return [(("other train_seeds",), alone), *parts] if len(alone) else parts
-
-
-def _shortened(hashes: Iterable[str]) -> dict[str, str]:
-    """Return the first characters of each hash, as many as tell them apart and at least 8."""
-    found = set(hashes)
-    length = next(n for n in range(8, 9 + max(map(len, found), default=0)) if len({h[:n] for h in found}) == len(found))
-    return {text: text[:length] for text in found}
-
-
-def _split(frame: "pd.DataFrame", prefix: str) -> "list[tuple[tuple[str, ...], pd.DataFrame]]":
-    """Split results by the settings with a prefix; return the settings in which the parts differ with each part."""
-    differing = [column for column in sorted(frame) if column.startswith(prefix) and frame[column].nunique() > 1]
-    if not differing:
-        return [((), frame)]
-    parts = list(frame.groupby(differing))
-    values = [dict(zip(differing, texts, strict=True)) for texts, _ in parts]
-    labels = _labels(values) if prefix == METHOD else [tuple(map(_label, value, value.values())) for value in values]
-    if len(set(labels)) < len(labels):  # the values 15 and "15" are printed alike, their JSON texts are not
-        labels = _labels(values, str)
-    return [(label, part) for label, (_, part) in zip(labels, parts, strict=True)]
-
-
-def _labels(parts: Sequence[Mapping[str, str]], show: Callable[[str], Any] = json.loads) -> list[tuple[str, ...]]:
-    """Return the settings that name each part: those with several values, and others as far as they are needed.
-
-    A setting that only some of the parts have, all with one value, often follows from another one, as a critic's
-    settings do from the scoring. It is shown only where the parts cannot be told apart without it. What a part does not
-    have is not shown.
-    """
-    several = {name for name in parts[0] if len({part[name] for part in parts} - {UNSET}) > 1}
-    chosen = [name for name in parts[0] if name in several]
-    for name in parts[0]:
-        if len({tuple(part[key] for key in chosen) for part in parts}) == len(parts):
-            break
-        chosen += [] if name in several else [name]
-    return [
-        tuple(f"{_name(name)}={show(part[name])}" for name in sorted(chosen) if part[name] != UNSET) for part in parts
-    ]
-
-
-def _label(column: str, text: str) -> str:
-    return f"{_name(column)}={text if text == UNSET else json.loads(text)}"
-
-
-def _name(column: str) -> str:
-    """Return the last part of a setting's name, and whether it is one of the training."""
-    if column == STEP:
-        return column.removeprefix(METHOD)
-    if column.startswith(TRAINING):
-        return f"training {column.removeprefix(TRAINING).rpartition('.')[2]}"
-    return column.rpartition(".")[2]
-
-
 def _row(
     dataset: str,
     qualifiers: tuple[str, ...],
@@ -361,7 +200,7 @@ def _row(
     is_elsewhere = frame["place"].iloc[0].startswith("in ")
     scored = bool(frame["normalized_score"].notna().all()) and not is_elsewhere
     values, untrained, likelihoods, fallen, promises, planners = {}, [], {}, {}, {}, {}
-    for column, runs in _columns(frame, names):
+    for column, runs in columns(frame, names):
         _refuse_duplicates(runs)
         runs = runs.sort_values(SEEDS)
         measure = runs["normalized_score" if scored else "return_"]
@@ -390,33 +229,6 @@ def _row(
         promises=promises,
         planners=planners,
     )
-
-
-def _columns(frame: "pd.DataFrame", names: Names) -> "Iterator[tuple[str, pd.DataFrame]]":
-    """Yield the runs that are pooled, with the name of their column."""
-    for parameterization, alike in frame.groupby("parameterization", sort=False):
-        parts = [
-            ((*settings, *checkpoint), runs)
-            for settings, same_settings in _split(alike, METHOD)
-            for checkpoint, runs in _split_checkpoints(same_settings)
-        ]
-        labels = [", ".join(differing) for differing, _ in parts]
-        if names == "folders":
-            labels = _folders(str(parameterization), [runs for _, runs in parts]) or labels
-        for text, (_, runs) in zip(labels, parts, strict=True):
-            yield f"{parameterization} ({text})" if text else str(parameterization), runs
-
-
-def _folders(parameterization: str, parts: "Sequence[pd.DataFrame]") -> list[str]:
-    """Return a name for each part by its folder, such as ``critic``; none if the folders do not tell the parts apart.
-
-    The name is empty for a sweep's plans without a variant, and for a folder named by the parameterization.
-    """
-    folders = [runs["folder"].unique().tolist() for runs in parts]
-    if any(len(found) > 1 for found in folders) or len({found[0] for found in folders}) < len(parts):
-        return []
-    plain = (BASE_FOLDER, parameterization)
-    return ["" if name in plain else name.removeprefix(f"{BASE_FOLDER}_") for (name,) in folders]
 
 
 def _recorded(frame: "pd.DataFrame", scored: bool) -> dict[str, list[float]]:

@@ -17,8 +17,8 @@ from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.evaluation.statistics import RESAMPLES, Improvement, Summary
 from trajectory_adacat.plotting.formats import TextTable, latex, markdown, number, text, with_error, with_interval
 from trajectory_adacat.plotting.published import PublishedScore, load_published
+from trajectory_adacat.plotting.splitting import Names
 from trajectory_adacat.plotting.summary import (
-    Names,
     Row,
     columns_of,
     gather,

@@ -13,7 +13,7 @@ from tap import Positional
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.plotting.report.experiments import load_material
 from trajectory_adacat.plotting.report.page import render
-from trajectory_adacat.plotting.summary import Names
+from trajectory_adacat.plotting.splitting import Names
 from trajectory_adacat.plotting.writing import writing
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results
 from trajectory_adacat.plotting.report.density import DensityFolder, load_density
-from trajectory_adacat.plotting.summary import Names, Row, gather
+from trajectory_adacat.plotting.splitting import Names
+from trajectory_adacat.plotting.summary import Row, gather
 from trajectory_adacat.recording import find_recordings, load_recording
 from trajectory_adacat.training.logger import METRICS_FILE, read_metrics
 

@@ -271,9 +271,9 @@ def test_a_column_is_named_by_the_settings_that_differ() -> None:
 def test_settings_that_follow_from_a_named_one_are_not_in_the_name() -> None:
     critic = {"critic": {"expectile": 0.7, "n_steps": 9}}
     planners: list[dict[str, Any]] = [
-        {"scoring": "values", "k_obs": 1},
-        {"scoring": "critic", **critic},
-        {"scoring": "critic", "critic": {"expectile": 0.8, "n_steps": 9}},
+        {"scoring": {"name": "values"}, "k_obs": 1},
+        {"scoring": {"name": "critic"}, **critic},
+        {"scoring": {"name": "critic"}, "critic": {"expectile": 0.8, "n_steps": 9}},
     ]
     (row,) = rows_of(result(planner=planner, rollout_seed=seed) for seed, planner in enumerate(planners))
     assert set(row.values) == {
