@@ -20,16 +20,9 @@ from trajectory_adacat.datasets import Dataset
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import Trajectories, resolve_penalty, split_episodes
 from trajectory_adacat.provenance import processor
-from trajectory_adacat.scripts.train import (
-    TrainingParser,
-    check_same_method,
-    dataset_record,
-    import_logging,
-    load_episodes_of,
-    old_checkpoints,
-    report_data,
-    start_folder,
-)
+from trajectory_adacat.scripts.train import dataset_record, report_data
+from trajectory_adacat.scripts.training_arguments import TrainingParser, import_logging, load_episodes_of
+from trajectory_adacat.scripts.training_folder import check_same_method, old_checkpoints, start_folder
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.interruption import telling_how_to_resume

@@ -15,13 +15,8 @@ from trajectory_adacat.density.objective import DensityObjective
 from trajectory_adacat.density.trainer import DensityTrainer
 from trajectory_adacat.evaluation.density_results import DensityResult
 from trajectory_adacat.provenance import git_revision, library_versions, processor
-from trajectory_adacat.scripts.train import (
-    FolderParser,
-    check_same_method,
-    import_logging,
-    old_checkpoints,
-    start_folder,
-)
+from trajectory_adacat.scripts.training_arguments import FolderParser, import_logging
+from trajectory_adacat.scripts.training_folder import check_same_method, old_checkpoints, start_folder
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.lock import locked, refuse_if_locked

@@ -13,7 +13,9 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.pretrained.export import export
 from trajectory_adacat.pretrained.folder import CRITIC, MODEL
 from trajectory_adacat.scripts.critic import CriticArguments
-from trajectory_adacat.scripts.train import TrainArguments, TrainingParser, method
+from trajectory_adacat.scripts.train import TrainArguments
+from trajectory_adacat.scripts.training_arguments import TrainingParser
+from trajectory_adacat.scripts.training_folder import method
 from trajectory_adacat.settings import settings_of, to_flat
 from trajectory_adacat.training.config import TrainConfig
 

@@ -1,10 +1,7 @@
 """Train a model on an offline dataset: ``python scripts/train.py --dataset hopper-medium-v2 --seed 0``."""
 
-import importlib
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +9,11 @@ import numpy as np
 import torch
 from tap import TapIgnore
 
-from trajectory_adacat.checkpoint import NAME, find_checkpoint, read_tensors, read_training
+from trajectory_adacat.checkpoint import find_checkpoint, read_tensors, read_training
 from trajectory_adacat.checks import check_can_create
-from trajectory_adacat.command_line import OfflineParser, run_command
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.computing import use_device, use_threads
-from trajectory_adacat.datasets import Dataset, load_dataset
-from trajectory_adacat.datasets.episodes import cut_episodes
+from trajectory_adacat.datasets import Dataset
 from trajectory_adacat.datasets.likelihood import behavior_action_nll
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import (
@@ -29,43 +25,19 @@ from trajectory_adacat.datasets.sequences import (
     terminal_rewards,
 )
 from trajectory_adacat.environments import EnvironmentSource, check_sizes, read_options
-from trajectory_adacat.errors import CheckpointError, InputError
-from trajectory_adacat.extras import name_missing_extra
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.gpt import GPT, GPTConfig
-from trajectory_adacat.models.heads.registry import HEADS
 from trajectory_adacat.profiling import StepProfile, table_path
 from trajectory_adacat.provenance import processor
-from trajectory_adacat.settings import from_nested, to_flat, to_nested
-from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainConfig
+from trajectory_adacat.scripts.training_arguments import TrainingParser, import_logging, load_episodes_of
+from trajectory_adacat.scripts.training_folder import check_same_method, old_checkpoints, start_folder
+from trajectory_adacat.settings import to_nested
+from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
 from trajectory_adacat.training.interruption import telling_how_to_resume
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 from trajectory_adacat.training.trainer import Trainer
 from trajectory_adacat.transition import TransitionSpec
-
-HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
-
-
-class FolderParser(OfflineParser):
-    """The flags of every command that leaves checkpoints in an experiment's folder."""
-
-    threads: int = 1  # threads of this process
-    resume: bool = False  # go on from the latest checkpoint of this experiment
-    overwrite: bool = False  # delete this experiment's checkpoints and start anew
-
-
-class TrainingParser(FolderParser):
-    """The flags of every command that trains something on an offline dataset."""
-
-    parameterizations: TapIgnore[tuple[str, ...]] = tuple(HEADS)
-
-    dataset_path: str | None = None  # read the dataset from this file in place of the cache
-
-    def use_parameterization(self, parameterization: str | None) -> None:
-        """Set every flag, and put the number in place of ``--termination_penalty auto``."""
-        super().use_parameterization(parameterization)
-        penalty = self.arguments()["termination_penalty"]
-        setattr(self, "termination_penalty", resolve_penalty(penalty, self.dataset))  # noqa: B010
 
 
 class TrainArguments(TrainingParser):
@@ -159,88 +131,6 @@ def penalized_terminals(config: EpisodeConfig, dataset: Dataset) -> dict[str, fl
     return {"count": len(rewards), "mean_reward": float(np.mean(rewards)), "penalty": penalty}
 
 
-def load_episodes_of(arguments: TrainingParser, config: EpisodeConfig) -> Dataset:
-    """Load the dataset, with long episodes cut where ``--cut_episodes`` asks for it."""
-    dataset = load_dataset(arguments.dataset, arguments.dataset_path)
-    length = config.cut_episodes
-    if length is None:
-        return dataset
-    n_long = sum(len(episode) > length for episode in dataset.episodes)
-    note = f"cut {n_long} episodes longer than {length} steps into pieces of {length}"
-    return replace(dataset, episodes=cut_episodes(dataset.episodes, length), notes=[*dataset.notes, note])
-
-
-def import_logging(run: BasicRunConfig) -> None:
-    """Import what --wandb needs, before anything else is done.
-
-    Raises:
-        InputError: if it is missing.
-    """
-    if run.wandb is not None:
-        with name_missing_extra():
-            importlib.import_module("wandb")
-
-
-def old_checkpoints(arguments: FolderParser) -> list[Path]:
-    """Return the checkpoints that are already in the experiment's folder.
-
-    Raises:
-        InputError: if there are any and neither --resume nor --overwrite is given.
-    """
-    if arguments.resume and arguments.overwrite:
-        raise InputError("--resume goes on from the checkpoints that --overwrite would delete: give one of them.")
-    folder = arguments.savepath
-    found = [path for path in folder.glob("step_*") if NAME.fullmatch(path.name)]
-    if found and not (arguments.resume or arguments.overwrite):
-        raise InputError(
-            f"{folder} holds checkpoints: go on from them with --resume, replace them with --overwrite, or choose "
-            "another --exp_name."
-        )
-    return found
-
-
-def method(kind: type, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's settings by flag, with the dataset and the seed; those it does not have are defaults.
-
-    Args:
-        kind: the dataclass of the settings.
-        description: the checkpoint's description.
-
-    Raises:
-        InputError: if a setting is unknown, missing or of the wrong type.
-    """
-    settings = dict(description["training"])
-    dataset = settings.pop("dataset", None)
-    flat = to_flat(from_nested(kind, settings))
-    return {"dataset": dataset, "seed": description["train_seed"], **flat}
-
-
-def check_same_method(kind: type, checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Check that a training may go on from a checkpoint.
-
-    Args:
-        kind: the dataclass of the settings.
-        checkpoint: its folder.
-        before: the checkpoint's description.
-        now: the description of the training.
-
-    Raises:
-        InputError: if the checkpoint was trained on other data or with other settings.
-    """
-    if before["dataset"]["sha256"] != now["dataset"]["sha256"]:
-        raise InputError(f"{checkpoint} was trained on other data (its hash differs): --resume needs the same file.")
-    try:
-        trained, asked = method(kind, before), method(kind, now)
-    except InputError as error:
-        raise CheckpointError(f"The settings of {checkpoint} cannot be read: {error}") from error
-    for name in {**trained, **asked}:
-        if name not in HOW_LONG and trained.get(name) != asked.get(name):
-            raise InputError(
-                f"{checkpoint} was trained with --{name} {trained.get(name)}, not {asked.get(name)}: --resume goes on "
-                "with the same settings. For others choose another --exp_name."
-            )
-
-
 def resume(trainer: Trainer, checkpoint: Path) -> None:
     """Load a checkpoint's whole state into the trainer.
 
@@ -323,23 +213,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                     print(f"profile of the first steps -> {profile.folder}")
             else:
                 trainer.train()
-
-
-def start_folder(arguments: FolderParser, checkpoint: Path | None) -> None:
-    """Delete what --overwrite replaces, after all that could be refused has been accepted, and save the flags.
-
-    Raises:
-        InputError: if another training has saved checkpoints there since this one looked.
-    """
-    old = old_checkpoints(arguments)
-    if checkpoint is not None and find_checkpoint(arguments.savepath) != checkpoint:
-        raise InputError(f"Another training has just saved checkpoints in {arguments.savepath}: start --resume again.")
-    for left in arguments.savepath.glob(".step_*"):  # by a killed process
-        shutil.rmtree(left)
-    if arguments.overwrite:
-        for path in old:  # renamed first, so that a killed process leaves no half checkpoint
-            shutil.rmtree(path.rename(path.with_name(f".{path.name}.deleted")))
-    arguments.save_arguments(arguments.savepath / "arguments.json")
 
 
 def report(dataset: Dataset, trainer: Trainer, n_skipped: int, arguments: TrainArguments) -> None:

@@ -27,6 +27,7 @@ from trajectory_adacat.plotting.report.experiments import load_material
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.recording import load_recording
 from trajectory_adacat.scripts import critic, plan_arguments, plan_setting, sweep, train
+from trajectory_adacat.scripts.training_folder import method
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 
 NUMBERS = st.integers(-3, 40) | st.sampled_from([10**6, 2**63, -(2**70), 10**400]) | st.floats(width=32)
@@ -95,7 +96,7 @@ def test_checkpoints(model: Path, data: st.DataObject) -> None:
         description = read_training(model)
         load_model(model)
         plan_setting.trained_discounting(description, 0.99)
-        train.method(TrainConfig, description)
+        method(TrainConfig, description)
 
     check(load)
 

@@ -17,10 +17,10 @@ import torch
 
 from tests.editing import edited
 from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_description
-from trajectory_adacat.datasets import Dataset
+from trajectory_adacat.datasets import Dataset, load_dataset
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.scripts import train
+from trajectory_adacat.scripts import train, training_arguments
 from trajectory_adacat.training.lock import LOCK_FILE
 from trajectory_adacat.training.logger import read_metrics
 from trajectory_adacat.training.progress import sparkline
@@ -254,8 +254,10 @@ def test_an_attribute_of_bytes_reaches_the_checkpoint_as_text(write_dataset: Wri
 def test_what_a_checkpoint_cannot_hold_is_refused_before_the_first_step(
     write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = train.load_dataset
-    monkeypatch.setattr(train, "load_dataset", lambda *given: dataclasses.replace(load(*given), notes=[b"bytes"]))
+    def load(*given: Any) -> Dataset:
+        return dataclasses.replace(load_dataset(*given), notes=[b"bytes"])
+
+    monkeypatch.setattr(training_arguments, "load_dataset", load)
     with pytest.raises(InputError, match=r"cannot hold dataset.notes = \[b'bytes'\]"):
         run_train(write_dataset(9, 8, 7, 6))
     assert not (home / "logs").exists()
@@ -294,14 +296,14 @@ def test_checkpoints_that_appear_while_the_data_are_loaded_are_not_deleted(
     write_dataset: Write, run_train: RunTrain, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another training was quicker: started at the same time, it has ended before this one takes the lock."""
-    path, load = write_dataset(9, 8, 7, 6), train.load_dataset
+    path = write_dataset(9, 8, 7, 6)
 
     def load_slowly(*arguments: Any) -> Dataset:
-        monkeypatch.setattr(train, "load_dataset", load)
+        monkeypatch.setattr(training_arguments, "load_dataset", load_dataset)
         run_train(path)
-        return load(*arguments)
+        return load_dataset(*arguments)
 
-    monkeypatch.setattr(train, "load_dataset", load_slowly)
+    monkeypatch.setattr(training_arguments, "load_dataset", load_slowly)
     with pytest.raises(InputError, match=r"holds checkpoints.*--resume"):
         run_train(path)
     assert sorted(path.name for path in (home / "logs/own/gpt/adacat_0").glob("step_*")) == [
