@@ -128,7 +128,8 @@ def failures(material: Material) -> Iterator[str]:
             f"{worst.parameterization} on {worst.data_label}, training {worst.train_seed}, rollout {worst.rollout_seed}"
         )
         end = "ended in a terminal state" if worst.terminated else "was cut"
-        yield f"The lowest return is {worst.return_:.5g}: {name}, which {end} at step {worst.length}."
+        score = "" if worst.normalized_score is None else f" (score {worst.normalized_score:.1f})"
+        yield f"The lowest return is {worst.return_:.5g}{score}: {name}, which {end} at step {worst.length}."
     broken = [glance for glance in glances(material.rows) if glance.is_promise_broken]
     for glance in broken:
         yield (

@@ -95,7 +95,7 @@ def test_the_page_says_how_good_how_sure_and_where_it_fails(logs: Path) -> None:
     assert rows[0][2] == "dataset mean return 44.3"
     text = visible(page)
     assert (
-        "The lowest return is 1300: uniform on hopper-medium-v2, training 1, rollout 0, which ended in a terminal "
+        "The lowest return is 1300 (score 40.6): uniform on hopper-medium-v2, training 1, rollout 0, which ended in a terminal "
         "state at step 700." in text
     )
     assert "is predicted worst: it leaves the central 90 % of its prediction at" in text
