@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from trajectory_adacat.critic.losses import q_targets
@@ -48,6 +47,8 @@ def _calibration(critic: Critic, batch: Batch) -> dict[str, float]:
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Return Spearman's rank correlation of two vectors ``[n]``; 0 where one of them is constant."""
+    from scipy.stats import rankdata  # takes a second to import
+
     centred = [ranks - ranks.mean() for ranks in (rankdata(first), rankdata(second))]
     norm = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
     return float(centred[0] @ centred[1]) / norm if norm > 0.0 else 0.0
