@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import pty
 import struct
@@ -13,9 +14,12 @@ from typing import Self
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import tap.tap
 import torch
 
 torch.set_num_threads(1)
+# Tap parses a class's source code for each parser that is made, which takes most of the time of a small command.
+tap.tap.get_class_variables = functools.cache(tap.tap.get_class_variables)
 
 
 @pytest.fixture(autouse=True)
