@@ -1,6 +1,7 @@
 """The installed files, the requirements, and the commands that install them. No network."""
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, requires
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError, entry_points, requires
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from trajectory_adacat.extras import OPTIONAL
 ROOT = Path(__file__).parents[1]
 BUILT_FROM = ("trajectory_adacat", "scripts", "plotting", "config")
 PYTHON = "3.11"
+
+
+packages_distributions = functools.cache(metadata.packages_distributions)  # reads the files of every package
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
