@@ -1,6 +1,6 @@
 """Run a command again and again in forked processes that are killed, until it ends; then compare with a whole run.
 
-Tests start this as a process of its own (``python -m tests.faults.killing COMMAND FOLDER KILLS``): a fork takes
+Tests start this as a process of its own (``python -m tests.faults.killing FOLDER KILLS COMMAND...``): a fork takes
 milliseconds where the import of torch takes seconds, and a process that has computed gradients cannot be forked.
 
 Half of the processes end themselves by SIGKILL at one of the moments in which they are about to open, rename or delete
@@ -21,6 +21,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch._dynamo  # noqa: F401  (optimizers import it, which takes seconds: here, before the forks)
 
 from tests.scripts.conftest import tiny_flags, write_file
 from trajectory_adacat.checkpoint import find_checkpoint, read_any_description, read_description, read_tensors
@@ -237,18 +238,27 @@ def kill_planning(n_kills: int) -> dict[str, int]:
     return kill_again_and_again(lambda: resumed, folder, n_kills, check, verify, 30)
 
 
+def kill(command: str, n_kills: int) -> dict[str, int]:
+    """Kill one of the commands in the working folder."""
+    if command in ("train", "critic"):
+        return kill_training(command, n_kills)
+    return {"collect": kill_collection, "plan": kill_planning}[command](n_kills)
+
+
 def main() -> None:
-    """Do what the command line says, in the given folder, and print how often a process was killed."""
-    command, folder, n_kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    os.chdir(folder)
+    """Kill the commands of the command line in folders of their own; print how often each was killed."""
+    root, n_kills, commands = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]  # its import would take a second each time
     for parser in (train.TrainArguments, critic.CriticArguments, plan_arguments.PlanArguments):
         parser()  # reads the source code once for all forks
-    os.environ |= {"TRAJECTORY_ADACAT_HOME": str(folder / "cache"), "PATH": ""}  # without git: it would take time
-    if command in ("train", "critic"):
-        print(json.dumps(kill_training(command, n_kills)))
-    else:
-        print(json.dumps({"collect": kill_collection, "plan": kill_planning}[command](n_kills)))
+    os.environ |= {"TRAJECTORY_ADACAT_HOME": str(root / "cache"), "PATH": ""}  # without git: it would take time
+    killed = {}
+    for command in commands:
+        folder = root / command
+        folder.mkdir()
+        os.chdir(folder)
+        killed[command] = kill(command, n_kills)
+    print(json.dumps(killed))
 
 
 if __name__ == "__main__":
