@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.training.conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, checkpoint_tensors
 from trajectory_adacat.checkpoint import find_checkpoint, read_description
+from trajectory_adacat.console import dispatch
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import Interrupted
 from trajectory_adacat.training.interruption import Interruption, resuming_command
@@ -156,7 +157,10 @@ def start(
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_training_command_leaves_within_five_seconds_and_says_how_to_go_on(
-    start: "Callable[..., subprocess.Popen[str]]", tmp_path: Path, number: signal.Signals
+    start: "Callable[..., subprocess.Popen[str]]",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
     process = start()
     process.send_signal(number)
@@ -167,8 +171,8 @@ def test_a_training_command_leaves_within_five_seconds_and_says_how_to_go_on(
     assert read_description(tmp_path / found[2])["step"] == int(found[1])
     command = shlex.split(found[3])
     assert command[:2] == ["trajectory-adacat", "train"]
-    more = ["--n_steps", str(int(found[1]) + 1)]
-    subprocess.run([sys.executable, "-c", CONSOLE, *command[1:], *more], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    dispatch([*command[1:], "--n_steps", str(int(found[1]) + 1)])
     assert read_description(find_checkpoint((tmp_path / found[2]).parent))["step"] == int(found[1]) + 1
 
 

@@ -1,5 +1,6 @@
 """The demo's report: the table, and what a single training can say."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,12 @@ def test_every_stage_takes_the_demos_flags(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_training_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "home"
-    home.touch()  # a file, where the folder of the datasets should be
-    monkeypatch.setenv("TRAJECTORY_ADACAT_HOME", str(home))
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'error: no room.'\nexit 2\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(demo, "load_dataset", lambda name: None)
-    with pytest.raises(InputError, match=r"The (model|critic) failed: .* What it printed is in .*\.log"):
+    with pytest.raises(InputError, match=r"The (model|critic) failed: no room\. What it printed is in .*\.log"):
         demo.main(["--logbase", str(tmp_path / "logs"), "--verbose", "false"])
 
 
