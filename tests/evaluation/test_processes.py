@@ -46,6 +46,13 @@ def rollouts(tmp_path: Path) -> Rollouts:
     return Rollouts(make_planner, partial(make_environment, "hopper-medium-v2"), max_length=8)
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers be forks of this process, which start at once; a spawned one imports torch for seconds."""
+    context = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
+
+
 def ignore(results: Sequence[EpisodeResult]) -> None:
     """Do nothing after a step."""
 
@@ -70,20 +77,20 @@ def test_one_process_and_two_give_the_same_results(rollouts: Rollouts) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_an_input_error_of_a_worker_is_raised(rollouts: Rollouts, tmp_path: Path) -> None:
+def test_an_input_error_of_a_worker_is_raised(rollouts: Rollouts, forked: None, tmp_path: Path) -> None:
     missing = replace(rollouts, make_planner=partial(Planner.from_checkpoint, tmp_path / "nowhere", CONFIG))
     with pytest.raises(InputError, match="nowhere"):
         run_in_processes(missing, SEEDS, 2, ignore)
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_dies_is_reported_with_its_exit_code(rollouts: Rollouts) -> None:
+def test_a_worker_that_dies_is_reported_with_its_exit_code(rollouts: Rollouts, forked: None) -> None:
     with pytest.raises(InputError, match=r"exit code 3.*--processes"):
         run_in_processes(replace(rollouts, make_planner=partial(os._exit, 3)), SEEDS, 2, ignore)
     assert not multiprocessing.active_children()
 
 
-def test_an_interruption_ends_all_workers(rollouts: Rollouts) -> None:
+def test_an_interruption_ends_all_workers(rollouts: Rollouts, forked: None) -> None:
     def interrupt(results: Sequence[EpisodeResult]) -> None:
         raise KeyboardInterrupt
 
@@ -111,11 +118,11 @@ def raise_unpicklable() -> Planner:
     ("make_planner", "named"),
     [
         (raise_two_parts, r"in raise_two_parts\n(.*\n)*.*one and another"),
-        pytest.param(raise_unpicklable, r"ValueError: <function", marks=pytest.mark.slow),
+        (raise_unpicklable, r"ValueError: <function"),
     ],
 )
 def test_any_other_error_of_a_worker_is_raised_with_its_traceback(
-    rollouts: Rollouts, make_planner: Callable[[], Planner], named: str
+    rollouts: Rollouts, forked: None, make_planner: Callable[[], Planner], named: str
 ) -> None:
     with pytest.raises(RuntimeError, match=named):
         run_in_processes(replace(rollouts, make_planner=make_planner), SEEDS, 2, ignore)
@@ -126,8 +133,7 @@ def ignore_sigterm(planner: Callable[[], Planner]) -> Planner:
     return planner()
 
 
-@pytest.mark.slow
-def test_workers_that_ignore_sigterm_are_killed(rollouts: Rollouts) -> None:
+def test_workers_that_ignore_sigterm_are_killed(rollouts: Rollouts, forked: None) -> None:
     stubborn = replace(rollouts, make_planner=partial(ignore_sigterm, rollouts.make_planner), max_length=10**6)
 
     def fail(results: Sequence[EpisodeResult]) -> None:
@@ -224,8 +230,7 @@ def test_environments_are_closed(rollouts: Rollouts, tmp_path: Path, fails: bool
     assert len(list(tmp_path.glob("closed_*"))) == len(SEEDS)
 
 
-@pytest.mark.slow
-def test_an_environment_of_other_sizes_is_refused(rollouts: Rollouts) -> None:
+def test_an_environment_of_other_sizes_is_refused(rollouts: Rollouts, forked: None) -> None:
     other = replace(rollouts, make_environment=partial(make_environment, "walker2d-medium-v2"))
     with pytest.raises(InputError, match=r"11 dimensions.*--environment"):
         run_in_processes(other, SEEDS, 2, ignore)

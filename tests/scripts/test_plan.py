@@ -488,6 +488,7 @@ def test_minaris_own_references_score_its_own_environment_without_the_dataset(
     assert result["environment"].get("reference_returns") == ([-100.0, -50.0] if scored else None)
 
 
+@pytest.mark.slow
 def test_processes_share_the_rollouts_and_change_no_result(
     write_dataset: Write, run_train: RunTrain, run_plan: Plan
 ) -> None:
