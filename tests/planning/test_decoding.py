@@ -1,6 +1,7 @@
 """The cached decoder against one that recomputes everything for every token."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 import torch
@@ -40,13 +41,22 @@ def all_predictions(decoder: Decoder, model: GPT, n_environments: int, n_transit
     return predictions
 
 
+FORMS: list[dict[str, str]] = [
+    {},
+    {"parameterization": "uniform"},
+    {"embedding": "per_dimension", "positions": "rotary"},
+]
+# With the number of past transitions; the fast ones have each window with each form, and with each number.
+FAST = [(FORMS[0], 0), (FORMS[0], 2), (FORMS[1], 1), (FORMS[2], 0), (FORMS[2], 2)]
+SLOW = [case for case in product(FORMS, (0, 1, 2)) if case not in FAST]
+
+
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@pytest.mark.parametrize("n_past", [0, 1, 2])
 @pytest.mark.parametrize(
-    "form", [{}, {"parameterization": "uniform"}, {"embedding": "per_dimension", "positions": "rotary"}], ids=str
+    ("form", "n_past"), [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)], ids=str
 )
 def test_cached_equals_uncached_beyond_the_window_and_after_reordering(
-    window: WindowConfig, n_past: int, form: dict[str, str]
+    window: WindowConfig, form: dict[str, str], n_past: int
 ) -> None:
     model = random_model(**form)
     context = torch.rand(2, n_past * model.spec.dimension + model.spec.observation_size, dtype=torch.float64)
