@@ -99,16 +99,15 @@ def record() -> Callable[..., Path]:
     return save_recording
 
 
-@pytest.fixture
-def logs(tmp_path: Path) -> Path:
-    """The folder."""
+def write_logs(folder: Path) -> Path:
+    """Write the folder ``logs`` into another one; return its path."""
     for method, trainings in RETURNS.items():
         for train_seed, returns in enumerate(trainings):
             for seed, return_ in enumerate(returns):
-                make_result(method, train_seed, seed, return_).save(tmp_path / "logs" / method / str(train_seed))
+                make_result(method, train_seed, seed, return_).save(folder / "logs" / method / str(train_seed))
     for seed in range(2):
-        folder = tmp_path / "logs" / "training" / f"gpt_{seed}"
-        folder.mkdir(parents=True)
+        training = folder / "logs" / "training" / f"gpt_{seed}"
+        training.mkdir(parents=True)
         lines = [
             {
                 "step": step,
@@ -119,7 +118,13 @@ def logs(tmp_path: Path) -> Path:
             }
             for step in range(1, 9)
         ]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (training / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for seed, return_ in enumerate((2000.0, 2100.0, 1900.0)):
-        save_recording(tmp_path / "logs" / "adacat" / "0", seed, return_)
-    return tmp_path / "logs"
+        save_recording(folder / "logs" / "adacat" / "0", seed, return_)
+    return folder / "logs"
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """The folder, for a test to change."""
+    return write_logs(tmp_path)

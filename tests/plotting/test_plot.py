@@ -125,11 +125,10 @@ def test_profiles_need_scores() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bars", "profile", "curves", "calibration", "densities"])
-@pytest.mark.parametrize(("ending", "start"), [(".pdf", b"%PDF"), (".svg", b"<?xml")])
-def test_every_kind_is_written_as_a_vector_figure(logs: Path, kind: str, ending: str, start: bytes) -> None:
-    out = logs / f"{kind}{ending}"
+def test_every_kind_is_written_as_a_vector_figure(logs: Path, kind: str) -> None:
+    out = logs / f"{kind}.svg"
     main([str(logs), "--kind", kind, "--out", str(out)])
-    assert out.read_bytes().startswith(start)
+    assert out.read_bytes().startswith(b"<?xml")
 
 
 def test_the_style_keeps_text_as_text(logs: Path) -> None:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 pytest.importorskip("plotly")
 
+from tests.plotting.conftest import write_logs
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RolloutResult, load_results
 from trajectory_adacat.plotting.report import page as page_module
@@ -59,6 +60,20 @@ def write(*paths: Path) -> str:
     return out.read_text()
 
 
+class Written(NamedTuple):
+    """The folder of `logs`, not to be changed, and its page."""
+
+    logs: Path
+    page: str
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The page of the whole folder, for tests that only read it."""
+    logs = write_logs(tmp_path_factory.mktemp("written"))
+    return Written(logs, write(logs))
+
+
 def visible(page: str) -> str:
     return unescape(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL))
 
@@ -72,18 +87,17 @@ def recorded(page: str) -> int:
     return page.count('class="packed-recording"')
 
 
-def test_the_table_is_that_of_the_table_command(logs: Path) -> None:
+def test_the_table_is_that_of_the_table_command(written: Written) -> None:
     cells = Cells("score-table")
-    cells.feed(write(logs))
-    rows = [list(row) for row in text_table(gather(load_results([logs]))).rows]
+    cells.feed(written.page)
+    rows = [list(row) for row in text_table(gather(load_results([written.logs]))).rows]
     assert [row for row in cells.rows if row] == rows
     assert "69.5 ± 5.5 (2 trainings x 2)" in rows[0]
 
 
-def test_the_page_says_how_good_how_sure_and_where_it_fails(logs: Path) -> None:
-    page = write(logs)
+def test_the_page_says_how_good_how_sure_and_where_it_fails(written: Written) -> None:
     cells = Cells("glance")
-    cells.feed(page)
+    cells.feed(written.page)
     rows = [[" ".join(cell.split()) for cell in row] for row in cells.rows if row]
     values = [row[1] for row in rows]
     assert [value.partition(" ")[0] for value in values] == ["69.5", "46.1"]  # the best method first
@@ -93,7 +107,7 @@ def test_the_page_says_how_good_how_sure_and_where_it_fails(logs: Path) -> None:
         ["2 trainings x 2", "40.6", "2 of 4, from step 700", "1.30 (too high)"],
     ]
     assert rows[0][2] == "dataset mean return 44.3"
-    text = visible(page)
+    text = visible(written.page)
     assert (
         "The lowest return is 1300 (score 40.6): uniform on hopper-medium-v2, training 1, rollout 0, which ended in a terminal "
         "state at step 700." in text
@@ -104,15 +118,14 @@ def test_the_page_says_how_good_how_sure_and_where_it_fails(logs: Path) -> None:
     )
 
 
-def test_intervals_are_drawn_on_one_axis(logs: Path) -> None:
-    page = write(logs)
+def test_intervals_are_drawn_on_one_axis(written: Written) -> None:
     found = [
         [float(number) for number in line]
         for line in re.findall(
-            r'class="interval" x1="([\d.]+)" x2="([\d.]+)".*?class="mean" x1="([\d.]+)"', page, re.DOTALL
+            r'class="interval" x1="([\d.]+)" x2="([\d.]+)".*?class="mean" x1="([\d.]+)"', written.page, re.DOTALL
         )
     ]
-    (row,) = gather(load_results([logs]))
+    (row,) = gather(load_results([written.logs]))
     top = max(end for summary in row.summaries.values() for end in summary.mean_interval or ())
     expected = [
         [100 * end / top for end in (*(summary.mean_interval or ()), summary.mean)]
@@ -139,34 +152,32 @@ def test_a_search_is_described_in_words(logs: Path, result: Make) -> None:
     assert "no search" in text
 
 
-def test_one_training_is_no_basis_for_a_method(logs: Path) -> None:
+def test_one_training_is_no_basis_for_a_method(logs: Path, written: Written) -> None:
     assert "says nothing about another training" in visible(write(logs / "adacat" / "0"))
-    assert "says nothing about another training" not in visible(write(logs))
+    assert "says nothing about another training" not in visible(written.page)
 
 
-def test_every_figure_has_data_a_place_and_a_text(logs: Path) -> None:
-    page = write(logs)
-    found = figures(page)
+def test_every_figure_has_data_a_place_and_a_text(written: Written) -> None:
+    found = figures(written.page)
     assert {"profile-0", "curve-all", "curve-loss", "curve-learning_rate", "calibration-observation"} <= found.keys()
     assert "curve-seconds_per_step" not in found  # not logged
     for name, figure in found.items():
-        assert f'id="{name}"' in page
+        assert f'id="{name}"' in written.page
         assert figure["text"]
         assert all(len(trace["x"]) == len(trace["y"]) > 0 for trace in figure["data"])
     assert len(found["curve-all"]["data"]) == 4  # moving average and last weights of two trainings
     assert found["curve-all"]["data"][0]["y"][-1] == -0.8
 
 
-def test_the_page_asks_for_nothing_outside_itself(logs: Path) -> None:
-    page = write(logs)
-    markup = re.sub(r"<script type=.text/plain.*?</script>", "", page, flags=re.DOTALL)
+def test_the_page_asks_for_nothing_outside_itself(written: Written) -> None:
+    markup = re.sub(r"<script type=.text/plain.*?</script>", "", written.page, flags=re.DOTALL)
     assert not re.findall(r"https?://", markup)
     assert not re.findall(r"(?:src|href)=[\"'](?!#|data:)", markup)
 
 
-def test_the_page_says_how_to_make_it_again(logs: Path) -> None:
-    text = visible(write(logs))
-    assert f"trajectory-adacat report {logs}" in text
+def test_the_page_says_how_to_make_it_again(written: Written) -> None:
+    text = visible(written.page)
+    assert f"trajectory-adacat report {written.logs}" in text
     assert "trajectory-adacat plan --seed 2 --record" in text
     assert '"git_revision": "abc"' in text
 
@@ -199,22 +210,19 @@ def test_damaged_files_are_named_and_the_others_are_shown(logs: Path) -> None:
     assert "adacat on hopper-medium-v2" in text
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
+def test_partial_recordings_are_named(logs: Path, record: Callable[..., Path]) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"planner": None}, "its description lacks"),
         ({"names": {"observation": ["height"]}}, "its description lacks 'action'"),
         ({"names": {"observation": ["height"], "action": ["hip", "knee"]}}, "it does not name each dimension once"),
         ({"result": {}}, "its description lacks 'return'"),
         ({"names": None}, "its description lacks"),
-    ],
-)
-def test_partial_recordings_are_named(
-    logs: Path, record: Callable[..., Path], changes: dict[str, Any], sentence: str
-) -> None:
-    path = record(logs / "broken", 9, 1.0, **changes)
+    ]
+    broken = {record(logs / f"broken_{i}", 9, 1.0, **changes): said for i, (changes, said) in enumerate(cases)}
     page = write(logs)
-    assert f"The recording {path} cannot be read: {sentence}" in " ".join(visible(page).split()).replace(" .", ".")
+    text = " ".join(visible(page).split()).replace(" .", ".")
+    for path, sentence in broken.items():
+        assert f"The recording {path} cannot be read: {sentence}" in text
     assert recorded(page) == 3
 
 
@@ -268,8 +276,8 @@ def test_results_that_are_given_twice_leave_the_page_without_a_table(logs: Path)
     assert "There is no score table: no rollout results were found, or they cannot be pooled." in text
 
 
-def test_recordings_beyond_the_page_size_are_left_out(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = write(logs)
+def test_recordings_beyond_the_page_size_are_left_out(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs, whole = written
     assert recorded(whole) == 3
     longest = max(map(len, re.findall(r'class="packed-recording">(.*?)</script>', whole)))
     others = sum(map(len, re.findall(r'id="packed-\w+">(.*?)</script>', whole)))
