@@ -19,16 +19,21 @@ TRAININGS = ("learned", "rotary", "quantile", "muon")
 PLANS = [*product(("learned", "rotary"), ("cropped", "full"), ("float32", "bfloat16")), ("quantile", "full", "float32")]
 NAMES = [*(f"train-{what}" for what in TRAININGS), *("-".join(("plan", *what)) for what in PLANS)]
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+# Each form with each window, and both precisions; the other plans are slow.
+SLOW = [name for name in NAMES if name.endswith(("cropped-float32", "full-bfloat16"))]
+FAST = ["device-checks", *(name for name in NAMES if name not in SLOW)]
+ON_GPU = [*NAMES, "train-bfloat16"]
 CASES = [
-    *(("second", name) for name in ("device-checks", *NAMES)),
-    *(pytest.param("cuda", name, marks=NEEDS_GPU) for name in (*NAMES, "train-bfloat16")),
+    *(("second", name) for name in FAST),
+    *(pytest.param("second", name, marks=pytest.mark.slow) for name in SLOW),
+    *(pytest.param("cuda", name, marks=NEEDS_GPU) for name in ON_GPU),
 ]
 
 
 @cache
-def errors(device: str) -> dict[str, str | None]:
-    """Return the traceback of each failed scenario, None for the others."""
-    command = [sys.executable, "-c", RUN[device], device]
+def errors(device: str, *names: str) -> dict[str, str | None]:
+    """Run scenarios in one process; return the traceback of each failed one, None for the others."""
+    command = [sys.executable, "-c", RUN[device], device, *names]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
@@ -36,4 +41,5 @@ def errors(device: str) -> dict[str, str | None]:
 
 @pytest.mark.parametrize(("device", "name"), CASES)
 def test_scenario_runs_on_the_device(device: str, name: str) -> None:
-    assert errors(device)[name] is None, errors(device)[name]
+    together = ON_GPU if device == "cuda" else SLOW if name in SLOW else FAST
+    assert errors(device, *together)[name] is None, errors(device, *together)[name]

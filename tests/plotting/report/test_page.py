@@ -109,8 +109,8 @@ def test_the_page_says_how_good_how_sure_and_where_it_fails(written: Written) ->
     assert rows[0][2] == "dataset mean return 44.3"
     text = visible(written.page)
     assert (
-        "The lowest return is 1300 (score 40.6): uniform on hopper-medium-v2, training 1, rollout 0, which ended in a terminal "
-        "state at step 700." in text
+        "The lowest return is 1300 (score 40.6): uniform on hopper-medium-v2, training 1, rollout 0, which ended in a "
+        "terminal state at step 700." in text
     )
     assert "is predicted worst: it leaves the central 90 % of its prediction at" in text
     assert (
