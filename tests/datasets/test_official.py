@@ -1,5 +1,6 @@
 """Official files: pinned hashes, caches, and downloads from a local server."""
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -7,6 +8,7 @@ import functools
 import hashlib
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ class Behaviour:
     cut_after: int | None = None  # bytes after which a response is cut off
     status: int | None = None
     redirect: str | None = None  # to this address, once
+    trickle: bool = False  # a byte at a time, with pauses, for ever
     requests: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -60,7 +63,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if behaviour.ranges else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: behaviour.cut_after])
+        if behaviour.trickle:
+            self._trickle(body[: behaviour.cut_after])
+        else:
+            self.wfile.write(body[: behaviour.cut_after])
+
+    def _trickle(self, body: bytes) -> None:
+        with contextlib.suppress(ConnectionError):  # the client has left
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.01)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -155,6 +167,19 @@ def test_a_stalled_download_keeps_the_partial_file(server: Behaviour) -> None:
         fetch_official(PINNED)
     assert part().read_bytes() == CONTENT[:1234]
     server.cut_after = None
+    assert fetch_official(PINNED).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("cut_after", [None, 5])
+def test_a_download_that_trickles_ends_and_can_be_resumed(
+    server: Behaviour, monkeypatch: pytest.MonkeyPatch, cut_after: int | None
+) -> None:
+    monkeypatch.setattr(official, "PATIENCE", 0.2)
+    server.trickle, server.cut_after = True, cut_after
+    with pytest.raises(InputError, match=r"fewer than 1000 bytes a second came .* on another machine"):
+        fetch_official(PINNED)
+    assert part().read_bytes()
+    server.trickle, server.cut_after = False, None
     assert fetch_official(PINNED).read_bytes() == CONTENT
 
 

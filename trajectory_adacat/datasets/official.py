@@ -4,6 +4,7 @@ import csv
 import http.client
 import os
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -28,6 +29,32 @@ BASE_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2"
 CHECKSUMS = Path(__file__).parent / "d4rl_checksums.tsv"
 ATTEMPTS_WITHOUT_PROGRESS = 3
 TIMEOUT = 30  # seconds without data
+SLOWEST = 1000  # bytes a second, in the mean over PATIENCE
+PATIENCE = 60  # seconds
+
+
+class Pace:
+    """The rate of a download over all its attempts: `TIMEOUT` alone would let a trickle go on for ever."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._since, self._received = time.monotonic(), 0
+
+    def add(self, n_bytes: int) -> None:
+        """Count bytes that were received.
+
+        Raises:
+            OSError: if they came more slowly than `SLOWEST` for `PATIENCE` seconds.
+        """
+        self._received += n_bytes
+        seconds = time.monotonic() - self._since
+        if seconds < PATIENCE:
+            return
+        if self._received < SLOWEST * seconds:
+            raise OSError(f"fewer than {SLOWEST} bytes a second came for {PATIENCE} seconds")
+        self._start()
 
 
 class OfficialFile(NamedTuple):
@@ -122,7 +149,7 @@ def _tell_redirection(asked: str, answered: str) -> None:
 
 
 def _fetch_all(official: OfficialFile, part: Path) -> None:
-    attempts = 0
+    attempts, pace = 0, Pace()
     with (
         _open_alone(official, part) as file,
         tqdm(total=official.size, initial=file.tell(), desc=official.file_name, unit="B", unit_scale=True) as bar,
@@ -131,7 +158,7 @@ def _fetch_all(official: OfficialFile, part: Path) -> None:
             before = file.tell()
             error: Exception = http.client.IncompleteRead(b"", official.size - before)
             try:
-                _fetch_rest(official, file, bar)
+                _fetch_rest(official, file, bar, pace)
             except urllib.error.HTTPError as refusal:
                 if refusal.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                     raise
@@ -159,7 +186,7 @@ def _open_alone(official: OfficialFile, part: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _fetch_rest(official: OfficialFile, file: BinaryIO, bar: tqdm) -> None:
+def _fetch_rest(official: OfficialFile, file: BinaryIO, bar: tqdm, pace: Pace) -> None:
     """Append the missing bytes; start over if the server does not support ranges and sends the whole file."""
     request = urllib.request.Request(official.url, headers={"Range": f"bytes={file.tell()}-"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
@@ -171,3 +198,4 @@ def _fetch_rest(official: OfficialFile, file: BinaryIO, bar: tqdm) -> None:
         while file.tell() <= official.size and (block := response.read1(BLOCK)):
             file.write(block)
             bar.update(len(block))
+            pace.add(len(block))
