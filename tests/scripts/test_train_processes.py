@@ -1,8 +1,10 @@
 """The training command in several processes."""
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +22,14 @@ DROPOUT = {"attn_pdrop": "0.2", "resid_pdrop": "0.2", "embd_pdrop": "0.2"}
 WITHOUT_DROPOUT = dict.fromkeys(DROPOUT, "0")
 
 
-def in_processes(flags: list[str], count: int = 2) -> subprocess.CompletedProcess[str]:
+def launch(flags: list[str], count: int = 2) -> list[str]:
+    """Return the command that trains in so many processes."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-    command = [*launcher, train.__file__, *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return [*launcher, train.__file__, *flags]
+
+
+def in_processes(flags: list[str], count: int = 2) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(launch(flags, count), capture_output=True, text=True, check=False, timeout=120)
 
 
 def drawn(random_state: torch.Tensor) -> list[float]:
@@ -90,6 +96,31 @@ def test_two_processes_go_on_with_the_same_bits(
     resumed = in_processes([*flags, "--resume"])
     assert resumed.returncode == 0, resumed.stderr
     assert {name: (find_checkpoint(folder, 6) / name).read_bytes() for name in STATE} == whole
+
+
+@pytest.mark.slow
+def test_two_processes_that_a_signal_ends_go_on_from_their_last_checkpoint(
+    write_dataset: Write, home: Path, make_flags: Callable[..., list[str]]
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    settings = {"n_steps": "100", "n_saves": "50", "log_freq": "100", **DROPOUT}
+    done = in_processes(make_flags(path, exp_name="whole", **settings))
+    assert done.returncode == 0, done.stderr
+    flags, folder = make_flags(path, exp_name="parts", **settings), home / "logs" / "own" / "parts"
+    with subprocess.Popen(launch(flags), stderr=subprocess.PIPE, text=True) as launcher:
+        while not list(folder.glob("step_*")):
+            assert launcher.poll() is None
+            time.sleep(0.02)
+        launcher.send_signal(signal.SIGTERM)
+        _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode != 0
+    assert "saved step" not in said
+    last = read_description(find_checkpoint(folder))["step"]
+    assert (last % 2, last < 100) == (0, True)
+    resumed = in_processes([*flags, "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    whole = find_checkpoint(folder.with_name("whole"), 100)
+    assert all((find_checkpoint(folder, 100) / name).read_bytes() == (whole / name).read_bytes() for name in STATE)
 
 
 @pytest.mark.slow
