@@ -99,6 +99,24 @@ def test_a_damaged_or_shorter_output_is_not_done(data: Path) -> None:
     assert longer.is_done()
 
 
+def test_a_plan_that_was_killed_does_the_rollouts_that_are_left(data: Path) -> None:
+    train, plan = make_jobs(words(data))
+    run(train)
+    run(plan)
+    assert plan.folder is not None
+    results = plan.folder / "rollouts.jsonl"
+    first, second = results.read_text().splitlines(keepends=True)
+    results.write_text(first + second[:50])  # killed while it wrote
+    run(plan)
+    kept, again = results.read_text().splitlines(keepends=True)
+    assert kept == first  # with the seconds that it took
+    assert json.loads(again)["return"] == json.loads(second)["return"]
+    other = {**json.loads(second), "checkpoint": {"hash": "of another model"}, "rollout_seed": 2}
+    results.write_text(first + second + json.dumps(other) + "\n")
+    run(plan)
+    assert plan.is_done()
+
+
 def test_variants_share_what_they_do_not_change(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(

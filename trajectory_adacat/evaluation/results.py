@@ -221,11 +221,14 @@ class ResultsWriter:
         return path
 
     def finished(self, environment: Mapping[str, Any]) -> set[int]:
-        """Return the rollout seeds whose results in an environment are in the folder already."""
+        """Return the rollout seeds whose results in an environment are in the folder already.
+
+        There are none while the first write will delete results: it must not be left out.
+        """
         here = without_nulls(environment)
         results = _read(_files_in(self._folder)).values()
-        own = [result for result in results if not self._is_other(result)]
-        return {result.rollout_seed for result in own if without_nulls(result.environment) == here}
+        own = [r for r in results if not self._is_other(r) and without_nulls(r.environment) == here]
+        return set() if self._delete_others and len(own) < len(results) else {result.rollout_seed for result in own}
 
     def _is_other(self, result: RolloutResult) -> bool:
         same_settings = without_nulls(result.planner) == without_nulls(self._planner)

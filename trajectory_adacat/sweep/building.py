@@ -180,8 +180,8 @@ class Builder:
 
     def _plan_argv(self, training: Training, name: str, flags: Mapping[str, str]) -> list[str]:
         config = self._config
-        rollouts = {"seed": str(config.first_rollout), "n_rollouts": str(config.rollouts), "overwrite": "true"}
-        model = {"gpt_loadpath": f"{config.name}/gpt/{training.name}"}
+        rollouts = {"seed": str(config.first_rollout), "n_rollouts": str(config.rollouts)}
+        model = {"gpt_loadpath": f"{config.name}/gpt/{training.name}", "overwrite": "true", "resume": "true"}
         return self._argv(training.dataset, f"plans/{training.name}/{name}", {**flags, **model, **rollouts})
 
     def _plan_job(
