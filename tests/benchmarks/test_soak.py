@@ -67,7 +67,9 @@ def test_a_leak_in_a_child_process_is_seen(tmp_path: Path) -> None:
 
 def test_a_command_that_ends_starts_again(tmp_path: Path) -> None:
     out, starts = tmp_path / "out.jsonl", tmp_path / "starts"
-    soak.main(run(out, f"import sys, time; open({str(starts)!r}, 'a').write(sys.argv[1] + ' '); time.sleep(0.2)"))
+    script = f"echo {{start}} >> '{starts}'; sleep 0.1"
+    flags = ["--minutes", "0.025", "--interval", "0.02", "--out", str(out)]
+    soak.main([*flags, "--", "sh", "-c", script])
     n_starts = len(starts.read_text().split())
     assert starts.read_text().split() == [str(n) for n in range(1, n_starts + 1)]
     assert n_starts > 1
