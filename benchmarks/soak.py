@@ -5,7 +5,7 @@
 The command starts again each time it ends; ``{start}`` in it stands for the number of the start, from 1 on. At the end
 it gets SIGINT, or SIGKILL in its first 5 seconds. Its temporary folder (``TMPDIR``) is a fresh one. Needs Linux: the
 figures come from ``/proc``, summed over the command and all its child processes. Memory that processes share counts in
-each of them.
+each of them; ``own_memory_mib`` is that of the command without its children.
 """
 
 import os
@@ -20,11 +20,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from trajectory_adacat.checks import check_positive
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.files import append_line
 
-QUANTITIES = ("memory_mib", "handles", "threads", "processes", "temporary_files")
+QUANTITIES = ("memory_mib", "own_memory_mib", "handles", "threads", "processes", "temporary_files")
 WARM_UP = 0.1  # share of the samples that the summary leaves out
 YOUNG_SECONDS = 5.0  # in which SIGINT finds an interpreter that still starts, and fails
 GRACE_SECONDS = 60.0  # between SIGINT and SIGKILL
@@ -38,6 +39,7 @@ class SoakArguments(CommandParser):
     """Run a command again and again, and sample what it takes. The command follows after two dashes."""
 
     minutes: float = 60.0  # duration
+    starts: int | None = None  # starts of the command after which the soak ends earlier
     interval: float = 10.0  # seconds between samples
     out: Path  # JSON-lines file of the samples; must not exist
 
@@ -61,8 +63,9 @@ def measure(root: int, temporary: Path) -> dict[str, float]:
     for pid in process_tree(root):
         with suppress(OSError):
             memory = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_MIB
-            own = {"memory_mib": memory, "handles": len(os.listdir(f"/proc/{pid}/fd"))}
-            own |= {"threads": len(os.listdir(f"/proc/{pid}/task")), "processes": 1}
+            own = {"memory_mib": memory, "own_memory_mib": memory if pid == root else 0.0}
+            own |= {"handles": len(os.listdir(f"/proc/{pid}/fd")), "threads": len(os.listdir(f"/proc/{pid}/task"))}
+            own["processes"] = 1
             for name, value in own.items():
                 sums[name] += value
     sums["temporary_files"] = sum(len(folders) + len(files) for _, folders, files in os.walk(temporary))
@@ -102,24 +105,24 @@ def interrupt(process: "subprocess.Popen[bytes]") -> None:
         raise InputError(f"The command ended with status {process.returncode} after SIGINT.")
 
 
-def soak(command: Sequence[str], seconds: float, interval: float, out: Path) -> list[Sample]:
-    """Run a command again and again; return the samples, which are also written to ``out`` one by one.
+def soak(command: Sequence[str], arguments: SoakArguments) -> list[Sample]:
+    """Run a command again and again; return the samples, which are also written to ``--out`` one by one.
 
     Raises:
         InputError: if the command cannot be started, or fails.
     """
     samples: list[Sample] = []
     begin = time.monotonic()
-    start, stop, due = 0, begin + seconds, begin + interval
+    start, stop, due = 0, begin + 60.0 * arguments.minutes, begin + arguments.interval
     with tempfile.TemporaryDirectory(prefix="soak_") as temporary:
-        while time.monotonic() < stop:
+        while time.monotonic() < stop and start != arguments.starts:
             start, started_at = start + 1, time.monotonic()
             with started([part.replace("{start}", str(start)) for part in command], Path(temporary)) as process:
                 while not ended(process, min(due, stop) - time.monotonic()) and time.monotonic() < stop:
                     measured = measure(process.pid, Path(temporary))
                     samples.append({"seconds": round(time.monotonic() - begin, 2), "start": start, **measured})
-                    append_line(out, samples[-1])
-                    due += interval
+                    append_line(arguments.out, samples[-1])
+                    due += arguments.interval
                 if process.returncode is None and time.monotonic() - started_at > YOUNG_SECONDS:
                     interrupt(process)
                 elif process.returncode:
@@ -152,13 +155,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = SoakArguments().parse(own)
     if not command:
         raise InputError("Give the command after two dashes: python -m benchmarks.soak --out FILE -- COMMAND ...")
+    check_positive(arguments, "starts")
     if min(arguments.minutes, arguments.interval) <= 0:
         raise InputError("--minutes and --interval must be positive.")
     if arguments.out.exists():
         raise InputError(f"{arguments.out} exists: choose another --out.")
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background process, and so the command, ignores SIGINT
         signal.signal(number, signal.default_int_handler)
-    samples = soak(command, 60.0 * arguments.minutes, arguments.interval, arguments.out)
+    samples = soak(command, arguments)
     if len(samples) < 2:
         raise InputError(f"There are {len(samples)} samples: choose more --minutes or a shorter --interval.")
     print("| quantity | first tenth | last tenth | maximum | change per hour |\n|---|---|---|---|---|")

@@ -63,6 +63,7 @@ def test_a_leak_in_a_child_process_is_seen(tmp_path: Path) -> None:
         assert first < last <= most, name
         assert slope > 0, name
     assert table["processes"] == [2, 2, 2, 0]
+    assert 0 < max(table["own_memory_mib"][:3]) < min(table["memory_mib"][:3])
 
 
 def test_a_command_that_ends_starts_again(tmp_path: Path) -> None:
@@ -76,6 +77,12 @@ def test_a_command_that_ends_starts_again(tmp_path: Path) -> None:
     seen = [json.loads(line)["start"] for line in out.read_text().splitlines()]
     assert seen == sorted(seen)
     assert 1 < max(seen) <= n_starts + 1  # the last one may be killed before it writes
+
+
+def test_the_number_of_starts_can_end_the_soak(tmp_path: Path) -> None:
+    flags = ["--minutes", "60", "--interval", "0.01", "--starts", "3", "--out", str(tmp_path / "out.jsonl")]
+    soak.main([*flags, "--", "sh", "-c", f"echo >> '{tmp_path}/starts'; sleep 0.1"])
+    assert len((tmp_path / "starts").read_text().splitlines()) == 3
 
 
 def test_a_command_that_fails_ends_the_soak(tmp_path: Path) -> None:
