@@ -137,7 +137,7 @@ def parse(argv: Sequence[str] | None) -> tuple[PlanArguments, Source]:
     Raises:
         InputError: if the checkpoint is missing or of another dataset, or a flag is wrong.
     """
-    arguments = PlanArguments().parse(argv)
+    arguments = PlanArguments.new().parse(argv)
     folder = checkpoint_folder(arguments)
     description = read_training(folder)
     trained_on = description["dataset"]["name"]

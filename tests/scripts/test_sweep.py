@@ -1,6 +1,7 @@
 """The sweep command: its jobs, what it takes for done, its table, and its exit."""
 
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_jobs_are_done_once_their_output_is_whole(data: Path, capsys: pytest.Cap
     assert "own.hdf5" in shown.out
     assert len(shown.out.splitlines()) > 4
     assert Path("logs/sweeps/tiny/table.md").read_text().startswith("|")
+
+
+def test_jobs_are_checked_though_the_source_code_changes_meanwhile(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = make_jobs(words(data, ["scoring=values,critic"], critic=True))
+
+    def changed(*_: object) -> None:
+        raise OSError("source code not available")
+
+    monkeypatch.setattr(inspect, "findsource", changed)  # where Tap reads the comments of flags
+    assert not any(job.is_done() for job in jobs)
 
 
 def test_plans_of_a_flag_that_the_training_shares_are_told_apart(data: Path) -> None:
