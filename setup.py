@@ -19,7 +19,7 @@ COMMANDS = ["typed-argument-parser>=1.12,<2", "tqdm>=4.70"]
 ENVIRONMENTS = ["gymnasium[mujoco]>=1.4,<1.5", "mujoco>=3.5,<4.1"]
 # Datasets are collected in the environments and checked against them.
 TRAINING = [*COMMANDS, *ENVIRONMENTS, "safetensors>=0.8", "h5py>=3.16,<4", "scipy>=1.14"]
-PLOTS = [*COMMANDS, "matplotlib>=3.9", "rliable>=1.2,<2", "pandas>=2.2,<3", "scipy>=1.14"]  # rliable needs pandas < 3
+PLOTS = [*COMMANDS, "matplotlib>=3.9", "rliable>=1.2,<2", "pandas>=2.2.2,<3", "scipy>=1.14"]  # rliable needs pandas < 3
 MINARI = ["minari[hdf5]>=0.5.4,<0.6"]
 BEHAVIOR = ["stable-baselines3>=2.9,<3"]  # for train-behavior alone: agents are read without it
 REPORT = [*PLOTS, "jinja2>=3.1", "plotly>=6", "imageio-ffmpeg>=0.6"]
