@@ -106,6 +106,7 @@ def flags(data: Path, n_trainings: int, n_steps: int | None = None) -> list[str]
 def main() -> None:
     """Run the sweep in the folder of the command line."""
     folder, numbers = Path(sys.argv[1]).absolute(), [int(text) for text in sys.argv[2:]]
+    folder.mkdir(exist_ok=True)
     os.chdir(folder)
     os.environ |= {"TRAJECTORY_ADACAT_HOME": str(folder / "cache"), "PATH": ""}  # without git: it would take time
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]  # its import would take a second each time
