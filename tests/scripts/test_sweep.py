@@ -172,13 +172,39 @@ def test_a_dry_run_prints_the_jobs_and_runs_none(data: Path, home: Path, capsys:
 def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
     sweep.main(["--preset", "table4-collected", "--seeds", "0", "--processes", "2", "--dry_run"])
     shown = capsys.readouterr().out
-    assert "42 jobs (3 collect, 9 train, 3 critic, 27 plan), 0 done, 42 to run" in shown
-    assert "about 2.6 h with 2 processes" in shown
+    assert "33 jobs (3 collect, 9 train, 3 critic, 18 plan), 0 done, 33 to run" in shown
+    assert "about 1.9 h with 2 processes" in shown
 
 
 def test_every_ablation_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
     sweep.main(["--preset", "ablations", "--seeds", "0", "--dry_run"])
-    assert "21 jobs (1 collect, 5 train, 14 plan, 1 critic)" in capsys.readouterr().out
+    assert "21 jobs (1 collect, 5 train, 1 critic, 14 plan)" in capsys.readouterr().out
+
+
+SEARCH = ("scoring", "horizon", "beam_width", "n_expand", "sampling", "drop_act", "cdf_act", "use_ema")
+
+
+def test_the_ablations_plan_with_a_critic_that_scores_few_candidates() -> None:
+    plans = {
+        job.name.split()[-1]: sweep.resolve_plan(job.command[2:], "adacat")
+        for job in make_jobs(["--preset", "ablations", "--seeds", "0"])
+        if job.kind == "plan"
+    }
+    base = {name: plans["plan"][name] for name in SEARCH}
+    assert base == dict(zip(SEARCH, ("critic", 1, 2, 2, "uniform", 0.0, 0.0, True), strict=True))
+    changed = {
+        variant: {name: values[name] for name in SEARCH if values[name] != base[name]}
+        for variant, values in plans.items()
+    }
+    assert {variant: values for variant, values in changed.items() if values} == {
+        "midpoint": {"sampling": "midpoint"},
+        "cutoff_by_count": {"drop_act": 0.6},
+        "cutoff_by_mass": {"cdf_act": 0.6},
+        "raw_weights": {"use_ema": False},
+        **{f"horizon_{horizon}": {"horizon": horizon} for horizon in (3, 5, 15)},
+        "value_tokens": {"scoring": "values", "horizon": 3},
+        "no_search": {"scoring": "values", "beam_width": 1, "n_expand": 1},
+    }
 
 
 def test_a_critic_is_shared_by_the_parameterizations() -> None:

@@ -84,6 +84,7 @@ def test_the_ablations_change_one_thing_at_a_time() -> None:
     assert {name for name, names in sections.items() if names == ["train"]} == {
         *("constant_smoothing", "no_smoothing", "shared_embedding", "one_hot_embedding")
     }
+    assert texts(config.combinations("plan", "adacat")[0]) == {"scoring": "critic"}
 
 
 def test_a_long_name_is_cut_and_stays_unique() -> None:
