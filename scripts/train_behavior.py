@@ -72,11 +72,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = BehaviorTraining(robot.id, args.seed, args.random_steps, args.evaluate_every, args.evaluation_episodes)
     with locked(folder, "training", "--output"):
         trainer = BehaviorTrainer(config, robot, folder, args.device)
+        print(f"training from step {trainer.steps}; an evaluation every {args.evaluate_every} steps", flush=True)
         for record in trainer.run(args.steps, stop_return(robot, args.stop_score)):
             scored = score(record["return"], robot.reference_returns)
             shown = "" if scored is None else f" (normalized {scored:.1f})"
             speed = 1 / record["seconds_per_step"]
-            print(f"step {record['steps']}: return {record['return']:.0f}{shown}, {speed:.0f} steps per second")
+            line = f"step {record['steps']}: return {record['return']:.0f}{shown}, {speed:.0f} steps per second"
+            print(line, flush=True)
         write_replay(trainer.rows(), dataset, config, path, args.overwrite)
     print(summary(load_dataset(dataset.name), path))
     print(f"collect data of the policy with --policy {folder / POLICY_FILE} --name {robot.id}-own-medium")

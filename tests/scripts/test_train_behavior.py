@@ -118,7 +118,10 @@ def test_a_training_writes_policy_and_replay_set_and_continues(
         np.testing.assert_array_equal(file["observations"][:3], first.episodes[0].observations[:3])
     actor = read_policy(folder / "policy.npz").actor
     assert evaluate(ROBOTS["hopper"], actor, 1) == pytest.approx([progress[-1]["return"]], abs=1e-3)
-    assert "steps per second" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "training from step 0; an evaluation every 15 steps" in shown
+    assert "training from step 30" in shown
+    assert "steps per second" in shown
     with pytest.raises(InputError, match=r"holds a training with --seed 0: pass these flags"):
         train_behavior.main(flags(folder, 45, "--overwrite", "--seed", "1"))
 
