@@ -43,7 +43,7 @@ def train(arguments: AudioDensityArguments, method: str, seed: int) -> None:
     """Run a training, unless it is finished, and keep the recordings of the first seed."""
     form, settings = METHODS[method]
     heads = {name: str(value) for name, value in audio_heads(arguments.n_outputs, {}).get(f"audio:{form}", {}).items()}
-    name = f"audio/{arguments.preset}/{method}_{arguments.n_outputs}_{seed}"
+    name = f"audio/{arguments.preset}/{method}_{arguments.n_outputs}"
     folder = train_missing(
         "audio", AudioArguments, AudioConfig, arguments.training_flags(name, form, seed, heads | settings)
     )

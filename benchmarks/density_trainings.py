@@ -23,8 +23,9 @@ class ComparisonArguments(CommandParser):
     out: Path  # folder of the results and of the first seed's samples
     more: list[str] = []  # further flags of all trainings, as flag=value
 
-    def training_flags(self, exp_name: str, form: str, seed: int, settings: dict[str, str]) -> list[str]:
-        """Return the flags of one training."""
+    def training_flags(self, name: str, form: str, seed: int, settings: dict[str, str]) -> list[str]:
+        """Return the flags of one training; its folder is named by ``name``, the further flags and the seed."""
+        exp_name = "_".join([name, *self.more, str(seed)]).replace("=", "")
         flags = ["--preset", self.preset, "--form", form, "--seed", str(seed), "--exp_name", exp_name]
         flags += ["--device", self.device, "--data", str(self.data), "--logbase", self.logbase]
         flags += ["--out", str(self.out), *(f"--{flag}" for flag in self.more)]
@@ -32,7 +33,10 @@ class ComparisonArguments(CommandParser):
 
 
 def train_missing(experiment: str, parser: type[DensityParser], kind: type, flags: list[str]) -> Path | None:
-    """Run a training, or go on with an interrupted one, and return its folder; None if its result is there."""
+    """Run a training, or go on with an interrupted one, and return its folder; None if its result is there.
+
+    The data are not compared: give other data another folder of results.
+    """
     parsed = parser().parse(flags)
     wanted = parsed.form, parsed.seed, to_nested(parsed.settings(kind))
     assert parsed.out is not None  # one of the flags

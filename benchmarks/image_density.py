@@ -44,7 +44,7 @@ def train(arguments: ImageDensityArguments, method: str, n_outputs: int, seed: i
     """Run a training, unless it is finished, and keep the samples of the first seed."""
     form, settings = METHODS[method]
     heads = {name: str(value) for name, value in heads_of(n_outputs)[f"images:{form}"].items()}
-    name = f"images/{arguments.preset}/{method}_{n_outputs}_{seed}"
+    name = f"images/{arguments.preset}/{method}_{n_outputs}"
     folder = train_missing(
         "images", ImagesArguments, ImagesConfig, arguments.training_flags(name, form, seed, heads | settings)
     )

@@ -39,7 +39,8 @@ def density_figure(groups: Sequence[DensityGroup]) -> "Figure":
     for group in groups:
         by_dataset.setdefault(group.dataset, []).append(group)
     varies = {name: is_by_outputs(found) for name, found in by_dataset.items()}
-    published = published_figures(groups[0].experiment) if any(varies.values()) else []
+    experiment = next((group.experiment for group in groups if varies[group.dataset]), None)
+    published = [] if experiment is None else published_figures(experiment)
     n_panels = len(by_dataset) + bool(published)
     figure = Figure(figsize=(4.6 * n_panels, 4.0), layout="constrained")
     axes = list(figure.subplots(1, n_panels, squeeze=False)[0])

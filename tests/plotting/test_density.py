@@ -121,6 +121,12 @@ def test_several_numbers_of_outputs_make_figure_4_beside_the_papers(tmp_path: Pa
     assert (tmp_path / "figure4.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_papers_panel_is_of_the_experiment_whose_outputs_vary(results: Path, tmp_path: Path) -> None:
+    replace(ADACAT, experiment="audio", dataset="a speaker").save(results)
+    titles = [axis.get_title() for axis in density_figure(gather_density([results, images(tmp_path)])).axes]
+    assert titles == ["a speaker", "mnist", "casp", "the paper's: MNIST 28 x 28, its sizes"]
+
+
 def test_what_cannot_be_drawn_or_read_is_refused(results: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must end in"):
         density.main(["plot", str(results), "--out", "figure.jpg"])
