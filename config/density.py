@@ -1,7 +1,8 @@
 """Presets of the density experiments, by the names of the flags; sections and layers are those of config/offline.py.
 
 "small" finishes in minutes on two cores and smooths tables and audio from coarse to fine. "small-published" is the same
-with the paper's constant kernel; images are not smoothed. "paper" has the paper's settings for its datasets, meant for a GPU.
+with the paper's constant kernel; images are not smoothed. "paper" has the paper's settings for its datasets, meant for
+a GPU.
 """
 
 from typing import Any
