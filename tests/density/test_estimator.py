@@ -105,3 +105,44 @@ def test_scoring_needs_a_fit_and_the_same_columns(fitted: AdaCatDensity) -> None
         AdaCatDensity().score_samples(table())
     with pytest.raises(InputError, match="X has 3 features"):
         fitted.score_samples(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"max_steps": 0}, "max_steps must be a whole number of at least 1, got 0"),
+        ({"hidden": 0}, "hidden must be a whole number of at least 1"),
+        ({"k": 2.5}, "k must be a whole number"),
+        ({"frequencies": -1}, "frequencies must be a whole number of at least 0"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"patience": 0}, "patience must be"),
+        ({"learning_rate": 0.0}, "learning_rate must be finite and above 0"),
+        ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1"),
+        ({"validation_fraction": 0.98}, "leaves 6 of 300 rows for training.*lower validation_fraction"),
+        ({"random_state": "0"}, "random_state must be"),
+        ({"learning_rate": 1e30}, r"diverged.*lower learning_rate than 1e\+30"),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        AdaCatDensity(**{**SMALL, "max_steps": 5, **parameters}).fit(table(300))
+    assert "--" not in str(caught.value)
+
+
+def test_a_random_state_or_numpys_global_one_gives_the_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit_and_sample(random_state: np.random.RandomState | None) -> tuple[float, list[float], list[float]]:
+        density = AdaCatDensity(**{**SMALL, "max_steps": 5}, random_state=random_state).fit(table(100))
+        return density.validation_nll_, density.sample(1)[0].tolist(), density.sample(1)[0].tolist()
+
+    first, again = (fit_and_sample(np.random.RandomState(7)) for _ in range(2))
+    assert first == again
+    assert first[1] != first[2]
+    monkeypatch.setattr(np.random, "randint", np.random.RandomState(7).randint)
+    assert fit_and_sample(None) == first
+    assert fit_and_sample(None) != first
+
+
+def test_samples_of_a_random_state_repeat(fitted: AdaCatDensity) -> None:
+    first, again = (fitted.sample(3, random_state=np.random.RandomState(2)) for _ in range(2))
+    assert (first == again).all()
+    assert not (first == fitted.sample(3)).any()

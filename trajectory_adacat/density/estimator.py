@@ -2,7 +2,9 @@
 
 import copy
 import inspect
+import math
 import sys
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +15,10 @@ from trajectory_adacat.density.bounds import Bounds
 from trajectory_adacat.density.tabular_models import TabularModel
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.heads.adacat import AdaCatConfig
-from trajectory_adacat.training.finite import check_finite
 
 FEWEST_ROWS = 10
+LARGEST_SEED = 2**31 - 1  # of those drawn from a RandomState
+LEAST_COUNTS = {"k": 1, "hidden": 1, "frequencies": 0, "batch_size": 1, "max_steps": 1, "patience": 1}
 
 
 class AdaCatDensity:
@@ -34,7 +37,8 @@ class AdaCatDensity:
         max_steps: most updates.
         validation_fraction: share of the rows by which the best weights are chosen.
         patience: evaluations without improvement, of 50 evenly spaced ones, after which the training stops.
-        random_state: seed of the split, the initial weights, the batches and the samples.
+        random_state: seed of the split, the initial weights, the batches and the samples. A RandomState, or None for
+            numpy's global one, gives the seed of each fit and each sample.
 
     Attributes:
         model_: the fitted network.
@@ -63,7 +67,7 @@ class AdaCatDensity:
         max_steps: int = 3000,
         validation_fraction: float = 0.1,
         patience: int = 10,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.k = k
         self.hidden = hidden
@@ -102,25 +106,43 @@ class AdaCatDensity:
         """Fit the density to the rows of ``x [n, D]``.
 
         Raises:
-            InputError: for missing values, columns of whole numbers or of a single value, or fewer than 10 rows.
+            InputError: for a parameter out of range, missing values, columns of whole numbers or of a single value, or
+                fewer than 10 rows.
         """
+        self._check_parameters()
         rows = torch.from_numpy(_as_table(x))
+        if len(rows) < FEWEST_ROWS and rows.shape[1]:
+            raise InputError(f"x needs at least {FEWEST_ROWS} rows, got n_samples = {len(rows)}.")
         _check_columns(rows)
-        if not 0 < self.validation_fraction < 1:
-            raise InputError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction}.")
-        generator = torch.Generator().manual_seed(self.random_state)
+        seed = _draw_seed(self.random_state)
+        generator = torch.Generator().manual_seed(seed)
         rows = rows[torch.randperm(len(rows), generator=generator)]
         n_validation = max(1, round(self.validation_fraction * len(rows)))
         validation, training = rows[:n_validation], rows[n_validation:]
+        if len(training) < FEWEST_ROWS - 1:
+            raise InputError(
+                f"validation_fraction {self.validation_fraction} leaves {len(training)} of {len(rows)} rows for "
+                f"training, and at least {FEWEST_ROWS - 1} are needed: lower validation_fraction or give more rows."
+            )
         _check_columns(training)
         self._bounds = Bounds.of(training)
         self.low_, self.high_ = self._bounds.low.numpy(), self._bounds.high.numpy()
         self.n_features_in_ = rows.shape[1]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
+            torch.manual_seed(seed)
             self.model_ = TabularModel(self.n_features_in_, self._form(), self.hidden, 2, self.frequencies)
         self._train(self._bounds.scale(training), self._bounds.scale(validation), generator)
         return self
+
+    def _check_parameters(self) -> None:
+        for name, least in LEAST_COUNTS.items():
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+        if not (isinstance(self.learning_rate, Real) and 0 < self.learning_rate < math.inf):
+            raise InputError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}.")
+        if not (isinstance(self.validation_fraction, Real) and 0 < self.validation_fraction < 1):
+            raise InputError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}.")
 
     def _form(self) -> AdaCatConfig:
         start = max(0.2, self.smoothing)
@@ -141,8 +163,13 @@ class AdaCatDensity:
             self.n_steps_ = step
             if step % every and step < self.max_steps:
                 continue
-            check_finite({"loss": loss.detach()}, step)
             nll = -float(self.model_.log_prob(validation).sum(dim=-1).mean())
+            value = float(loss.detach())
+            if not math.isfinite(value) or math.isnan(nll):
+                raise InputError(
+                    f"The training diverged: at step {step} the loss is {value}, and {nll} on the validation rows. "
+                    f"Fit again with a lower learning_rate than {self.learning_rate}."
+                )
             if nll < best:
                 best, waited, weights = nll, 0, copy.deepcopy(self.model_.state_dict())
             else:
@@ -174,24 +201,36 @@ class AdaCatDensity:
         """Return the total log-density of the rows, as scikit-learn's KernelDensity does."""
         return float(self.score_samples(x).sum())
 
-    def sample(self, n_samples: int = 1, random_state: int | None = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Draw rows ``[n_samples, D]`` within the bounds.
 
         Args:
             n_samples: number of rows.
-            random_state: seed; None for that of the estimator.
+            random_state: seed, or a RandomState that gives it; None for that of the estimator.
 
         Raises:
-            InputError: if the density is not fitted.
+            InputError: if the density is not fitted, or the seed is of another type.
         """
         self._check_fitted()
+        seed = _draw_seed(self.random_state if random_state is None else random_state)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state if random_state is None else random_state)
+            torch.manual_seed(seed)
             return self._bounds.unscale(self.model_.sample(n_samples)).numpy()
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
             raise InputError("This AdaCatDensity is not fitted: call fit first.")
+
+
+def _draw_seed(random_state: Any) -> int:
+    """Return a whole number as it is, or draw one from a RandomState; None stands for numpy's global state."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    if random_state is None:
+        return int(np.random.randint(LARGEST_SEED))  # noqa: NPY002  (scikit-learn's convention)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(LARGEST_SEED))
+    raise InputError(f"random_state must be a whole number, a numpy RandomState or None, got {random_state!r}.")
 
 
 def _as_table(x: Any) -> np.ndarray:
@@ -214,8 +253,6 @@ def _as_table(x: Any) -> np.ndarray:
 def _check_columns(rows: Tensor) -> None:
     if not rows.shape[1]:
         raise InputError(f"x has 0 feature(s) (shape={tuple(rows.shape)}) while a minimum of 1 is required.")
-    if len(rows) < FEWEST_ROWS - 1:
-        raise InputError(f"x needs at least {FEWEST_ROWS} rows, got n_samples = {len(rows)}.")
     for column, values in enumerate(rows.T):
         if values.min() == values.max():
             raise InputError(f"Column {column} has a single value, so it has no density: leave it out.")
