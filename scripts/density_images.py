@@ -1,6 +1,6 @@
 """Train a density model of MNIST's images and draw samples: ``trajectory-adacat density images``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"There are no images {arguments.dataset!r}: only mnist.")
     if arguments.n_samples < 0:
         raise InputError(f"--n_samples must not be negative, got {arguments.n_samples}.")
+    refuse_flags_without_effect(arguments.given)
     shape: list[int] = []
 
     def make_objective(config: ImagesConfig, device: torch.device) -> tuple[ImagesObjective, dict[str, Any]]:
@@ -53,6 +54,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         save_grid(arguments.savepath / SAMPLES_FILE, pixels.reshape(-1, *shape))
         if arguments.verbose:
             print(arguments.savepath / SAMPLES_FILE)
+
+
+def refuse_flags_without_effect(given: Collection[str]) -> None:
+    """Check the flags on the command line.
+
+    Raises:
+        InputError: for a flag of a head that image models do not use.
+    """
+    if smoothing := [f"--{name}" for name in given if name.startswith("smooth_")]:
+        raise InputError(
+            f"{' and '.join(smoothing)}: no effect on images, as their loss is the mass of an interval. Leave "
+            "smoothing out; --interval_start begins with a wider interval."
+        )
+    if inputs := [f"--{name}" for name in ("embedding", "standardize") if name in given]:
+        raise InputError(
+            f"{' and '.join(inputs)}: no effect on images, as each grey level has an embedding of its own: "
+            "leave that out."
+        )
 
 
 def save_grid(path: Path, images: np.ndarray) -> None:

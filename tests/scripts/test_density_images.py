@@ -70,6 +70,12 @@ def test_the_paper_preset_has_the_papers_settings() -> None:
         (["--shrink", "3"], "--shrink"),
         (["--n_samples", "-1"], "--n_samples"),
         (["--data", "nowhere"], "make mnist"),
+        (["--smooth_coeff", "0.01"], "--smooth_coeff: no effect"),
+        (["--smooth_start", "0.2", "--smooth_bins", "1"], "--smooth_start and --smooth_bins: no effect"),
+        (["--smooth_type", "normal"], "--interval_start"),
+        (["--embedding", "one_hot"], "--embedding: no effect"),
+        (["--standardize", "true"], "--standardize: no effect"),
+        (["--smooth_fraction", "0.5", "--form", "adaptive_quantile"], "--smooth_fraction: no effect"),
     ],
 )
 def test_bad_input_is_refused(digits: Path, flags: list[str], message: str) -> None:
