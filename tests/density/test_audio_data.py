@@ -1,5 +1,6 @@
 """Folders of LJSpeech's layout."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy.io import wavfile
 
 from trajectory_adacat.density.audio_data import load_speech
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 
 
 @pytest.fixture
@@ -68,6 +69,27 @@ def test_a_bad_recording_is_refused(folder: Path, content: np.ndarray | bytes | 
     elif content is not None:
         wavfile.write(path, 8000, content)
     with pytest.raises(InputError, match=f"LJ007.*{message}"):
+        load_speech(folder)
+
+
+@pytest.mark.parametrize("length", [0, 3, 6, 10, 14, 18, 30, 38, 42, 44, 45, 60, 257])
+def test_a_recording_that_is_cut_off_is_refused(folder: Path, length: int) -> None:
+    path = folder / "wavs" / "LJ007.wav"  # 44 bytes of header and 107 samples
+    content = path.read_bytes()
+    assert len(content) == 258
+    path.write_bytes(content[:length])
+    with pytest.raises(DataError, match=r"LJ007\.wav is (cut off|no WAV file, or damaged)"):
+        load_speech(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "replacement"), [(4, struct.pack("<I", 28)), (22, struct.pack("<H", 0))], ids=["no data", "no channels"]
+)
+def test_a_recording_with_a_damaged_header_is_refused(folder: Path, place: int, replacement: bytes) -> None:
+    path = folder / "wavs" / "LJ007.wav"
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + replacement + content[place + len(replacement) :])
+    with pytest.raises(DataError, match=r"LJ007\.wav is no WAV file, or damaged"):
         load_speech(folder)
 
 

@@ -1,13 +1,15 @@
 """Recorded speech in LJSpeech's layout: ``metadata.csv`` beside ``wavs/*.wav``."""
 
 import hashlib
+import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.io import wavfile
 
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import DataError, InputError
 
 HELD_OUT = 0.05  # share of the recordings in each of the validation and the test split
 SPLIT_SEED = 0
@@ -93,14 +95,19 @@ def read_wav(path: Path) -> tuple[int, np.ndarray]:
     """Return the sampling rate and the samples of a WAV file, int16 ``[n]``.
 
     Raises:
-        InputError: if it is missing, damaged, or not of 16 bits and one channel.
+        InputError: if it is missing, damaged, cut off, or not of 16 bits and one channel.
     """
     try:
-        rate, samples = wavfile.read(path)
+        with warnings.catch_warnings():
+            # The reader only warns of a file that ends within its data.
+            warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
+            rate, samples = wavfile.read(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing, but metadata.csv lists it.") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path} is no WAV file, or damaged: {error}") from error
+    except (ValueError, EOFError, struct.error, ZeroDivisionError, UnboundLocalError) as error:
+        raise DataError(f"{path} is no WAV file, or damaged: {error}") from error
+    except wavfile.WavFileWarning as error:
+        raise DataError(f"{path} is cut off: {error} Copy the file again.") from error
     if samples.dtype != np.int16 or samples.ndim != 1:
         raise InputError(f"{path} must have 16 bits and one channel, got {samples.dtype}, shape {samples.shape}.")
     return rate, samples
