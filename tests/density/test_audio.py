@@ -36,9 +36,17 @@ def test_the_training_examples_are_as_many_as_whole_crops() -> None:
 
 def test_recordings_are_cut_to_whole_frames() -> None:
     (recording,) = objective().splits["validation"]
+    assert recording.samples.dtype == torch.int16  # not the levels, of four times the size
     assert recording.levels.shape == (48,)
     assert recording.mel.shape == (3, 3)
     assert torch.equal(recording.levels, to_levels(torch.from_numpy(tone(50, 3)))[:48])
+
+
+@pytest.mark.parametrize("count", [50, 150, 1000])
+def test_samples_are_standardized_by_the_first_ones_of_training(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr("trajectory_adacat.density.audio.N_STATISTICS", count)
+    samples = np.concatenate((tone(100, 0)[:96], tone(70, 2)[:64]))[:count]  # whole frames of the long recordings
+    assert float(objective().model.sample_std) == pytest.approx(float(samples.std(ddof=1)) / (LEVELS / 2))
 
 
 @torch.no_grad()

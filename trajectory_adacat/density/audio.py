@@ -69,12 +69,17 @@ class Recording:
     """A recording, cut to whole mel frames.
 
     Attributes:
-        levels: 16-bit levels, int64 ``[T]``.
+        samples: int16 ``[T]``. LJSpeech has 1.9e9 of them, so levels are made only where they are used.
         mel: ``[T / hop, M]``.
     """
 
-    levels: Tensor
+    samples: Tensor
     mel: Tensor
+
+    @property
+    def levels(self) -> Tensor:
+        """The 16-bit levels of all samples, int64 ``[T]``."""
+        return to_levels(self.samples)
 
 
 class AudioObjective(DensityObjective):
@@ -101,7 +106,7 @@ class AudioObjective(DensityObjective):
         self._config, self._device = config.data, device
         lengths = {"training": config.data.crop, "validation": config.data.hop, "test": config.data.hop}
         self.splits = {name: self._read(data, name, length) for name, length in lengths.items()}
-        crops = torch.tensor([len(recording.levels) // config.data.crop for recording in self.splits["training"]])
+        crops = torch.tensor([len(recording.samples) // config.data.crop for recording in self.splits["training"]])
         self._example_of = torch.arange(len(crops)).repeat_interleave(crops)  # the recording of each training example
         self.n_examples = len(self._example_of)
         self.model = WaveNet(config.model, config.data.n_mels, config.data.hop)
@@ -112,18 +117,26 @@ class AudioObjective(DensityObjective):
         hop, found = self._config.hop, []
         for samples in getattr(data, split):
             if len(samples) >= shortest:
-                whole = to_levels(torch.from_numpy(samples[: len(samples) // hop * hop].astype(np.int16)))
-                found.append(Recording(whole, torch.from_numpy(self._config.mel(samples, data.rate))))
+                whole = samples[: len(samples) // hop * hop].astype(np.int16, copy=False)
+                found.append(Recording(torch.from_numpy(whole), torch.from_numpy(self._config.mel(samples, data.rate))))
         if not found:
             raise InputError(f"No recording of the {split} split has at least {shortest} samples.")
         return found
 
     def _fit(self, config: WaveNetConfig) -> None:
         """Set the statistics of the model, and the edges of quantile bins, from the training recordings."""
-        levels = torch.cat([recording.levels for recording in self.splits["training"]])[:N_STATISTICS]
+        levels = to_levels(self._first_samples(N_STATISTICS))
         self.model.set_statistics(torch.cat([recording.mel for recording in self.splits["training"]]), levels)
         embedding, _ = config.form.make(1, config.skip)  # not used, but its edges are set too
         config.form.fit(embedding, self.model.head, centres(levels).float().unsqueeze(-1))
+
+    def _first_samples(self, count: int) -> Tensor:
+        """Return the first ``count`` training samples, or all if there are fewer."""
+        parts: list[Tensor] = []
+        for recording in self.splits["training"]:
+            parts.append(recording.samples[:count])
+            count -= len(parts[-1])
+        return torch.cat(parts)
 
     def loss(self, indices: Tensor, progress: float) -> Tensor:
         """Return the mean loss of a sample, in nats of the waveform in [0, 1], over random crops of the recordings.
@@ -145,7 +158,7 @@ class AudioObjective(DensityObjective):
         levels, mel = [], []
         for recording in (self.splits["training"][self._example_of[index]] for index in indices):
             start = int(torch.randint(len(recording.mel) - n_frames + 1, ()))
-            levels.append(recording.levels[start * hop : (start + n_frames) * hop])
+            levels.append(to_levels(recording.samples[start * hop : (start + n_frames) * hop]))
             mel.append(recording.mel[start : start + n_frames])
         return torch.stack(levels).to(self._device), torch.stack(mel).to(self._device)
 
