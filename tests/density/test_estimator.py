@@ -117,6 +117,7 @@ def test_scoring_needs_a_fit_and_the_same_columns(fitted: AdaCatDensity) -> None
         ({"batch_size": 0}, "batch_size must be"),
         ({"patience": 0}, "patience must be"),
         ({"learning_rate": 0.0}, "learning_rate must be finite and above 0"),
+        ({"smoothing": 0.0}, "^smoothing must be finite and above 0"),
         ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1"),
         ({"validation_fraction": 0.98}, "leaves 6 of 300 rows for training.*lower validation_fraction"),
         ({"random_state": "0"}, "random_state must be"),

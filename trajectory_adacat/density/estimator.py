@@ -139,8 +139,10 @@ class AdaCatDensity:
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < least:
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-        if not (isinstance(self.learning_rate, Real) and 0 < self.learning_rate < math.inf):
-            raise InputError(f"learning_rate must be finite and above 0, got {self.learning_rate!r}.")
+        for name in ("learning_rate", "smoothing"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not 0 < float(value) < math.inf:
+                raise InputError(f"{name} must be finite and above 0, got {value!r}.")
         if not (isinstance(self.validation_fraction, Real) and 0 < self.validation_fraction < 1):
             raise InputError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}.")
 
