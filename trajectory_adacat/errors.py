@@ -30,8 +30,10 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         signal: number of the signal.
+        has_saved: whether there is something to resume.
     """
 
-    def __init__(self, message: str, signal: int) -> None:
+    def __init__(self, message: str, signal: int, has_saved: bool = True) -> None:
         super().__init__(message)
         self.signal = signal
+        self.has_saved = has_saved

@@ -18,7 +18,7 @@ from trajectory_adacat.checkpoint import find_checkpoint, read_description
 from trajectory_adacat.console import dispatch
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.errors import Interrupted
-from trajectory_adacat.training.interruption import Interruption, resuming_command
+from trajectory_adacat.training.interruption import Interruption, resuming_command, telling_how_to_resume
 from trajectory_adacat.training.logger import read_metrics
 from trajectory_adacat.training.trainer import Trainer
 
@@ -74,6 +74,16 @@ def test_a_training_interrupted_before_a_step_goes_on_with_the_same_bits(
     resume(make_trainer(tmp_path / "parts", **SETTINGS), tmp_path / "parts").train()
     assert checkpoint_bytes(tmp_path / "parts", 6) == checkpoint_bytes(tmp_path / "whole", 6)
     assert without_time(tmp_path / "parts") == without_time(tmp_path / "whole")
+
+
+def test_a_training_interrupted_before_its_first_step_starts_anew(
+    make_trainer: MakeTrainer, windows: SequenceDataset, tmp_path: Path
+) -> None:
+    trainer = make_trainer(tmp_path, training=Signalling(windows, 0), **SETTINGS)
+    expected = r"no step was done, so nothing was saved\. Go on with: trajectory-adacat train --seed 3$"
+    with pytest.raises(Interrupted, match=expected), telling_how_to_resume("train", ["--seed", "3", "--overwrite"]):
+        trainer.train()
+    assert not list(tmp_path.glob("step_*"))
 
 
 def test_a_training_interrupted_in_an_evaluation_writes_the_line_when_it_goes_on(

@@ -70,7 +70,7 @@ def save_and_leave(
 ) -> Interrupted:
     """Save the current step unless that has been done, and return the exception that says so."""
     if step == 0:
-        return Interrupted("no step was done, so nothing was saved.", interrupted.signal)
+        return Interrupted("no step was done, so nothing was saved.", interrupted.signal, has_saved=False)
     checkpoint = folder / checkpoint_name(step)
     if not checkpoint.exists():
         save()
@@ -83,7 +83,8 @@ def telling_how_to_resume(command: str, argv: Sequence[str] | None, flag: str | 
     try:
         yield
     except Interrupted as interrupted:
-        line = resuming_command(command, sys.argv[1:] if argv is None else argv, flag)
+        resumes = flag if interrupted.has_saved else None
+        line = resuming_command(command, sys.argv[1:] if argv is None else argv, resumes)
         raise Interrupted(f"{interrupted} Go on with: {line}", interrupted.signal) from None
 
 
