@@ -223,7 +223,7 @@ class ResultsWriter:
     def finished(self, environment: Mapping[str, Any]) -> set[int]:
         """Return the rollout seeds whose results in an environment are in the folder already.
 
-        There are none while the first write will delete results: it must not be left out.
+        Empty while results of other settings are still to be deleted: the first new result does that.
         """
         here = without_nulls(environment)
         results = _read(_files_in(self._folder)).values()
