@@ -69,6 +69,12 @@ def test_a_fit_repeats(fitted: AdaCatDensity) -> None:
     assert (again.score_samples(table(seed=1)) == fitted.score_samples(table(seed=1))).all()
 
 
+def test_the_validation_likelihood_is_in_the_datas_units(fitted: AdaCatDensity) -> None:
+    assert fitted.validation_nll_ == pytest.approx(-fitted.score_samples(table(seed=1)).mean(), abs=0.4)
+    wider = AdaCatDensity(**SMALL).fit(table() * 8)  # a power of 2: the scaled rows stay equal
+    assert wider.validation_nll_ == pytest.approx(fitted.validation_nll_ + 2 * np.log(8), abs=1e-5)
+
+
 def test_a_training_without_improvement_stops_early() -> None:
     density = AdaCatDensity(**{**SMALL, "learning_rate": 1.0, "patience": 2}).fit(table(60))
     assert density.n_steps_ < SMALL["max_steps"]

@@ -43,7 +43,7 @@ class AdaCatDensity:
     Attributes:
         model_: the fitted network.
         n_steps_: number of updates made.
-        validation_nll_: lowest negative log-likelihood of the validation rows, in nats per row of the scaled data.
+        validation_nll_: lowest negative log-likelihood of the validation rows, in nats per row in the data's units.
         n_features_in_: number of columns.
         low_: lower bound of each column, ``[D]``.
         high_: upper bound of each column, ``[D]``.
@@ -131,7 +131,7 @@ class AdaCatDensity:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model_ = TabularModel(self.n_features_in_, self._form(), self.hidden, 2, self.frequencies)
-        self._train(self._bounds.scale(training), self._bounds.scale(validation), generator)
+        self._train(self._bounds.scale(training), validation, generator)
         return self
 
     def _check_parameters(self) -> None:
@@ -165,7 +165,7 @@ class AdaCatDensity:
             self.n_steps_ = step
             if step % every and step < self.max_steps:
                 continue
-            nll = -float(self.model_.log_prob(validation).sum(dim=-1).mean())
+            nll = -float(self._log_prob(validation).sum(dim=-1).mean())
             value = float(loss.detach())
             if not math.isfinite(value) or math.isnan(nll):
                 raise InputError(
@@ -192,8 +192,11 @@ class AdaCatDensity:
         if rows.shape[1] != self.n_features_in_:
             expected = f"AdaCatDensity is expecting {self.n_features_in_} features as input"  # scikit-learn's words
             raise InputError(f"X has {rows.shape[1]} features, but {expected}.")
+        return self._log_prob(rows).numpy()
+
+    def _log_prob(self, rows: Tensor) -> Tensor:
         scaled = self.model_.log_prob(self._bounds.scale(rows))
-        return self._bounds.log_prob(rows, scaled).numpy()
+        return self._bounds.log_prob(rows, scaled)
 
     def score_samples(self, x: Any) -> np.ndarray:
         """Return the log-density of each row ``[n]``, in nats in the data's units; see `score_conditionals`."""
