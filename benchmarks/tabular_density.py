@@ -1,12 +1,13 @@
-"""Test likelihood of tables: AdaCat, uniform and quantile bins, a neural spline flow, and scikit-learn's estimators.
+"""Test likelihood of tables: AdaCat, uniform and quantile bins, a neural spline flow, and estimators.
 
-Run ``python -m benchmarks.tabular_density`` from the repository, with ``zuko`` and ``scikit-learn`` installed. Finished
+Run ``python -m benchmarks.tabular_density`` from the repository, after ``make density-benchmark tables``. Finished
 trainings are lines of ``<out>/density.jsonl`` and are not repeated; ``trajectory-adacat density table`` tabulates them.
 """
 
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,17 @@ class TabularDensityArguments(CommandParser):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what is missing: our models and the flow of all seeds, then scikit-learn's estimators."""
+    """Run what is missing: our models and the flow of all seeds, then the estimators."""
     arguments = TabularDensityArguments().parse(argv)
     use_threads(1)
+    tables = {dataset: load_table(dataset, arguments.data) for dataset in arguments.datasets}
     jobs = [(dataset, seed) for seed in arguments.seeds for dataset in arguments.datasets]
     for dataset, seed in jobs:
         for preset, form in OURS:
-            train_ours(arguments, dataset, preset, form, seed)
-        compare(arguments, dataset, seed, with_flow)
+            train_ours(arguments, dataset, tables[dataset], preset, form, seed)
+        compare(arguments, dataset, tables[dataset], seed, flow_of)
     for dataset, seed in jobs:
-        compare(arguments, dataset, seed, with_scikit_learn)
+        compare(arguments, dataset, tables[dataset], seed, estimators_of)
 
 
 def finished(arguments: TabularDensityArguments) -> list[DensityResult]:
@@ -74,59 +76,83 @@ def settings(flags: Sequence[str]) -> dict[str, Any]:
     return to_nested(TabularArguments().parse(flags).settings(TabularConfig))
 
 
-def find(results: Sequence[DensityResult], dataset: str, form: str, seed: int, method: Any) -> DensityResult | None:
-    """Return the result of a training."""
-    key = (dataset, form, seed, method)
-    return next((found for found in results if (found.dataset, found.form, found.seed, found.settings) == key), None)
+def find(
+    results: Sequence[DensityResult], dataset: str, data: Splits, form: str, seed: int, method: Any
+) -> DensityResult | None:
+    """Return the result of a training on the same data."""
+    key = (dataset, data.sha256, form, seed, method)
+    for result in results:
+        if (result.dataset, result.data["sha256"], result.form, result.seed, result.settings) == key:
+            return result
+    return None
 
 
-def train_ours(arguments: TabularDensityArguments, dataset: str, preset: str, form: str, seed: int) -> None:
+def train_ours(
+    arguments: TabularDensityArguments, dataset: str, data: Splits, preset: str, form: str, seed: int
+) -> None:
     """Run one of our trainings, unless it is finished."""
     flags = our_flags(arguments, dataset, preset, form, seed)
-    if find(finished(arguments), dataset, form, seed, settings(flags)) is None:
+    if find(finished(arguments), dataset, data, form, seed, settings(flags)) is None:
         density.main(["tabular", *flags])
 
 
-def compare(arguments: TabularDensityArguments, dataset: str, seed: int, methods: "Methods") -> None:
-    """Fit other methods to a table, unless they are finished."""
-    data = load_table(dataset, arguments.data)
-    flags = our_flags(arguments, dataset, *OURS[0], seed)
-    ours = find(finished(arguments), dataset, OURS[0][1], seed, settings(flags))
-    assert ours is not None  # it has just been trained
-    for form, method, fit in methods(ours, seed):
-        if find(finished(arguments), dataset, form, seed, method) is None:
-            save(arguments.out, ours, form, method, fit, data)
-            print(f"{dataset}: {form}, seed {seed}")
+@dataclass(frozen=True)
+class Method:
+    """A method that the presets do not have.
+
+    Attributes:
+        form: its name.
+        settings: what it is pooled by.
+        fit: returns negative log-likelihoods of test and validation rows, numbers of parameters and of steps, and
+            further numbers.
+        libraries: that it comes from.
+    """
+
+    form: str
+    settings: dict[str, Any]
+    fit: Callable[[Splits], tuple[float, float, int, int, dict[str, float]]]
+    libraries: tuple[str, ...] = ()
 
 
-# Negative log-likelihoods of test and validation rows, numbers of parameters and of steps, further numbers.
-Fit = Callable[[Splits], tuple[float, float, int, int, dict[str, float]]]
-Method = tuple[str, dict[str, Any], Fit]  # name, settings, function
 Methods = Callable[[DensityResult, int], Iterator[Method]]
 
 
-def with_flow(ours: DensityResult, seed: int) -> Iterator[Method]:
+def compare(arguments: TabularDensityArguments, dataset: str, data: Splits, seed: int, methods: Methods) -> None:
+    """Fit other methods to a table, unless they are finished."""
+    flags = our_flags(arguments, dataset, *OURS[0], seed)
+    ours = find(finished(arguments), dataset, data, OURS[0][1], seed, settings(flags))
+    assert ours is not None  # it has just been trained
+    for method in methods(ours, seed):
+        if find(finished(arguments), dataset, data, method.form, seed, method.settings) is None:
+            save(arguments.out, ours, method, data)
+            print(f"{dataset}: {method.form}, seed {seed}")
+
+
+def flow_of(ours: DensityResult, seed: int) -> Iterator[Method]:
     """Yield the neural spline flow."""
     budget = {"n_parameters": ours.n_parameters, "n_steps_of_adacat": ours.n_steps}
-    yield "spline_flow", {**SPLINE, **budget}, lambda data: fit_spline_flow(data, ours, seed)
+    yield Method("spline_flow", {**SPLINE, **budget}, lambda data: fit_spline_flow(data, ours, seed), ("zuko",))
 
 
-def with_scikit_learn(ours: DensityResult, seed: int) -> Iterator[Method]:
-    """Yield the estimators: this package's, and those of scikit-learn."""
-    yield "adacat_estimator", AdaCatDensity().get_params() | {"random_state": seed}, lambda data: fit_ours(data, seed)
-    yield "gaussian_mixture", {"n_components": list(COMPONENTS)}, lambda data: fit_mixture(data, seed)
+def estimators_of(ours: DensityResult, seed: int) -> Iterator[Method]:
+    """Yield this package's estimator and those of scikit-learn."""
+    defaults = AdaCatDensity().get_params()
+    del defaults["random_state"]  # the seed: trainings of equal settings are pooled
+    yield Method("adacat_estimator", defaults, lambda data: fit_ours(data, seed))
+    mixture = {"n_components": list(COMPONENTS)}
+    yield Method("gaussian_mixture", mixture, lambda data: fit_mixture(data, seed), ("scikit-learn",))
     if seed == 0:
-        yield "kernel_density", {"bandwidths": list(BANDWIDTHS)}, fit_kernel_density
+        yield Method("kernel_density", {"bandwidths": list(BANDWIDTHS)}, fit_kernel_density, ("scikit-learn",))
 
 
-def save(out: Path, ours: DensityResult, form: str, method: dict[str, Any], fit: Fit, data: Splits) -> DensityResult:
+def save(out: Path, ours: DensityResult, method: Method, data: Splits) -> None:
     """Fit a method and write its result."""
     clocks = time.perf_counter(), time.process_time()
-    nll, validation_nll, n_parameters, n_steps, measures = fit(data)
+    nll, validation_nll, n_parameters, n_steps, measures = method.fit(data)
     result = DensityResult(
         experiment=ours.experiment,
         dataset=ours.dataset,
-        form=form,
+        form=method.form,
         seed=ours.seed,
         nll=nll,
         validation_nll=validation_nll,
@@ -135,14 +161,13 @@ def save(out: Path, ours: DensityResult, form: str, method: dict[str, Any], fit:
         n_outputs=None,
         n_steps=n_steps,
         seconds={"wall": time.perf_counter() - clocks[0], "cpu": time.process_time() - clocks[1]},
-        settings=method,
+        settings=method.settings,
         data=ours.data,
-        versions={**library_versions(), "processor": processor()},
+        versions={**library_versions(*method.libraries), "processor": processor()},
         git_revision=git_revision(),
         measures=measures,
     )
     result.save(out)
-    return result
 
 
 def spline_flow(n_columns: int, n_parameters: int) -> Any:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 LIBRARIES = ("trajectory_adacat", "torch", "numpy", "gymnasium", "mujoco")
 
 
-def library_versions() -> dict[str, str]:
-    """Return the installed versions of the libraries that determine a result."""
+def library_versions(*more: str) -> dict[str, str]:
+    """Return the installed versions of the libraries that determine a result, and of ``more`` libraries."""
     versions = {}
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, *more):
         try:
             versions[library] = version(library)
         except PackageNotFoundError:
