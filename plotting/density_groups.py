@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trajectory_adacat.evaluation.density_results import DensityResult, load_density_results
 from trajectory_adacat.evaluation.statistics import Summary, summarize
 
 PUBLISHED = Path(__file__).with_name("published_density.json")
-NAMES = {"adacat": "AdaCat"}  # of forms whose name is not the one in the file with spaces
+NAMES = {"adacat": "AdaCat", "adacat_estimator": "AdaCatDensity"}  # the others': that of the file, with spaces
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class DensityGroup:
     def n_outputs(self) -> int | None:
         """Outputs for each conditional density."""
         return self.results[0].n_outputs
+
+    def count_range(self, name: Literal["n_parameters", "n_steps"]) -> str:
+        """Return a count of the trainings as text, or the smallest and the largest: ``1,234`` or ``645-2,170``."""
+        counts = [getattr(result, name) for result in self.results]
+        return "-".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
 
     def measure(self, name: str) -> float | None:
         """Return the mean over trainings of a further number, such as ``mcd``; None if a training lacks it."""

@@ -89,7 +89,7 @@ def draw_by_method(axis: "Axes", groups: Sequence[DensityGroup], colors: dict[st
 def method_names(groups: Sequence[DensityGroup]) -> list[str]:
     """Return the names of methods, with the number of steps where several have one name."""
     count = Counter(group.label for group in groups)
-    steps = [f", {group.results[0].n_steps} steps" if count[group.label] > 1 else "" for group in groups]
+    steps = [f", {group.count_range('n_steps')} steps" if count[group.label] > 1 else "" for group in groups]
     return [group.label + more for group, more in zip(groups, steps, strict=True)]
 
 

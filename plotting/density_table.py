@@ -57,6 +57,8 @@ def density_table(groups: Sequence[DensityGroup], published: bool = True) -> Tex
         notes.append("mu-law NLL: of the mu-law values. MCD: mel-cepstral distance of synthesized test speech, mean.")
     if published and any(published_figures(name) for name in experiments):
         notes.append(f"(paper): {published_source()}. Not to be compared with the lines above: another size of data.")
+    if any(len({(r.n_parameters, r.n_steps) for r in group.results}) > 1 for group in groups):
+        notes.append("parameters and steps: smallest-largest where trainings differ.")
     return TextTable([("", (*COLUMNS, *(AUDIO_COLUMNS if has_audio else ())))], lines, notes)
 
 
@@ -66,20 +68,20 @@ def _audio(mu_law_nll: float | None, distance: float | None) -> list[str]:
 
 
 def _line(group: DensityGroup) -> list[str]:
-    first, summary = group.results[0], group.summary
+    summary = group.summary
     error, interval = summary.standard_error, summary.mean_interval
     seconds = sum(result.seconds["cpu"] for result in group.results) / len(group.results)
     return [
         group.dataset,
         group.label,
         "" if group.n_outputs is None else str(group.n_outputs),
-        f"{first.n_parameters:,}",
+        group.count_range("n_parameters"),
         str(len(group.results)),
         f"{summary.mean:.{DECIMALS}f}",
         "" if error is None else f"{error:.{DECIMALS}f}",
         "" if interval is None else f"[{interval[0]:.{DECIMALS}f}, {interval[1]:.{DECIMALS}f}]",
         f"{seconds:.1f}",
-        str(first.n_steps),
+        group.count_range("n_steps"),
     ]
 
 

@@ -77,6 +77,22 @@ def test_the_table_shows_means_errors_and_the_papers_figures(results: Path, caps
     assert "paper" not in capsys.readouterr().out
 
 
+def test_the_table_shows_the_range_where_trainings_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, (n_parameters, n_steps) in enumerate([(1679, 64), (3359, 64), (839, 60)]):
+        mixture = replace(ADACAT, form="gaussian_mixture", n_outputs=None, settings={"n_components": [80, 160]})
+        replace(mixture, seed=seed, n_parameters=n_parameters, n_steps=n_steps).save(tmp_path)
+    density.main(["table", str(tmp_path), "--format", "markdown"])
+    shown = capsys.readouterr().out
+    assert "| casp | gaussian mixture |  | 839-3,359 | 3 | 1.000 |" in shown
+    assert "| 1.5 | 60-64 |" in shown
+    assert "smallest-largest" in shown
+
+
+def test_the_estimator_has_its_own_name(tmp_path: Path) -> None:
+    replace(ADACAT, form="adacat_estimator", settings={"k": 32}).save(tmp_path)
+    assert [group.label for group in gather_density([tmp_path])] == ["AdaCatDensity"]
+
+
 def test_the_table_of_audio_has_the_mu_law_likelihood_and_the_distance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
