@@ -1,11 +1,13 @@
 """Samples per second of WaveNet's synthesis, with kept activations (Paine et al. 2016) and without.
 
-``python -m benchmarks.synthesis`` prints the table, for random weights of a preset's sizes. Without them, the network
-runs anew over the receptive field for each sample.
+``python -m benchmarks.synthesis`` prints the table, for random weights of a preset's sizes; ``--out`` writes JSON.
+Without kept activations, the network runs anew over the receptive field for each sample.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.density.audio import AudioConfig, next_levels, synthesize
 from trajectory_adacat.density.levels import LEVELS
 from trajectory_adacat.density.wavenet import WaveNet
+from trajectory_adacat.files import write_atomically
+from trajectory_adacat.provenance import git_revision, library_versions, processor
 from trajectory_adacat.scripts.density_audio import AudioArguments
 
 
@@ -29,10 +33,11 @@ class SynthesisArguments(CommandParser):
     repeats: int = 3  # timings of each way, of which the fastest counts
     threads: int = 1  # threads of this process
     device: str = "cpu"  # torch device
+    out: Path | None = None  # JSON file of the speeds, the settings and the machine
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the samples per second and the factor between the two ways."""
+    """Print the samples per second and the factor between the two ways, and write them."""
     arguments = SynthesisArguments().parse(argv)
     use_threads(arguments.threads)
     config = AudioArguments().parse(["--preset", arguments.preset, "--form", arguments.form]).settings(AudioConfig)
@@ -45,6 +50,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("|---|---|---|---|---|---|")
     reach, factor = config.model.receptive_field, kept / anew
     print(f"| {arguments.preset} | {arguments.clips} | {reach} | {kept:,.0f} | {anew:,.0f} | {factor:.1f} |")
+    if arguments.out is not None:
+        speeds = {"receptive_field": reach, "kept": kept, "anew": anew, "factor": factor}
+        write_speeds(arguments.out, arguments, speeds)
+
+
+def write_speeds(out: Path, arguments: SynthesisArguments, speeds: dict[str, float]) -> None:
+    """Write the samples per second ``kept`` and ``anew`` as JSON, with the settings and the machine."""
+    names = ("preset", "form", "clips", "frames", "repeats", "threads", "device")
+    values = {name: getattr(arguments, name) for name in names} | speeds
+    values["versions"] = {**library_versions(), "processor": processor(arguments.device)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, json.dumps({**values, "git_revision": git_revision()}, indent=2) + "\n")
 
 
 def samples_per_second(way: Callable[[WaveNet, Tensor], Tensor], model: WaveNet, mel: Tensor, repeats: int) -> float:

@@ -1,5 +1,8 @@
 """The benchmark of the synthesis on a tiny scale."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -20,6 +23,11 @@ def test_both_ways_draw_the_same_samples() -> None:
     assert (synthesis.synthesize_anew(model, mel) - kept).abs().max() < 100
 
 
-def test_the_table_has_both_speeds(capsys: pytest.CaptureFixture[str]) -> None:
-    synthesis.main(["--clips", "1", "--frames", "1", "--repeats", "1"])
+def test_the_table_and_the_file_have_both_speeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "synthesis.json"
+    synthesis.main(["--clips", "1", "--frames", "1", "--repeats", "1", "--out", str(out)])
     assert "| small | 1 | 128 |" in capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert written["preset"] == "small"
+    assert written["kept"] / written["anew"] == pytest.approx(written["factor"])
+    assert written["versions"]["processor"]
