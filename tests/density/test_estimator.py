@@ -1,5 +1,7 @@
 """The density of one's own data."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,15 @@ def table(count: int = 1500, seed: int = 0) -> np.ndarray:
 def fitted() -> AdaCatDensity:
     """A small fitted density."""
     return AdaCatDensity(**SMALL).fit(table())
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_has_ten_lines_and_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parents[2] / "docs" / "density.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(example.splitlines()) <= 10
+    exec(example, {})
+    assert "[" in capsys.readouterr().out
 
 
 def test_it_beats_the_independent_normal_density(fitted: AdaCatDensity) -> None:

@@ -1,7 +1,10 @@
 """The autoregressive networks of tables."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trajectory_adacat.density.forms import FORMS
 from trajectory_adacat.density.tabular_models import TabularModel
@@ -32,6 +35,26 @@ def test_the_joint_density_integrates_to_one(form: HeadConfig) -> None:
     with torch.no_grad():
         density = model(points).log_prob(points).sum(dim=-1).exp()
     assert float(density.mean()) == pytest.approx(1.0, abs=0.02)
+
+
+class OperatorCount(TorchDispatchMode):
+    """Counts the operators that torch runs."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_all_columns_share_one_batched_product() -> None:
+    counts = []
+    for columns in (2, 9):
+        model = TabularModel(columns, AdaCatConfig(n_bins=5), hidden=8, layers=2, frequencies=3)
+        with OperatorCount() as operators:
+            model.losses(torch.rand(4, columns), 0.5)
+        counts.append(operators.count)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("name", FORMS)
