@@ -106,12 +106,14 @@ class Method:
         fit: returns negative log-likelihoods of test and validation rows, numbers of parameters and of steps, and
             further numbers.
         libraries: that it comes from.
+        n_outputs: numbers that it gives for each conditional density; None where it has no such number.
     """
 
     form: str
     settings: dict[str, Any]
     fit: Callable[[Splits], tuple[float, float, int, int, dict[str, float]]]
     libraries: tuple[str, ...] = ()
+    n_outputs: int | None = None
 
 
 Methods = Callable[[DensityResult, int], Iterator[Method]]
@@ -138,7 +140,7 @@ def estimators_of(ours: DensityResult, seed: int) -> Iterator[Method]:
     """Yield this package's estimator and those of scikit-learn."""
     defaults = AdaCatDensity().get_params()
     del defaults["random_state"]  # the seed: trainings of equal settings are pooled
-    yield Method("adacat_estimator", defaults, lambda data: fit_ours(data, seed))
+    yield Method("adacat_estimator", defaults, lambda data: fit_ours(data, seed), n_outputs=2 * defaults["k"])
     mixture = {"n_components": list(COMPONENTS)}
     yield Method("gaussian_mixture", mixture, lambda data: fit_mixture(data, seed), ("scikit-learn",))
     if seed == 0:
@@ -158,7 +160,7 @@ def save(out: Path, ours: DensityResult, method: Method, data: Splits) -> None:
         validation_nll=validation_nll,
         unit=ours.unit,
         n_parameters=n_parameters,
-        n_outputs=None,
+        n_outputs=method.n_outputs,
         n_steps=n_steps,
         seconds={"wall": time.perf_counter() - clocks[0], "cpu": time.process_time() - clocks[1]},
         settings=method.settings,

@@ -47,6 +47,7 @@ def test_tables_are_trained_once_by_every_method(tmp_path: Path) -> None:
     others = ["spline_flow", "adacat_estimator", "gaussian_mixture", "kernel_density"]
     assert [result.form for result in results] == ours + others
     assert all(np.isfinite(result.nll) for result in results)
+    assert [result.n_outputs for result in results] == [64, 64, 64, 64, None, 64, None, None]
     assert [result.versions.get("zuko") is not None for result in results] == [False] * 4 + [True] + [False] * 3
     assert [result.versions.get("scikit-learn") is not None for result in results] == [False] * 6 + [True] * 2
     written = (tmp_path / "out" / RESULTS_FILE).read_text()
