@@ -60,7 +60,10 @@ PAPER_TABLES = {
 
 
 def heads_of(n_outputs: int) -> dict[str, dict[str, int]]:
-    """Return the sections of the forms for image models of about ``n_outputs`` outputs for each pixel."""
+    """Return the sections of the forms for image models of ``n_outputs`` outputs, an even number, for each pixel.
+
+    The logistic mixture has three outputs for each component, so it has the nearest multiple of 3.
+    """
     bins = {"adacat": {"n_bins": n_outputs // 2}, "adaptive_quantile": {"n_bins": n_outputs}}
     bins |= {"uniform": {"N": n_outputs}, "quantile": {"N": n_outputs}}
     components = {"logistic_mixture": {"n_components": round(n_outputs / 3)}}
@@ -108,7 +111,7 @@ PAPER_IMAGES = {
 
 
 def audio_heads(n_outputs: int, smooth: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the sections of the forms for models of speech of about ``n_outputs`` outputs for each sample."""
+    """Return the sections of the forms for models of speech of ``n_outputs`` outputs for each sample, as `heads_of`."""
     return {
         "audio:adacat": {"n_bins": n_outputs // 2, **smooth},
         **{f"audio:{form}": {"N": n_outputs} for form in ("uniform", "quantile", "mu_law")},
