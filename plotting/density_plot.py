@@ -1,5 +1,6 @@
 """Draw the test likelihoods of density models: ``trajectory-adacat density plot results/density/images``."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from trajectory_adacat.plotting.saving import check_ending, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+COLORS = (*(f"C{i}" for i in range(7)), "tab:brown", "tab:gray", "tab:olive")  # the style has seven
 
 
 class DensityPlotParser(CommandParser):
@@ -44,7 +47,7 @@ def density_figure(groups: Sequence[DensityGroup]) -> "Figure":
     n_panels = len(by_dataset) + bool(published)
     figure = Figure(figsize=(4.6 * n_panels, 4.0), layout="constrained")
     axes = list(figure.subplots(1, n_panels, squeeze=False)[0])
-    colors = {name: f"C{i}" for i, name in enumerate(sorted({group.label for group in groups}))}
+    colors = dict(zip(sorted({group.label for group in groups}), itertools.cycle(COLORS), strict=False))
     for axis, (name, found) in zip(axes, by_dataset.items(), strict=False):
         (draw_by_outputs if varies[name] else draw_by_method)(axis, found, colors)
         axis.set_title(name)

@@ -4,11 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib import style
+from matplotlib.colors import to_hex
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.density_results import DensityResult
+from trajectory_adacat.plotting import density_plot
 from trajectory_adacat.plotting.density_groups import gather_density
 from trajectory_adacat.plotting.density_plot import density_figure
+from trajectory_adacat.plotting.saving import STYLE
 from trajectory_adacat.scripts import density
 
 ADACAT = DensityResult(
@@ -118,6 +122,15 @@ def test_the_figure_has_a_panel_for_each_dataset_with_a_mark_for_each_method(res
     axes = density_figure(gather_density([results])).axes
     assert [axis.get_title() for axis in axes] == ["casp", "grid"]
     assert len(axes[0].containers) == 3
+
+
+def test_eight_methods_have_colours_of_their_own(tmp_path: Path) -> None:
+    for i in range(8):
+        replace(ADACAT, form=f"method_{i}", nll=float(i), settings={"i": i}).save(tmp_path)
+    with style.context(Path(density_plot.__file__).with_name(STYLE)):
+        (axis,) = density_figure(gather_density([tmp_path])).axes
+        colors = {to_hex(container.lines[0].get_color()) for container in axis.containers}
+    assert len(colors) == 8
 
 
 def test_trainings_of_several_lengths_are_methods_of_their_own(results: Path) -> None:
