@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from tap import TapIgnore
 
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.density.audio import AudioConfig, AudioObjective, synthesize
-from trajectory_adacat.density.audio_data import load_speech
+from trajectory_adacat.density.audio_data import SpeechData, load_speech
 from trajectory_adacat.density.levels import to_samples
 from trajectory_adacat.density.spectra import mel_cepstral_distance
 from trajectory_adacat.density.trainer import DensityTrainer
@@ -35,17 +35,34 @@ class AudioArguments(DensityParser):
     n_clips: int = 4  # test recordings whose beginnings are synthesized; 0: none
     clip_seconds: float = 0.5  # length of each
 
+    def parse(self, argv: Sequence[str] | None = None) -> Self:
+        """Read and check the flags.
+
+        Raises:
+            InputError: also for a number or a length of clips out of range.
+        """
+        super().parse(argv)
+        if self.n_clips < 0 or not self.clip_seconds > 0:
+            raise InputError("--n_clips must not be negative, and --clip_seconds must be above 0.")
+        return self
+
+    def load_data(self, config: AudioConfig) -> SpeechData:
+        """Read the recordings."""
+        seconds = config.data.training_seconds, config.data.validation_seconds, config.data.test_seconds
+        return load_speech(self.data, *seconds)
+
+    def sample_files(self) -> tuple[str, ...]:
+        """Return the names of the recordings and the figure, if clips are synthesized."""
+        return (REAL_FILE, SYNTHESIZED_FILE, FIGURE_FILE) if self.n_clips else ()
+
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, test, synthesize, and write the result."""
+    """Train, synthesize, test and write the result."""
     arguments = AudioArguments().parse(argv)
-    if arguments.n_clips < 0 or not arguments.clip_seconds > 0:
-        raise InputError("--n_clips must not be negative, and --clip_seconds must be above 0.")
     rates: list[int] = []
 
     def make_objective(config: AudioConfig, device: torch.device) -> tuple[AudioObjective, dict[str, Any]]:
-        seconds = config.data.training_seconds, config.data.validation_seconds, config.data.test_seconds
-        data = load_speech(arguments.data, *seconds)
+        data = arguments.load_data(config)
         rates.append(data.rate)
         objective = AudioObjective(config, data, device)
         if arguments.n_clips:
@@ -53,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         lengths = [sum(map(len, split)) / data.rate for split in (data.training, data.validation, data.test)]
         return objective, {"sha256": data.sha256, "seconds": lengths, "rate": data.rate}
 
-    def measure(trainer: DensityTrainer) -> dict[str, float]:
+    def finish(trainer: DensityTrainer) -> dict[str, float]:
         objective: Any = trainer.objective
         measures = {"mu_law_shift": objective.mu_law_shift("test")}
         if arguments.n_clips:
             measures["mcd"] = synthesize_clips(arguments, trainer, rates[0])
         return measures
 
-    train_density(arguments, AudioConfig, make_objective, measure)
+    train_density(arguments, argv, AudioConfig, make_objective, finish)
 
 
 def synthesize_clips(arguments: AudioArguments, trainer: DensityTrainer, rate: int) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from tap import TapIgnore
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.density.image_data import load_mnist
 from trajectory_adacat.density.images import ImagesConfig, ImagesObjective, sample_pixels
+from trajectory_adacat.density.splits import Splits
+from trajectory_adacat.density.trainer import DensityTrainer
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.scripts.density_training import DensityParser, train_density
 from trajectory_adacat.training.config import BasicRunConfig
@@ -29,31 +31,56 @@ class ImagesArguments(DensityParser):
     data: Path = Path("data/mnist")  # folder of the images
     n_samples: int = 64  # number of samples in samples.png; 0: none
 
+    def parse(self, argv: Sequence[str] | None = None) -> Self:
+        """Read and check the flags.
+
+        Raises:
+            InputError: also for other images, a negative number of samples, or a flag without effect.
+        """
+        super().parse(argv)
+        if self.dataset != "mnist":
+            raise InputError(f"There are no images {self.dataset!r}: only mnist.")
+        if self.n_samples < 0:
+            raise InputError(f"--n_samples must not be negative, got {self.n_samples}.")
+        refuse_flags_without_effect(self.given)
+        return self
+
+    def load_data(self, config: ImagesConfig) -> Splits:
+        """Read the images."""
+        return load_mnist(self.data, config.data.shrink, config.data.n_validation, config.data.n_test)
+
+    def sample_files(self) -> tuple[str, ...]:
+        """Return the name of the picture, if one is drawn."""
+        return (SAMPLES_FILE,) if self.n_samples else ()
+
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, test, write the result and draw samples."""
+    """Train, draw samples, test and write the result."""
     arguments = ImagesArguments().parse(argv)
-    if arguments.dataset != "mnist":
-        raise InputError(f"There are no images {arguments.dataset!r}: only mnist.")
-    if arguments.n_samples < 0:
-        raise InputError(f"--n_samples must not be negative, got {arguments.n_samples}.")
-    refuse_flags_without_effect(arguments.given)
     shape: list[int] = []
 
     def make_objective(config: ImagesConfig, device: torch.device) -> tuple[ImagesObjective, dict[str, Any]]:
-        data = load_mnist(arguments.data, config.data.shrink, config.data.n_validation, config.data.n_test)
+        data = arguments.load_data(config)
         shape.extend(data.test.shape[1:])
         images = [len(data.training), len(data.validation), len(data.test)]
         return ImagesObjective(config.model, data, device), {"sha256": data.sha256, "images": images, "size": shape}
 
-    trainer = train_density(arguments, ImagesConfig, make_objective)
-    if arguments.n_samples:
-        model: Any = trainer.best_model()
-        torch.manual_seed(trainer.run.seed)
-        pixels = sample_pixels(model, arguments.n_samples).cpu().numpy()
-        save_grid(arguments.savepath / SAMPLES_FILE, pixels.reshape(-1, *shape))
-        if arguments.verbose:
-            print(arguments.savepath / SAMPLES_FILE)
+    def finish(trainer: DensityTrainer) -> dict[str, float]:
+        if arguments.n_samples:
+            draw_samples(arguments, trainer, shape)
+        return {}
+
+    train_density(arguments, argv, ImagesConfig, make_objective, finish)
+
+
+def draw_samples(arguments: ImagesArguments, trainer: DensityTrainer, shape: Sequence[int]) -> None:
+    """Draw images of a shape from the best weights, the same for the same seed."""
+    model: Any = trainer.best_model()
+    torch.manual_seed(trainer.run.seed)
+    pixels = sample_pixels(model, arguments.n_samples).cpu().numpy()
+    save_grid(arguments.savepath / SAMPLES_FILE, pixels.reshape(-1, *shape))
+    if arguments.verbose:
+        print(arguments.savepath / SAMPLES_FILE)
 
 
 def refuse_flags_without_effect(given: Collection[str]) -> None:

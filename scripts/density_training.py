@@ -1,6 +1,7 @@
 """What all trainings of density models share: flags, checkpoints, resumption, the test and its record."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from trajectory_adacat.scripts.training_arguments import FolderParser, import_lo
 from trajectory_adacat.scripts.training_folder import check_same_method, old_checkpoints, start_folder
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import BasicRunConfig
+from trajectory_adacat.training.interruption import Interruption, telling_how_to_resume
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 
 MakeObjective = Callable[[Any, torch.device], tuple[DensityObjective, dict[str, Any]]]
-Measure = Callable[[DensityTrainer], dict[str, float]]
+Finish = Callable[[DensityTrainer], dict[str, float]]
 
 
 class DensityParser(FolderParser):
@@ -35,21 +37,41 @@ class DensityParser(FolderParser):
     logbase: str = "logs/density"  # folder under which everything is written, as <logbase>/<dataset>/<exp_name>
     out: Path | None = None  # folder of density.jsonl, which gets the result; by default the experiment's
 
+    def load_data(self, config: Any) -> Any:
+        """Read the data, with the attribute ``sha256``; ``config`` has the settings of the experiment.
+
+        Raises:
+            InputError: if a file is missing or damaged, or the settings do not fit it.
+        """
+        raise NotImplementedError
+
+    def sample_files(self) -> tuple[str, ...]:
+        """Return the names of the files with samples that the training leaves in the experiment's folder."""
+        return ()
+
 
 def train_density(
-    arguments: DensityParser, kind: type, make_objective: MakeObjective, measure: Measure = lambda trainer: {}
-) -> DensityTrainer:
-    """Train a model or go on with its training, test it, and write the result.
+    arguments: DensityParser,
+    argv: Sequence[str] | None,
+    kind: type,
+    make_objective: MakeObjective,
+    finish: Finish = lambda trainer: {},
+) -> None:
+    """Train a model or go on with its training, draw its samples, test it, and write the result.
+
+    The result comes last: where it is, the samples are.
 
     Args:
         arguments: the flags. Their section names the experiment.
+        argv: the command line after the experiment's name; None for that of the process.
         kind: dataclass of the settings, with the attributes ``model.form`` and ``trainer``.
         make_objective: called with the settings and the device; returns the model with its data, and what the
             checkpoints say of the data: at least ``sha256``. The default random state is that of the seed.
-        measure: called after the training; returns further numbers for the result.
+        finish: called after the training; draws samples and returns further numbers for the result.
 
     Raises:
         InputError: for bad settings or data, or a folder that is in use or cannot be written.
+        Interrupted: after SIGINT and SIGTERM; the message says how to go on.
     """
     config, run = arguments.settings(kind), arguments.settings(BasicRunConfig)
     import_logging(run)
@@ -72,17 +94,18 @@ def train_density(
     if checkpoint is not None:
         check_same_method(kind, *checkpoint, description)
         trainer.resume()
-    with locked(arguments.savepath):
+    command_line = [arguments.section, *(sys.argv[1:] if argv is None else argv)]
+    with telling_how_to_resume("density", command_line), locked(arguments.savepath):
         start_folder(arguments, None if checkpoint is None else checkpoint[0])
         if arguments.verbose:
             print(f"{arguments.dataset}: {config.model.form.name}, {n_parameters(objective):,} parameters", end="")
             print(f", {objective.n_examples} training examples -> {arguments.savepath}")
         trainer.train()
-    result = result_of(trainer, arguments, config, measure(trainer))
-    path = result.save(arguments.out or arguments.savepath)
+        with Interruption("the training is saved, and not tested yet."):
+            result = result_of(trainer, arguments, config, finish(trainer))
+            path = result.save(arguments.out or arguments.savepath)
     if arguments.verbose:
         print(f"test: {result.nll:.4f} {result.unit} -> {path}")
-    return trainer
 
 
 def n_parameters(objective: DensityObjective) -> int:

@@ -1,6 +1,8 @@
 """The training loop that tables, images and audio share, on a normal distribution."""
 
 import math
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from trajectory_adacat.density.checkpoint import best_weights, read_density
 from trajectory_adacat.density.config import DensityTrainerConfig
 from trajectory_adacat.density.objective import DensityObjective, Split
 from trajectory_adacat.density.trainer import DensityTrainer
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import CheckpointError, InputError, Interrupted
 from trajectory_adacat.settings import build
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.logger import read_metrics
@@ -118,9 +120,42 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -
     assert torch.equal(second.best_model().mean, whole.best_model().mean)  # type: ignore[arg-type]
     assert (second.best_step, second.best_nll) == (whole.best_step, whole.best_nll)
 
-    def without_clocks(folder: Path) -> list[dict[str, float]]:
-        return [{k: v for k, v in line.items() if not k.startswith("seconds")} for line in read_metrics(folder)]
+    assert without_clocks(tmp_path / "parts") == without_clocks(tmp_path / "whole")
 
+
+def without_clocks(folder: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in line.items() if not k.startswith("seconds")} for line in read_metrics(folder)]
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "saved"),
+    [("loss", 14, 13), ("negative_log_likelihood", 2, 8), ("negative_log_likelihood", 10, 40)],
+)
+def test_a_signal_saves_the_step_and_the_same_bits_follow(tmp_path: Path, method: str, call: int, saved: int) -> None:
+    whole = make(tmp_path / "whole")
+    whole.train()
+    first = make(tmp_path / "parts", n_saves=1)
+    original, calls = getattr(first.objective, method), []
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == call:
+            torch.randn(1)  # a step that is not done draws its random numbers again
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    setattr(first.objective, method, interrupted)
+    with pytest.raises(Interrupted, match=rf"saved step {saved} of 40 in .*step_000000{saved:02}"):
+        first.train()
+    if method != "loss":
+        with pytest.raises(CheckpointError, match="interrupted before its evaluation"):
+            best_weights(tmp_path / "parts")
+    second = make(tmp_path / "parts")
+    second.resume()
+    second.train()
+    assert second.test() == whole.test()
+    assert (second.best_step, second.best_nll) == (whole.best_step, whole.best_nll)
+    assert torch.equal(objective(second).model.mean, objective(whole).model.mean)
     assert without_clocks(tmp_path / "parts") == without_clocks(tmp_path / "whole")
 
 

@@ -20,16 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import matplotlib.image
 import numpy as np
 import torch._dynamo  # noqa: F401  (optimizers import it, which takes seconds: here, before the forks)
 
-from tests.scripts.conftest import tiny_flags, write_file
+from tests.scripts.conftest import tiny_digits, tiny_flags, write_file
 from trajectory_adacat.checkpoint import find_checkpoint, read_any_description, read_description, read_tensors
 from trajectory_adacat.console import dispatch
 from trajectory_adacat.critic.checkpoint import read_critic
 from trajectory_adacat.datasets.d4rl import read_d4rl
+from trajectory_adacat.density.checkpoint import read_density
+from trajectory_adacat.evaluation.density_results import load_density_results
 from trajectory_adacat.evaluation.results import load_results
-from trajectory_adacat.scripts import collect, critic, plan, plan_arguments, train  # noqa: F401  (imported before the forks)
+from trajectory_adacat.scripts import collect, critic, density_images, plan, plan_arguments, train  # noqa: F401
 from trajectory_adacat.training.logger import read_metrics
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
@@ -138,7 +141,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def without_time(folder: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in read_metrics(folder)]
+    return [{k: v for k, v in line.items() if not k.startswith("seconds")} for line in read_metrics(folder)]
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:
@@ -147,15 +150,10 @@ def contents(checkpoint: Path) -> dict[str, bytes]:
 
 def kill_training(command: str, n_kills: int) -> dict[str, int]:
     """Kill a training, with a checkpoint after every other step."""
-    data = write_file(Path("own.hdf5").absolute(), (9, 8, 7, 6))
     n_steps = 4 + 2 * n_kills
-    if command == "train":
-        argv = tiny_flags(data, n_steps=n_steps, n_saves=n_steps // 2, embd_pdrop=0.2, n_epochs_ref=None)
-    else:
-        argv = ["--dataset", "own", "--dataset_path", str(data), "--n_steps", str(n_steps), "--mc_steps", "5"]
-        argv += ["--n_saves", str(n_steps // 2), "--log_freq", "1", "--hidden_size", "8", "--batch_size", "8"]
-        argv += ["--holdout_fraction", "0.25", "--verbose", "false"]
-    whole, folder = (Path("logs", "own", name).absolute() for name in ("whole", "killed"))
+    argv = [*training_flags(command), "--n_steps", str(n_steps), "--n_saves", str(n_steps // 2)]
+    base = Path("logs", "density", "mnist") if command == "density" else Path("logs", "own")
+    whole, folder = (base.absolute() / name for name in ("whole", "killed"))
     finish([command, *argv, "--exp_name", "whole"])
 
     def resumed() -> list[str]:
@@ -168,18 +166,41 @@ def kill_training(command: str, n_kills: int) -> dict[str, int]:
             description = read_any_description(checkpoint)
             for name in description["files"]:
                 read_tensors(checkpoint, name, description)
+        if (folder / "density.jsonl").exists():
+            tested(folder)
 
     def verify() -> None:
-        read = read_description if command == "train" else read_critic
         last = [find_checkpoint(path) for path in (whole, folder)]
         assert contents(last[0]) == contents(last[1])
-        assert read(last[0])["step"] == read(last[1])["step"] == n_steps
+        assert READ[command](last[0])["step"] == READ[command](last[1])["step"] == n_steps
         assert without_time(whole) == without_time(folder)
         assert [line["step"] for line in without_time(folder)] == list(range(1, n_steps + 1))
         left = [path.name for path in folder.iterdir() if path.name.startswith(".step") or path.suffix == ".lock"]
         assert not left, left
+        if command == "density":
+            assert tested(whole) == tested(folder)
 
     return kill_again_and_again(resumed, folder, n_kills, check, verify)
+
+
+def training_flags(command: str) -> list[str]:
+    """Write tiny data; return the flags of a training on them, without its length."""
+    if command == "density":
+        return ["images", *tiny_digits(Path.cwd()), "--dropout", "0.2", "--log_freq", "1"]
+    data = write_file(Path("own.hdf5").absolute(), (9, 8, 7, 6))
+    if command == "train":
+        return tiny_flags(data, embd_pdrop=0.2, n_epochs_ref=None, n_steps=None, n_saves=None)
+    argv = ["--dataset", "own", "--dataset_path", str(data), "--mc_steps", "5", "--log_freq", "1"]
+    return [*argv, "--hidden_size", "8", "--batch_size", "8", "--holdout_fraction", "0.25", "--verbose", "false"]
+
+
+def tested(folder: Path) -> tuple[float, bytes]:
+    """Return the test likelihood and the samples of a density training; where the first is, the second are."""
+    (result,) = load_density_results([folder])
+    return result.nll, (folder / density_images.SAMPLES_FILE).read_bytes()
+
+
+READ = {"train": read_description, "critic": read_critic, "density": lambda path: read_density(path)[1]}
 
 
 def kill_collection(n_kills: int) -> dict[str, int]:
@@ -240,7 +261,7 @@ def kill_planning(n_kills: int) -> dict[str, int]:
 
 def kill(command: str, n_kills: int) -> dict[str, int]:
     """Kill one of the commands in the working folder."""
-    if command in ("train", "critic"):
+    if command in READ:
         return kill_training(command, n_kills)
     return {"collect": kill_collection, "plan": kill_planning}[command](n_kills)
 
@@ -249,7 +270,8 @@ def main() -> None:
     """Kill the commands of the command line in folders of their own; print how often each was killed."""
     root, n_kills, commands = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]  # its import would take a second each time
-    for parser in (train.TrainArguments, critic.CriticArguments, plan_arguments.PlanArguments):
+    parsers = train.TrainArguments, critic.CriticArguments, plan_arguments.PlanArguments, density_images.ImagesArguments
+    for parser in parsers:
         parser()  # reads the source code once for all forks
     os.environ |= {"TRAJECTORY_ADACAT_HOME": str(root / "cache"), "PATH": ""}  # without git: it would take time
     killed = {}
@@ -262,5 +284,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert h5py.version and np.__version__  # imported before the forks
+    assert h5py.version and matplotlib.image and np.__version__  # imported before the forks
     main()

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = ("train", "critic", "collect", "density", "plan")
 
 
 @pytest.mark.parametrize(
     ("commands", "n_kills"),
     [
-        (["train", "critic", "collect"], 4),
-        *(pytest.param([command], 50, marks=pytest.mark.slow) for command in ("train", "critic", "collect", "plan")),
+        (["train", "critic", "collect", "density"], 4),
+        *(pytest.param([command], 50, marks=pytest.mark.slow) for command in COMMANDS),
     ],
     ids=str,
 )

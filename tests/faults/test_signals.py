@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from tests.scripts.conftest import tiny_table
 from tests.training.conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, checkpoint_tensors
-from trajectory_adacat.checkpoint import find_checkpoint, read_description
+from trajectory_adacat.checkpoint import find_checkpoint, read_any_description, read_description
+from trajectory_adacat.command_line import run_command
 from trajectory_adacat.console import dispatch
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
+from trajectory_adacat.density.checkpoint import read_density
 from trajectory_adacat.errors import Interrupted
 from trajectory_adacat.training.interruption import Interruption, resuming_command, telling_how_to_resume
 from trajectory_adacat.training.logger import read_metrics
@@ -132,25 +136,59 @@ def test_the_command_that_goes_on(given: list[str], expected: str) -> None:
     assert resuming_command("train", given) == expected
 
 
+def send_once_logged(folder: Path, number: signal.Signals) -> None:
+    """Send a signal to this process when a training has written a line."""
+    while not any(path.stat().st_size for path in folder.rglob("metrics.jsonl")):
+        time.sleep(0.005)
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_density_command_saves_and_says_how_to_go_on(
+    home: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    flags = ["tabular", *tiny_table(home), "--n_saves", "1", "--log_freq", "1"]
+    sender = threading.Thread(target=send_once_logged, args=(home, number))
+    sender.start()
+    with pytest.raises(SystemExit) as exit_:
+        run_command(dispatch, ["density", *flags, "--n_steps", "100000"])
+    sender.join()
+    assert exit_.value.code == 128 + number
+    message = capsys.readouterr().err.strip()
+    found = re.fullmatch(r"interrupted: saved step (\d+) of 100000 in (\S+)\. Go on with: (.*)", message)
+    assert found, message
+    command = shlex.split(found[3])
+    assert command == ["trajectory-adacat", "density", *flags, "--n_steps", "100000", "--resume"]
+    last = int(found[1]) + 1
+    dispatch([*command[1:], "--n_steps", str(last)])
+    assert read_density((home / found[2]).parent)[1]["step"] == last
+
+
 # -- as a command ----------------------------------------------------------------------------------------------
 
 CONSOLE = "from trajectory_adacat.console import main; main()"
 # The second signal must end a process that is stuck in saving.
-STUCK = (
-    "import time; from trajectory_adacat.training import trainer; trainer.save_checkpoint = lambda *_: time.sleep(99)\n"
-)
+STUCK = "import time; from trajectory_adacat.{0} import trainer; trainer.{1} = lambda *_, **__: time.sleep(99)\n"
+COMMANDS = {
+    "train": STUCK.format("training", "save_checkpoint"),
+    "density": STUCK.format("density", "write_checkpoint"),
+}
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def start(
     tmp_path: Path, write_dataset: Callable[..., Path], make_flags: Callable[..., list[str]]
-) -> "Iterator[Callable[..., subprocess.Popen[str]]]":
+) -> "Iterator[Start]":
     """Start a long training in a process, and wait for its first steps."""
-    flags = make_flags(write_dataset(9, 8, 7, 6), n_steps=100_000, n_saves=1, log_freq=10)
+    many = {"n_steps": 100_000, "n_saves": 1, "log_freq": 10}
+    flags = {"train": make_flags(write_dataset(9, 8, 7, 6), **many)}
+    flags["density"] = ["tabular", *tiny_table(tmp_path), *(f"--{name}={value}" for name, value in many.items())]
     started = []
 
-    def start(code: str = "") -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", code + CONSOLE, "train", *flags]
+    def start(name: str, code: str = "") -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", code + CONSOLE, name, *flags[name]]
         started.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True))
         while not list(tmp_path.rglob("metrics.jsonl")) or not read_metrics(
             next(tmp_path.rglob("metrics.jsonl")).parent
@@ -165,29 +203,35 @@ def start(
         process.wait()
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("train", signal.SIGTERM),
+        pytest.param("train", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("density", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("density", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_command_leaves_within_five_seconds_and_says_how_to_go_on(
-    start: "Callable[..., subprocess.Popen[str]]",
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    number: signal.Signals,
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: signal.Signals
 ) -> None:
-    process = start()
+    process = start(name)
     process.send_signal(number)
     assert process.wait(5) == 128 + number
     (message,) = process.communicate()[1].splitlines()
     found = re.fullmatch(r"interrupted: saved step (\d+) of 100000 in (\S+)\. Go on with: (.*)", message)
     assert found, message
-    assert read_description(tmp_path / found[2])["step"] == int(found[1])
+    assert read_any_description(tmp_path / found[2])["step"] == int(found[1])
     command = shlex.split(found[3])
-    assert command[:2] == ["trajectory-adacat", "train"]
+    assert command[:2] == ["trajectory-adacat", name]
     monkeypatch.chdir(tmp_path)
     dispatch([*command[1:], "--n_steps", str(int(found[1]) + 1)])
-    assert read_description(find_checkpoint((tmp_path / found[2]).parent))["step"] == int(found[1]) + 1
+    assert read_any_description(find_checkpoint((tmp_path / found[2]).parent))["step"] == int(found[1]) + 1
 
 
-def test_a_second_signal_ends_a_training_that_is_stuck(start: "Callable[..., subprocess.Popen[str]]") -> None:
-    process = start(STUCK)
+@pytest.mark.parametrize("name", ["train", pytest.param("density", marks=pytest.mark.slow)])
+def test_a_second_signal_ends_a_training_that_is_stuck(start: Start, name: str) -> None:
+    process = start(name, COMMANDS[name])
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)

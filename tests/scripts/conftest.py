@@ -1,5 +1,6 @@
 """Tiny datasets and trainings for the commands."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from trajectory_adacat.density.image_data import TEST_FILE, TRAINING_FILE
 from trajectory_adacat.scripts import train
 
 Write = Callable[..., Path]
@@ -78,6 +80,34 @@ def tiny_flags(path: Path, dataset: str = "own", **changes: object) -> list[str]
     merged: dict[str, str | None] = {**TINY, **head, "--dataset": dataset, "--dataset_path": str(path)}
     merged |= {f"--{name}": value if value is None else str(value) for name, value in changes.items()}
     return [text for name, value in merged.items() if value is not None for text in (name, value)]
+
+
+def tiny_table(folder: Path) -> list[str]:
+    """Write a file of MINIBOONE's format below ``folder``; return the flags of a tiny density training on it."""
+    rows = np.random.default_rng(0).normal(size=(300, 3))
+    rows[:, 1] += rows[:, 0] ** 2
+    rows[-1] = 40.0  # a test row far outside the training rows' bounds
+    (folder / "tables" / "miniboone").mkdir(parents=True)
+    np.save(folder / "tables" / "miniboone" / "data.npy", rows)
+    return [
+        *("--dataset", "miniboone", "--data", "tables", "--preset", "small", "--verbose", "false"),
+        *("--hidden", "8", "--n_hidden", "1", "--frequencies", "1", "--batch_size", "32", "--n_steps", "6"),
+        *("--log_freq", "2", "--n_saves", "2"),
+    ]
+
+
+def tiny_digits(folder: Path) -> list[str]:
+    """Write files of MNIST's format, images of 4 x 4 pixels; return the flags of a tiny density training on them."""
+    (folder / "digits").mkdir()
+    generator = np.random.default_rng(0)
+    for name, count in ((TRAINING_FILE, 20), (TEST_FILE, 6)):
+        header = bytes((0, 0, 8, 3)) + struct.pack(">3i", count, 4, 4)
+        (folder / "digits" / name).write_bytes(header + generator.integers(0, 256, count * 16, np.uint8).tobytes())
+    return [
+        *("--data", "digits", "--preset", "small", "--verbose", "false", "--n_validation", "4", "--n_test", "5"),
+        *("--n_layer", "1", "--n_head", "1", "--n_embd", "4", "--batch_size", "8", "--n_steps", "4"),
+        *("--log_freq", "2", "--n_samples", "5"),
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -1,58 +1,66 @@
 """The command of images on a tiny scale."""
 
-import struct
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from trajectory_adacat.density.image_data import TEST_FILE, TRAINING_FILE
+from tests.scripts.conftest import tiny_digits
 from trajectory_adacat.density.images import ImagesConfig
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.evaluation.density_results import load_density_results
-from trajectory_adacat.scripts import density
+from trajectory_adacat.scripts import density, density_images
 from trajectory_adacat.scripts.density_images import ImagesArguments
 from trajectory_adacat.settings import to_flat
 
-TINY = [
-    *("--data", "digits", "--preset", "small", "--verbose", "false", "--n_validation", "4", "--n_test", "5"),
-    *("--n_layer", "1", "--n_head", "1", "--n_embd", "4", "--batch_size", "8", "--n_steps", "4", "--log_freq", "2"),
-    *("--n_samples", "5", "--out", "results"),
-]
+RunImages = Callable[..., None]
 
 
 @pytest.fixture
-def digits(home: Path) -> Path:
-    """Files of MNIST's format with images of 4 x 4 pixels."""
-    (home / "digits").mkdir()
-    generator = np.random.default_rng(0)
-    for name, count in ((TRAINING_FILE, 20), (TEST_FILE, 6)):
-        header = bytes((0, 0, 8, 3)) + struct.pack(">3i", count, 4, 4)
-        (home / "digits" / name).write_bytes(header + generator.integers(0, 256, count * 16, dtype=np.uint8).tobytes())
-    return home
+def images(home: Path) -> RunImages:
+    """Runs the command on `tiny_digits` with its flags and more."""
+    tiny = tiny_digits(home)
+    return lambda *flags: density.main(["images", *tiny, "--out", "results", *flags])
 
 
 @pytest.mark.parametrize("form", ["adacat", "uniform", "adaptive_quantile", "logistic_mixture"])
-def test_each_form_trains_writes_a_result_and_draws_samples(digits: Path, form: str) -> None:
-    density.main(["images", *TINY, "--form", form])
-    (result,) = load_density_results([digits / "results"])
+def test_each_form_trains_writes_a_result_and_draws_samples(images: RunImages, home: Path, form: str) -> None:
+    images("--form", form)
+    (result,) = load_density_results([home / "results"])
     assert (result.experiment, result.dataset, result.form) == ("images", "mnist", form)
     assert result.unit == "bits per dimension"
     assert 0 < result.nll < 30
     assert result.n_outputs == (129 if form == "logistic_mixture" else 128)
     assert (result.data["images"], result.data["size"]) == ([16, 4, 5], [2, 2])
-    picture = imread(digits / "logs" / "density" / "mnist" / "images" / f"{form}_0" / "samples.png")
+    picture = imread(home / "logs" / "density" / "mnist" / "images" / f"{form}_0" / "samples.png")
     assert picture.shape[:2] == (2 * 4, 3 * 4)  # 5 samples in 3 columns, with a frame of one pixel
 
 
-def test_a_finished_training_draws_the_same_samples_again(digits: Path) -> None:
-    density.main(["images", *TINY])
-    path = digits / "logs" / "density" / "mnist" / "images" / "adacat_0" / "samples.png"
+def test_a_finished_training_draws_the_same_samples_again(images: RunImages, home: Path) -> None:
+    images()
+    path = home / "logs" / "density" / "mnist" / "images" / "adacat_0" / "samples.png"
     before = path.read_bytes()
     path.unlink()
-    density.main(["images", *TINY, "--resume"])
+    images("--resume")
     assert path.read_bytes() == before
+
+
+def test_an_end_before_the_samples_are_drawn_leaves_no_result(
+    images: RunImages, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(density_images, "save_grid", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted, match=r"saved, and not tested yet\. Go on with: .* density images .*--resume$"):
+            images()
+    folder = home / "logs" / "density" / "mnist" / "images" / "adacat_0"
+    assert (folder / "step_00000004").exists()
+    assert not (home / "results").exists()
+    images("--resume")
+    assert len(load_density_results([home / "results"])) == 1
+    assert (folder / "samples.png").exists()
 
 
 def test_the_paper_preset_has_the_papers_settings() -> None:
@@ -78,6 +86,6 @@ def test_the_paper_preset_has_the_papers_settings() -> None:
         (["--smooth_fraction", "0.5", "--form", "adaptive_quantile"], "--smooth_fraction: no effect"),
     ],
 )
-def test_bad_input_is_refused(digits: Path, flags: list[str], message: str) -> None:
+def test_bad_input_is_refused(images: RunImages, home: Path, flags: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        density.main(["images", *TINY, *flags])
+        images(*flags)

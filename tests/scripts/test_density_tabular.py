@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.scripts.conftest import tiny_table
 from trajectory_adacat.density.checkpoint import read_density
 from trajectory_adacat.density.config import DensityTrainerConfig
 from trajectory_adacat.density.tabular import TabularConfig
@@ -17,26 +18,16 @@ from trajectory_adacat.models.heads.fixed_bins import UniformConfig
 from trajectory_adacat.scripts import density
 from trajectory_adacat.scripts.density_tabular import TabularArguments
 
-TINY = [
-    *("--dataset", "miniboone", "--data", "tables", "--preset", "small", "--verbose", "false"),
-    *("--hidden", "8", "--n_hidden", "1", "--frequencies", "1", "--batch_size", "32", "--n_steps", "6"),
-    *("--log_freq", "2", "--n_saves", "2"),
-]
-
 Run = Callable[..., DensityResult]
 
 
 @pytest.fixture
 def run(home: Path) -> Run:
-    """Trains on a small file of MINIBOONE's format with the tiny flags and more, and returns the result."""
-    rows = np.random.default_rng(0).normal(size=(300, 3))
-    rows[:, 1] += rows[:, 0] ** 2
-    rows[-1] = 40.0  # a test row far outside the training rows' bounds
-    (home / "tables" / "miniboone").mkdir(parents=True)
-    np.save(home / "tables" / "miniboone" / "data.npy", rows)
+    """Trains on `tiny_table` with its flags and more, and returns the result."""
+    tiny = tiny_table(home)
 
     def train(*flags: str) -> DensityResult:
-        density.main(["tabular", *TINY, *flags])
+        density.main(["tabular", *tiny, *flags])
         files = home.rglob("density.jsonl")
         return load_density_results([max(files, key=lambda file: file.stat().st_mtime_ns)])[-1]
 

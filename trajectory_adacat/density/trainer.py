@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from trajectory_adacat.checkpoint import checkpoint_name, read_tensors, write_ch
 from trajectory_adacat.density.checkpoint import AVERAGE, BEST, KIND, TRAINING, WEIGHTS, read_density
 from trajectory_adacat.density.config import DensityTrainerConfig
 from trajectory_adacat.density.objective import DensityObjective
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.ema import make_ema
 from trajectory_adacat.training.finite import check_finite
+from trajectory_adacat.training.interruption import Interruption, save_and_leave
 from trajectory_adacat.training.logger import MetricsLogger
 from trajectory_adacat.training.optimizer import (
     load_optimizer_state,
@@ -25,7 +27,9 @@ from trajectory_adacat.training.optimizer import (
     optimizer_state,
     scale_learning_rates,
 )
-from trajectory_adacat.training.trainer import check_serializable
+from trajectory_adacat.training.trainer import check_serializable, read_progress
+
+Held = Callable[[], AbstractContextManager[None]]  # lets a signal wait for the end of a block
 
 
 class DensityTrainer:
@@ -71,7 +75,10 @@ class DensityTrainer:
         self._best = copy.deepcopy(self.model.state_dict())
         self._optimizers = make_optimizers(self.model, config.optimizer)
         self._order: tuple[int, Tensor] | None = None  # of the current epoch
+        self._loss: float | Tensor = 0.0  # of the last step
+        self._unlogged: dict[str, float] | None = None  # numbers of a step whose line is still to be written
         torch.manual_seed(run.seed)
+        self._random_state = torch.get_rng_state()  # of the last whole step
 
     def train(self) -> None:
         """Run the remaining steps, with logs in ``metrics.jsonl`` and checkpoints.
@@ -79,26 +86,28 @@ class DensityTrainer:
         Raises:
             InputError: if loss, gradient or likelihood are not finite at a step to log or save; that step is neither
                 logged nor saved.
+            Interrupted: after SIGINT and SIGTERM; the current step is saved first.
         """
         saved_steps = self.run.saved_steps(self.n_steps)
-        logged = MetricsLogger(self.folder, self.step, self.run.wandb, self.description)
-        with logged as logger, self._progress_bar() as progress:
-            while self.step < self.n_steps:
-                clocks = time.perf_counter(), time.process_time()
-                metrics = self._train_step()
-                is_logged = self.step % self.run.log_freq == 0 or self.step == self.n_steps
-                if is_logged:
-                    check_finite({"loss": metrics["loss"]}, self.step)
-                    metrics["validation"] = self._validate()
-                self.seconds["wall"] += time.perf_counter() - clocks[0]
-                self.seconds["cpu"] += time.process_time() - clocks[1]
-                progress.update()
-                if is_logged:
-                    metrics |= {"best_validation": self.best_nll, **_prefixed("seconds", self.seconds)}
-                    progress.set_postfix_str(f"loss {metrics['loss']:.3f}; validation {metrics['validation']:.3f}")
-                    logger.log(self.step, metrics)
-                if self.step in saved_steps:
-                    self.save()
+        with (
+            Interruption() as interruption,
+            MetricsLogger(self.folder, self.step, self.run.wandb, self.description) as logger,
+            self._progress_bar() as progress,
+        ):
+            held = interruption.held
+            self._random_state = torch.get_rng_state()
+            try:
+                self._log(logger, progress, held)
+                while self.step < self.n_steps:
+                    self._train_step(held)
+                    progress.update()
+                    self._log(logger, progress, held)
+                    if self.step in saved_steps:
+                        with held():
+                            self.save()
+            except Interrupted as interrupted:
+                torch.set_rng_state(self._random_state)
+                raise save_and_leave(interrupted, self.folder, self.step, self.n_steps, self.save) from None
 
     def best_model(self) -> nn.Module:
         """Return a copy of the model with the best weights, in evaluation mode."""
@@ -112,9 +121,16 @@ class DensityTrainer:
             return self.objective.negative_log_likelihood(self.best_model(), "test")
 
     def save(self) -> None:
-        """Write a checkpoint of the current step."""
+        """Write a checkpoint of the current step.
+
+        Raises:
+            InputError: if the loss of the step is not finite.
+        """
+        check_finite({"loss": self._loss}, self.step)
         description = {**self.description, "n_steps": self.n_steps, "step": self.step, "seconds": self.seconds}
         description |= {"best_step": self.best_step, "best_validation": self.best_nll if self.best_step else None}
+        if self._unlogged is not None:  # an interruption came before the evaluation
+            description["unlogged"] = self._unlogged
         tensors: dict[str, Mapping[str, Tensor]] = {
             WEIGHTS: self.model.state_dict(),
             AVERAGE: self._ema.module.state_dict(),
@@ -138,6 +154,7 @@ class DensityTrainer:
             self._ema.module.load_state_dict(average)
         except RuntimeError as error:
             raise InputError(f"The checkpoint to --resume holds another model: {error}") from error
+        _, self._unlogged = read_progress(found)
         self._best = best
         self._ema.n_averaged.copy_(state["n_averaged"])
         load_optimizer_state(self._optimizers, self.model, state)
@@ -149,34 +166,54 @@ class DensityTrainer:
         rng = {"rng": torch.get_rng_state(), "n_averaged": self._ema.n_averaged}
         return {**rng, **optimizer_state(self._optimizers, self.model)}
 
-    def _train_step(self) -> dict[str, float | Tensor]:
-        factor = self.config.learning_rate_factor((self.step + 0.5) / self.n_steps)
-        scale_learning_rates(self._optimizers, factor)
-        self.model.train()
-        self.model.zero_grad(set_to_none=True)
-        loss = self.objective.loss(self._batch(), self.step / self.n_steps)
-        loss.backward()
-        metrics: dict[str, float | Tensor] = {
-            "loss": loss.detach(),
-            "learning_rate": self.config.optimizer.learning_rate * factor,
-        }
-        if self.config.grad_norm_clip is not None:
-            metrics["gradient_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
-        for optimizer in self._optimizers:
-            optimizer.step()
-        self._ema.update_parameters(self.model)
-        self.step += 1
-        return metrics
+    def _train_step(self, held: Held) -> None:
+        with self._timed():
+            factor = self.config.learning_rate_factor((self.step + 0.5) / self.n_steps)
+            scale_learning_rates(self._optimizers, factor)
+            self.model.train()
+            self.model.zero_grad(set_to_none=True)
+            loss = self.objective.loss(self._batch(), self.step / self.n_steps)
+            loss.backward()
+            learning_rate = self.config.optimizer.learning_rate * factor
+            metrics: dict[str, float | Tensor] = {"loss": loss.detach(), "learning_rate": learning_rate}
+            if self.config.grad_norm_clip is not None:
+                norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip)
+                metrics["gradient_norm"] = norm
+            with held():
+                for optimizer in self._optimizers:
+                    optimizer.step()
+                self._ema.update_parameters(self.model)
+                self.step += 1
+                self._loss = metrics["loss"]
+                if self.step % self.run.log_freq == 0 or self.step == self.n_steps:
+                    self._unlogged = {name: float(value) for name, value in metrics.items()}
+                self._random_state = torch.get_rng_state()
 
-    @torch.no_grad()
-    def _validate(self) -> float:
-        """Return the validation negative log-likelihood of the moving average, and keep its weights if it is best."""
-        model = self._ema.module.eval()
-        found = self.objective.negative_log_likelihood(model, "validation")
+    def _log(self, logger: MetricsLogger, progress: tqdm, held: Held) -> None:
+        """Evaluate the moving average and write the line of the last step, if it is to be logged."""
+        if self._unlogged is None:
+            return
+        check_finite({"loss": self._unlogged["loss"]}, self.step)
+        with self._timed():
+            model = self._ema.module.eval()
+            with torch.no_grad():
+                found = self.objective.negative_log_likelihood(model, "validation")
         check_finite({"validation negative log-likelihood": found}, self.step)
-        if found < self.best_nll:
-            self.best_step, self.best_nll, self._best = self.step, found, copy.deepcopy(model.state_dict())
-        return found
+        with held():
+            if found < self.best_nll:
+                self.best_step, self.best_nll, self._best = self.step, found, copy.deepcopy(model.state_dict())
+            progress.set_postfix_str(f"loss {self._unlogged['loss']:.3f}; validation {found:.3f}")
+            validation = {"validation": found, "best_validation": self.best_nll}
+            logger.log(self.step, {**self._unlogged, **validation, **_prefixed("seconds", self.seconds)})
+            self._unlogged = None
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Add the time of a block to `seconds`."""
+        clocks = time.perf_counter(), time.process_time()
+        yield
+        self.seconds["wall"] += time.perf_counter() - clocks[0]
+        self.seconds["cpu"] += time.process_time() - clocks[1]
 
     def _batch(self) -> Tensor:
         """Return the indices of the next step's examples.
