@@ -19,11 +19,21 @@ from trajectory_adacat.evaluation.results import RESULTS_FILE
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.robots import find_dataset
 from trajectory_adacat.scripts import critic, plan, plan_arguments, plan_setting, train
+from trajectory_adacat.scripts.density_jobs import DensityJobs, save_density_table
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.sweep.building import Builder, Command, DataCommand
+from trajectory_adacat.sweep.density_building import DensityBuilder
+from trajectory_adacat.sweep.density_estimate import DensityEstimator
 from trajectory_adacat.sweep.display import Display, format_duration
 from trajectory_adacat.sweep.estimate import COLLECT_SECONDS, Arguments, Estimator
-from trajectory_adacat.sweep.grid import SECTIONS, SweepConfig, parse_assignments, read_config, setting_names
+from trajectory_adacat.sweep.grid import (
+    SECTIONS,
+    Experiment,
+    SweepConfig,
+    parse_assignments,
+    read_config,
+    setting_names,
+)
 from trajectory_adacat.sweep.jobs import Job, duration, find_done
 from trajectory_adacat.sweep.outputs import are_rolled_out, is_trained
 from trajectory_adacat.sweep.runner import FAILURES_FILE, Runner, Start, start_process
@@ -35,19 +45,20 @@ class SweepArguments(CommandParser):
     """Train, plan and tabulate combinations of datasets, parameterizations, settings and seeds; resume at any point."""
 
     file: Path | None = None  # TOML file that describes the sweep; the flags override it
-    preset: str | None = None  # sweep of the package: table4, table4-annealed, -critic, -collected or ablations
+    preset: str | None = None  # sweep of the package: table4, table4-collected, ablations, density-images, ...
     name: str | None = None  # name of the sweep and of its folders; by default the file's or the preset's
+    experiment: Experiment | None = None  # what is trained: models for planning (default), or density models
     datasets: list[str] | None = None  # names of datasets
     parameterizations: list[str] | None = None  # forms of the outputs; by default adacat
     seeds: list[int] | None = None  # training seeds; by default 0
     rollouts: int | None = None  # rollouts of each training and plan; by default 3
     first_rollout: int | None = None  # seed of the first rollout; by default 0
-    train: list[str] = []  # flags of train, as name=value or name=value,value for several values
+    train: list[str] = []  # flags of train, or of density, as name=value or name=value,value for several values
     critic: list[str] = []  # flags of critic, likewise
     plan: list[str] = []  # flags of plan, likewise; scoring=values,critic also trains critics
-    config: str | None = None  # configuration of the jobs; by default config.offline
+    config: str | None = None  # configuration of the jobs; by default config.offline, or config.density
     device: str | None = None  # torch device of the jobs; by default cpu
-    logbase: str | None = None  # folder under which everything is written; by default logs
+    logbase: str | None = None  # folder under which everything is written; by default logs, or logs/density
     backend: Literal["local", "ray"] = "local"  # processes of this machine, or a Ray cluster (docs/cluster.md)
     processes: int | None = None  # jobs side by side; by default one per core, and one per GPU, of what backend has
     threads: int = 1  # threads of each job
@@ -159,9 +170,10 @@ def outline(jobs: Sequence[Job], done: set[str], processes: int) -> str:
     lines.append(f"{len(jobs)} jobs ({kinds}), {len(done)} done, {len(left)} to run")
     lines.append(f"about {format_duration(duration(left, processes))} with {processes} processes")
     n_measured = sum(job.is_measured for job in left)
+    episodes = "; episodes count as full length" if "plan" in counts else ""
     lines.append(
         f"{n_measured} of these durations rest on steps measured in the folder of logs. The other "
-        f"{len(left) - n_measured} are defaults, for one core of an AMD EPYC; episodes count as full length."
+        f"{len(left) - n_measured} are defaults, for one core of an AMD EPYC{episodes}."
     )
     return "\n".join(lines)
 
@@ -191,6 +203,25 @@ def result_folders(jobs: Sequence[Job]) -> list[Path]:
     return [folder for folder in folders if (folder / RESULTS_FILE).exists()]
 
 
+def make_jobs(config: SweepConfig, threads: int) -> list[Job]:
+    """Return the jobs of a sweep, each after those it needs."""
+    if config.is_density:
+        estimator = DensityEstimator(config.experiment, Path(config.logbase))
+        return DensityBuilder(config, DensityJobs(config.experiment).command(), estimator, threads).jobs()
+    return Builder(config, commands(), data_command, Estimator(Path(config.logbase)), threads).jobs()
+
+
+def save_table(config: SweepConfig, jobs: Sequence[Job], folder: Path) -> str:
+    """Write the table of the results that are there into a folder, and return it as text; empty if there are none."""
+    if config.is_density:
+        return save_density_table(jobs, config.seeds[0], folder)
+    results = result_folders(jobs)
+    if not results:
+        return ""
+    (folder / "table.md").write_text(tabulate(results, "markdown", names="folders"), encoding="utf-8")
+    return tabulate(results, names="folders")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the jobs that are not done, then print the table.
 
@@ -201,18 +232,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_positive(arguments, "processes", "threads")
     config = arguments.sweep()
     processes = arguments.processes or default_processes(config.device)
-    jobs = Builder(config, commands(), data_command, Estimator(Path(config.logbase)), arguments.threads).jobs()
+    jobs = make_jobs(config, arguments.threads)
     if arguments.dry_run:
         print(outline(jobs, find_done(jobs), processes))
         return
     folder = Path(config.logbase, "sweeps", config.name)
     with telling_how_to_resume("sweep", argv, flag=None), Interruption("the jobs were ended."):
         runner = run_jobs(jobs, folder, arguments, config.device, processes)
-    results = result_folders(jobs)
-    if results:
-        table = tabulate(results, names="folders")
-        (folder / "table.md").write_text(tabulate(results, "markdown", names="folders"), encoding="utf-8")
-        print(table, end="")
+    print(save_table(config, jobs, folder), end="")
     if runner.failures:
         n_skipped = sum(len(failure["skipped"]) for failure in runner.failures)
         raise InputError(

@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "density": {"models", "training", "checkpoint", *GROUND},
     "sweep": {
-        *("command_line", "checkpoint", "datasets.cache", "evaluation.results", "robots"),
+        *("command_line", "checkpoint", "datasets.cache", "evaluation.results", "evaluation.density_results", "robots"),
         *("training.lock", "training.logger"),
     },
     "computing": set(),

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from trajectory_adacat.command_line import dataset_folder
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.sweep.estimate import Arguments, Estimator
+from trajectory_adacat.sweep.estimate import Arguments, Estimate, Estimator
 from trajectory_adacat.sweep.grid import PLAN_FOLDER, Combination, SweepConfig, label, texts
 from trajectory_adacat.sweep.jobs import Job
 from trajectory_adacat.sweep.outputs import set_aside_damaged
@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
     Attributes:
         module: its module.
+        words: what stands before its flags.
         flags: names of its flags.
         resolve: checks its flags, for a parameterization, and returns the value of each.
         is_done: whether what a call with these flags writes is there and whole.
@@ -32,6 +33,7 @@ class Command(NamedTuple):
     flags: Collection[str]
     resolve: Callable[[Sequence[str], str], Arguments]
     is_done: Callable[[Sequence[str], str], bool]
+    words: tuple[str, ...] = ()
 
 
 class DataCommand(NamedTuple):
@@ -115,8 +117,7 @@ class Builder:
         for seed, dataset, parameterization in product(config.seeds, config.datasets, config.parameterizations):
             for variant in config.variants_of(parameterization):
                 for job in self._of_variant(dataset, parameterization, seed, variant):
-                    if found.setdefault(job.name, job).command != job.command:
-                        raise InputError(f"Two jobs of the sweep have the name {job.name!r}: write values as a list.")
+                    add_job(found, job)
         if self._has_critic_section() and not any(job.kind == "critic" for job in found.values()):
             raise InputError("The sweep's section 'critic' has no effect: no plan has scoring = critic.")
         return list(found.values())
@@ -129,10 +130,6 @@ class Builder:
         for flags in self._config.combinations("train", parameterization, variant):
             yield from self._of_training(dataset, parameterization, seed, variant, flags)
 
-    def _name(self, head: str, variant: str | None, section: str, parameterization: str | None = None) -> str:
-        """Return the head of a folder's name, with the variant that makes the training another one."""
-        return f"{head}_{variant}" if self._config.changes(variant, section, parameterization) else head
-
     def _of_training(
         self, dataset: str, parameterization: str, seed: int, variant: str | None, flags: Combination
     ) -> Iterator[Job]:
@@ -143,7 +140,8 @@ class Builder:
             data_job = Job(f"collect {dataset}", "collect", data.command, data.is_done, seconds=data.seconds)
             data_jobs = (data_job.name,)
             yield data_job
-        name = f"{label(self._name(parameterization, variant, 'train', parameterization), flags)}_{seed}"
+        head = self._config.head(parameterization, variant, "train", parameterization)
+        name = f"{label(head, flags)}_{seed}"
         own = {**texts(flags), "parameterization": parameterization, "seed": str(seed)}
         argv = self._argv(dataset, f"gpt/{name}", own)
         arguments = self._commands["train"].resolve(argv, parameterization)
@@ -172,7 +170,7 @@ class Builder:
 
     def _critic_job(self, training: Training, own: Combination) -> Job:
         flags = {**training.shared([*SHARED_BY_ALL, *SHARED_WITH_CRITIC]), **own}
-        name = f"{label(self._name('iql', training.variant, 'critic'), flags)}_{training.seed}"
+        name = f"{label(self._config.head('iql', training.variant, 'critic'), flags)}_{training.seed}"
         argv = self._argv(training.dataset, f"critic/{name}", {**texts(flags), "seed": str(training.seed)})
         arguments = self._commands["critic"].resolve(argv, training.parameterization)
         title = f"critic {training.dataset} {name}"
@@ -195,7 +193,7 @@ class Builder:
             ("-m", command.module, *argv),
             partial(command.is_done, argv, training.parameterization),
             needs,
-            folder=_folder(resolved, f"{self._config.name}/plans/{training.name}/{name}"),
+            folder=folder_of(resolved, f"{self._config.name}/plans/{training.name}/{name}"),
             seconds=estimate.seconds,
             is_measured=estimate.is_measured,
         )
@@ -210,27 +208,53 @@ class Builder:
         needs: tuple[str, ...],
     ) -> Job:
         command, estimate = self._commands[kind], self._estimator.training(arguments)
-        folder = _folder(arguments)
-        return Job(
-            name,
-            kind,
-            ("-m", command.module, *argv),
-            partial(command.is_done, argv, parameterization),
-            needs,
-            folder=folder,
-            prepare=partial(set_aside_damaged, folder),
-            seconds=estimate.seconds,
-            is_measured=estimate.is_measured,
-        )
+        return training_job(kind, name, command, argv, parameterization, folder_of(arguments), estimate, needs)
 
     def _argv(self, dataset: str, name: str, flags: Mapping[str, str]) -> list[str]:
-        """Return a command's flags, for an experiment of this name in the folder of the sweep."""
-        config = self._config
-        own = {"dataset": dataset, "config": config.config, "device": config.device, "logbase": config.logbase}
-        own |= {"exp_name": f"{config.name}/{name}", "suffix": "", "verbose": "false", "threads": str(self._threads)}
-        return [f"--{key}={value}" for key, value in {**own, **flags}.items()]
+        return job_flags(self._config, self._threads, dataset, name, flags)
 
 
-def _folder(arguments: Arguments, name: str | None = None) -> Path:
+def add_job(found: dict[str, Job], job: Job) -> None:
+    """Add a job to those found, by name, unless it is there.
+
+    Raises:
+        InputError: if another job has its name.
+    """
+    if found.setdefault(job.name, job).command != job.command:
+        raise InputError(f"Two jobs of the sweep have the name {job.name!r}: write values as a list.")
+
+
+def job_flags(config: SweepConfig, threads: int, dataset: str, name: str, flags: Mapping[str, str]) -> list[str]:
+    """Return a command's flags, for an experiment of this name in the folder of the sweep."""
+    own = {"dataset": dataset, "config": config.config, "device": config.device, "logbase": config.logbase}
+    own |= {"exp_name": f"{config.name}/{name}", "suffix": "", "verbose": "false", "threads": str(threads)}
+    return [f"--{key}={value}" for key, value in {**own, **flags}.items()]
+
+
+def training_job(
+    kind: Literal["train", "critic"],
+    name: str,
+    command: Command,
+    argv: list[str],
+    parameterization: str,
+    folder: Path,
+    estimate: Estimate,
+    needs: tuple[str, ...] = (),
+) -> Job:
+    """Return the job of a training that leaves checkpoints in a folder."""
+    return Job(
+        name,
+        kind,
+        ("-m", command.module, *command.words, *argv),
+        partial(command.is_done, argv, parameterization),
+        needs,
+        folder=folder,
+        prepare=partial(set_aside_damaged, folder),
+        seconds=estimate.seconds,
+        is_measured=estimate.is_measured,
+    )
+
+
+def folder_of(arguments: Arguments, name: str | None = None) -> Path:
     """Return where a command with these flags writes; ``name`` takes the place of their experiment's name."""
     return Path(arguments["logbase"], dataset_folder(arguments["dataset"]), name or arguments["exp_name"])

@@ -1,7 +1,8 @@
 """Estimate how long jobs take, from the logs of earlier ones."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ class Estimator:
     """Estimate durations from the trainings and rollouts in a folder of logs."""
 
     def __init__(self, logbase: Path) -> None:
-        self._trainings = list(_read_trainings(logbase))
+        self._trainings = list(read_trainings(logbase, itemgetter("seconds_per_step")))
         self._rollouts = list(_read_rollouts(logbase))
 
     def training(self, arguments: Arguments) -> Estimate:
@@ -143,14 +144,21 @@ def _read_rollouts(logbase: Path) -> Iterator[MeasuredRollout]:
             continue  # of an earlier version, or without a model
 
 
-def _read_trainings(logbase: Path) -> Iterator[tuple[Arguments, float]]:
-    """Yield the flags and the seconds for each step of every training that has logged some steps."""
+def read_trainings(
+    logbase: Path, seconds_per_step: Callable[[Mapping[str, float]], float]
+) -> Iterator[tuple[Arguments, float]]:
+    """Yield the flags and the seconds for each step of every training that has logged some steps.
+
+    Args:
+        logbase: folder of the logs.
+        seconds_per_step: reads them from the last logged line; a `KeyError` means another kind of training.
+    """
     for path in sorted(logbase.rglob(METRICS_FILE)) if logbase.exists() else []:
         try:
             arguments = json.loads((path.parent / "arguments.json").read_text())
             lines = read_metrics(path.parent)
             if lines and arguments["dataset"]:
-                yield arguments, float(lines[-1]["seconds_per_step"])
+                yield arguments, float(seconds_per_step(lines[-1]))
         except (OSError, ValueError, KeyError, TypeError, InputError):
             continue  # no training's logs
 

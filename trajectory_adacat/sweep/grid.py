@@ -8,23 +8,27 @@ from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 from trajectory_adacat.checks import fits, suggest, type_name
 from trajectory_adacat.errors import InputError
 
+Experiment = Literal["planning", "tabular", "images", "audio"]
 PRESETS = files("trajectory_adacat.config") / "sweeps"
 SECTIONS = ("train", "critic", "plan")
 BY_PARAMETERIZATION = ("train", "plan")  # "train:adacat" holds for one parameterization alone
+OF_PLANNING = ("rollouts", "first_rollout")  # settings that density models have not
+DENSITY_DEFAULTS = {"config": "config.density", "logbase": "logs/density"}
 # Flags of the jobs that the sweep sets itself, and the setting that takes their place.
 OWN_FLAGS = {
     "dataset": "datasets",
     "parameterization": "parameterizations",
+    "form": "parameterizations",
     "seed": "seeds",
     "n_rollouts": "rollouts",
     **{name: name for name in ("config", "device", "logbase", "threads", "processes")},
     **dict.fromkeys(("exp_name", "suffix", "gpt_loadpath", "gpt_epoch"), "name"),
-    **dict.fromkeys(("resume", "overwrite", "verbose", "profile"), ""),
+    **dict.fromkeys(("resume", "overwrite", "verbose", "profile", "out"), ""),
 }
 PLAN_FOLDER = "plan"  # of the plans without a variant
 LONGEST_LABEL = 100  # characters of a folder's name
@@ -53,6 +57,7 @@ class SweepConfig:
 
     Attributes:
         name: of the sweep; all that it writes lies in folders of this name.
+        experiment: ``planning``, or the density experiment whose models are trained.
         datasets: names of datasets.
         parameterizations: forms of the outputs.
         seeds: training seeds.
@@ -70,6 +75,7 @@ class SweepConfig:
     """
 
     name: str = "sweep"
+    experiment: Experiment = "planning"
     datasets: list[str] = field(default_factory=list)
     parameterizations: list[str] = field(default_factory=lambda: ["adacat"])
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -95,10 +101,26 @@ class SweepConfig:
                 raise InputError(f"The sweep's {kind} must be the name of a folder, got {name!r}.")
         if PLAN_FOLDER in self.variants:
             raise InputError(f"No variant may be named {PLAN_FOLDER!r}: the plans without a variant have that name.")
-        known = [*SECTIONS, *(f"{name}:{kind}" for name in BY_PARAMETERIZATION for kind in self.parameterizations)]
         for section in itertools.chain(self.grids, *self.variants.values()):
-            if section not in known:
-                raise InputError(f"The sweep has an unknown section {section!r}: {suggest(section, known)}")
+            self._check_section(section)
+
+    def _check_section(self, section: str) -> None:
+        command, known = section.partition(":")[0], list(SECTIONS)
+        if self.is_density:
+            known = ["train"]
+            if command in SECTIONS and command not in known:
+                raise InputError(
+                    f"The sweep's section {section!r} has no effect with experiment = {self.experiment!r}, whose jobs "
+                    "are trainings alone: their flags belong into 'train'."
+                )
+        known += [f"{name}:{kind}" for name in BY_PARAMETERIZATION if name in known for kind in self.parameterizations]
+        if section not in known:
+            raise InputError(f"The sweep has an unknown section {section!r}: {suggest(section, known)}")
+
+    @property
+    def is_density(self) -> bool:
+        """Whether the jobs are trainings of density models."""
+        return self.experiment != "planning"
 
     def variants_of(self, parameterization: str) -> list[str | None]:
         """Return the variants that run for a parameterization: none at first, then those that change something."""
@@ -108,6 +130,10 @@ class SweepConfig:
     def changes(self, variant: str | None, section: str, parameterization: str | None = None) -> bool:
         """Return whether a variant overrides flags of a section."""
         return bool(self._own(variant, section, parameterization))
+
+    def head(self, name: str, variant: str | None, section: str, parameterization: str | None = None) -> str:
+        """Return the head of a folder's name, with the variant that makes the training another one."""
+        return f"{name}_{variant}" if self.changes(variant, section, parameterization) else name
 
     def combinations(
         self, section: str, parameterization: str | None = None, variant: str | None = None
@@ -163,7 +189,22 @@ def read_config(file: Path | None, preset: str | None, given: Mapping[str, Any])
     if not isinstance(variants, dict) or not all(isinstance(table, dict) for table in variants.values()):
         raise InputError("The sweep's variants must be tables, such as [variants.no_search.plan].")
     overrides = {variant: _as_grids(table) for variant, table in variants.items()}
-    return SweepConfig(**{"name": name, **settings, **given, "grids": grids, "variants": overrides})
+    chosen = {"name": name, **settings, **given, "grids": grids, "variants": overrides}
+    return SweepConfig(**(_density_defaults(chosen) | chosen))
+
+
+def _density_defaults(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that are others for trainings of density models.
+
+    Raises:
+        InputError: for a setting that has no effect on them.
+    """
+    if chosen.get("experiment", "planning") == "planning":
+        return {}
+    for name in OF_PLANNING:
+        if name in chosen:
+            raise InputError(f"The sweep's setting {name!r} has no effect on density models: leave it out.")
+    return {**DENSITY_DEFAULTS}
 
 
 def _read_tables(file: Path | None, preset: str | None) -> tuple[dict[str, Any], str]:

@@ -9,6 +9,8 @@ from typing import Any
 from trajectory_adacat.checkpoint import MODEL, NAME, find_checkpoint, read_any_description, read_description
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation.density_results import RESULTS_FILE as DENSITY_FILE
+from trajectory_adacat.evaluation.density_results import load_density_results
 from trajectory_adacat.evaluation.results import load_results, without_nulls
 
 
@@ -31,6 +33,24 @@ def is_trained(folder: Path, settings: Mapping[str, Any], seed: int, n_steps: in
         return is_last and same and _has_its_files(checkpoint, description)
     except (InputError, OSError, KeyError):
         return False
+
+
+def is_tested(folder: Path, form: str, seed: int, settings: Mapping[str, Any], sha256: str) -> bool:
+    """Return whether a folder holds the test likelihood of a density model with these settings, on these data.
+
+    Args:
+        folder: of the experiment.
+        form: of the outputs.
+        seed: of the training.
+        settings: of the method, nested.
+        sha256: of the data.
+    """
+    try:
+        results = load_density_results([folder / DENSITY_FILE])
+    except (InputError, OSError):
+        return False
+    wanted = form, seed, json.loads(json.dumps(settings)), sha256
+    return wanted in [(found.form, found.seed, found.settings, found.data.get("sha256")) for found in results]
 
 
 def set_aside_damaged(folder: Path) -> bool:
