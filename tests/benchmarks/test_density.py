@@ -1,6 +1,5 @@
 """The benchmarks of density models on a tiny scale."""
 
-import struct
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import image_density, tabular_density
+from benchmarks import tabular_density
 from trajectory_adacat.density import AdaCatDensity
-from trajectory_adacat.density.image_data import TEST_FILE, TRAINING_FILE
 from trajectory_adacat.density.splits import Splits
 from trajectory_adacat.evaluation.density_results import RESULTS_FILE, DensityResult, load_density_results
 
@@ -87,20 +85,3 @@ def test_scikit_learns_estimators_find_a_normal_distribution() -> None:
     entropy = 1 + np.log(2 * np.pi)
     for nll in (tabular_density.fit_mixture(data, 0)[0], tabular_density.fit_kernel_density(data)[0]):
         assert nll == pytest.approx(entropy, abs=0.25)
-
-
-def test_images_are_trained_once_with_each_number_of_outputs(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    for name in (TRAINING_FILE, TEST_FILE):
-        header = bytes((0, 0, 8, 3)) + struct.pack(">3i", 12, 4, 4)
-        (tmp_path / name).write_bytes(header + generator.integers(0, 256, 12 * 16, dtype=np.uint8).tobytes())
-    flags = ["--outputs", "8", "12", "--methods", "adacat", "uniform", "--seeds", "0", "--data", str(tmp_path)]
-    flags += ["--logbase", str(tmp_path / "logs"), "--out", str(tmp_path / "out")]
-    flags += ["--more", "n_steps=2", "n_validation=3", "n_test=4", "n_samples=2", "verbose=false"]
-    image_density.main(flags)
-    results = load_density_results([tmp_path / "out"])
-    assert [(r.form, r.n_outputs) for r in results] == [("adacat", 8), ("uniform", 8), ("adacat", 12), ("uniform", 12)]
-    assert len(list((tmp_path / "out").glob("samples_*.png"))) == 4
-    written = (tmp_path / "out" / RESULTS_FILE).read_text()
-    image_density.main(flags)
-    assert (tmp_path / "out" / RESULTS_FILE).read_text() == written

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from trajectory_adacat.density.image_data import TEST_FILE, TRAINING_FILE
 from trajectory_adacat.scripts import train
@@ -107,6 +108,21 @@ def tiny_digits(folder: Path) -> list[str]:
         *("--data", "digits", "--preset", "small", "--verbose", "false", "--n_validation", "4", "--n_test", "5"),
         *("--n_layer", "1", "--n_head", "1", "--n_embd", "4", "--batch_size", "8", "--n_steps", "4"),
         *("--log_freq", "2", "--n_samples", "5"),
+    ]
+
+
+def tiny_voice(folder: Path) -> list[str]:
+    """Write 40 short recordings in LJSpeech's layout; return the flags of a tiny density training on them."""
+    (folder / "voice" / "wavs").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for i in range(40):
+        samples = (3000 * generator.normal(size=200)).clip(-32768, 32767).astype(np.int16)
+        wavfile.write(folder / "voice" / "wavs" / f"{i}.wav", 8000, samples)
+    (folder / "voice" / "metadata.csv").write_text("".join(f"{i}||\n" for i in range(40)))
+    return [
+        *("--data", "voice", "--preset", "small", "--verbose", "false", "--crop", "64", "--n_fft", "32", "--hop", "16"),
+        *("--n_mels", "3", "--n_layers", "2", "--residual", "4", "--skip", "4", "--batch_size", "4", "--n_steps", "4"),
+        *("--log_freq", "2", "--n_clips", "2", "--clip_seconds", "0.01"),
     ]
 
 

@@ -1,5 +1,6 @@
 """The command of audio on a tiny scale."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from matplotlib.image import imread
 from scipy.io import wavfile
 
+from tests.scripts.conftest import tiny_voice
 from trajectory_adacat.density.audio import AudioConfig
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.density_results import load_density_results
@@ -15,30 +17,21 @@ from trajectory_adacat.scripts import density
 from trajectory_adacat.scripts.density_audio import AudioArguments
 from trajectory_adacat.settings import to_flat
 
-TINY = [
-    *("--data", "voice", "--preset", "small", "--verbose", "false", "--crop", "64", "--n_fft", "32", "--hop", "16"),
-    *("--n_mels", "3", "--n_layers", "2", "--residual", "4", "--skip", "4", "--batch_size", "4", "--n_steps", "4"),
-    *("--log_freq", "2", "--n_clips", "2", "--clip_seconds", "0.01", "--out", "results"),
-]
 FOLDER = Path("logs", "density", "speech", "audio")
+RunAudio = Callable[..., None]
 
 
 @pytest.fixture
-def voice(home: Path) -> Path:
-    """A folder of LJSpeech's layout with 40 short recordings."""
-    (home / "voice" / "wavs").mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for i in range(40):
-        samples = (3000 * generator.normal(size=200)).clip(-32768, 32767).astype(np.int16)
-        wavfile.write(home / "voice" / "wavs" / f"{i}.wav", 8000, samples)
-    (home / "voice" / "metadata.csv").write_text("".join(f"{i}||\n" for i in range(40)))
-    return home
+def audio(home: Path) -> RunAudio:
+    """Runs the command on `tiny_voice` with its flags and more."""
+    tiny = tiny_voice(home)
+    return lambda *flags: density.main(["audio", *tiny, "--out", "results", *flags])
 
 
 @pytest.mark.parametrize("form", ["adacat", "uniform", "mu_law", "gaussian", "logistic_mixture"])
-def test_each_form_trains_writes_a_result_and_synthesizes(voice: Path, form: str) -> None:
-    density.main(["audio", *TINY, "--form", form])
-    (result,) = load_density_results([voice / "results"])
+def test_each_form_trains_writes_a_result_and_synthesizes(audio: RunAudio, home: Path, form: str) -> None:
+    audio("--form", form)
+    (result,) = load_density_results([home / "results"])
     assert (result.experiment, result.dataset, result.form) == ("audio", "speech", form)
     assert result.unit == "bits per sample"
     assert -20 < result.nll < 20
@@ -46,20 +39,20 @@ def test_each_form_trains_writes_a_result_and_synthesizes(voice: Path, form: str
     assert result.data["rate"] == 8000
     assert 0 < result.measures["mcd"] < 200
     assert 0 < result.measures["mu_law_shift"] < 6
-    folder = voice / FOLDER / f"{form}_0"
+    folder = home / FOLDER / f"{form}_0"
     for file in ("real.wav", "synthesized.wav"):
         rate, samples = wavfile.read(folder / file)
         assert (rate, samples.dtype, samples.shape) == (8000, np.int16, (2 * 80,))
     assert imread(folder / "spectrograms.png").ndim == 3
 
 
-def test_a_finished_training_synthesizes_the_same_again(voice: Path) -> None:
-    density.main(["audio", *TINY])
-    path = voice / FOLDER / "adacat_0" / "synthesized.wav"
+def test_a_finished_training_synthesizes_the_same_again(audio: RunAudio, home: Path) -> None:
+    audio()
+    path = home / FOLDER / "adacat_0" / "synthesized.wav"
     before = path.read_bytes()
     path.unlink()
     torch.manual_seed(99)
-    density.main(["audio", *TINY, "--resume"])
+    audio("--resume")
     assert path.read_bytes() == before
 
 
@@ -81,14 +74,14 @@ def test_the_paper_preset_has_the_papers_settings() -> None:
         (["--form", "gaussian", "--n_bins", "3"], "--n_bins"),
     ],
 )
-def test_bad_input_is_refused_and_writes_nothing(voice: Path, flags: list[str], message: str) -> None:
+def test_bad_input_is_refused_and_writes_nothing(audio: RunAudio, home: Path, flags: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        density.main(["audio", *TINY, *flags])
-    assert not (voice / "results").exists()
-    assert not (voice / "logs").exists()
+        audio(*flags)
+    assert not (home / "results").exists()
+    assert not (home / "logs").exists()
 
 
-def test_no_clips_need_no_long_recording(voice: Path) -> None:
-    density.main(["audio", *TINY, "--clip_seconds", "9", "--n_clips", "0"])
-    (result,) = load_density_results([voice / "results"])
+def test_no_clips_need_no_long_recording(audio: RunAudio, home: Path) -> None:
+    audio("--clip_seconds", "9", "--n_clips", "0")
+    (result,) = load_density_results([home / "results"])
     assert set(result.measures) == {"mu_law_shift"}
