@@ -147,3 +147,25 @@ def test_wrong_flags_are_refused(file: Path) -> None:
         config = SweepConfig(datasets=["a"], grids={"train": parse_assignments("train", [text])})
         with pytest.raises(InputError, match=message):
             config.check_flags(flags)
+
+
+def test_density_models_have_defaults_and_sections_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "density.toml"
+    path.write_text('[sweep]\nexperiment = "images"\ndatasets = ["mnist"]\n["train:uniform"]\nN = [4, 8]\n')
+    config = read_config(path, None, {"parameterizations": ["adacat", "uniform"], "seeds": [3]})
+    assert (config.experiment, config.config, config.logbase) == ("images", "config.density", "logs/density")
+    assert len(config.combinations("train", "uniform")) == 2
+    assert read_config(path, None, {"parameterizations": ["uniform"], "logbase": "x"}).logbase == "x"
+    planning = read_config(None, None, {"datasets": ["a"]})
+    assert (planning.experiment, planning.config, planning.logbase) == ("planning", "config.offline", "logs")
+    for more, message in {
+        "[plan]\nhorizon = 3": "'plan' has no effect",
+        "[variants.x.critic]\nhidden = 3": "'critic' has no effect",
+        "['train:quantile']\nN = 3": "unknown section 'train:quantile'",
+    }.items():
+        path.write_text(f'[sweep]\nexperiment = "images"\ndatasets = ["mnist"]\n{more}\n')
+        with pytest.raises(InputError, match=message):
+            read_config(path, None, {})
+    path.write_text('[sweep]\nexperiment = "sounds"\ndatasets = ["mnist"]\n')
+    with pytest.raises(InputError, match="experiment = 'sounds'"):
+        read_config(path, None, {})
