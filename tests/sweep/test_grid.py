@@ -156,6 +156,9 @@ def test_density_models_have_defaults_and_sections_of_their_own(tmp_path: Path) 
     assert (config.experiment, config.config, config.logbase) == ("images", "config.density", "logs/density")
     assert len(config.combinations("train", "uniform")) == 2
     assert read_config(path, None, {"parameterizations": ["uniform"], "logbase": "x"}).logbase == "x"
+    preset = read_config(None, "density-images", {"parameterizations": ["uniform"]})
+    assert preset.variants_of("uniform") == [None]
+    assert {*preset.grids} == {"train", "train:uniform"}
     planning = read_config(None, None, {"datasets": ["a"]})
     assert (planning.experiment, planning.config, planning.logbase) == ("planning", "config.offline", "logs")
     for more, message in {

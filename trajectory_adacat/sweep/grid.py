@@ -3,7 +3,7 @@
 import itertools
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from importlib.resources import files
@@ -188,9 +188,16 @@ def read_config(file: Path | None, preset: str | None, given: Mapping[str, Any])
         grids[section] = _override(grids.get(section, {}), grid)
     if not isinstance(variants, dict) or not all(isinstance(table, dict) for table in variants.values()):
         raise InputError("The sweep's variants must be tables, such as [variants.no_search.plan].")
-    overrides = {variant: _as_grids(table) for variant, table in variants.items()}
-    chosen = {"name": name, **settings, **given, "grids": grids, "variants": overrides}
+    chosen = {"name": name, **settings, **given}
+    left_out = {*settings.get("parameterizations", [])} - {*chosen.get("parameterizations", [])}
+    overrides = {variant: _without(left_out, _as_grids(table)) for variant, table in variants.items()}
+    chosen |= {"grids": _without(left_out, grids), "variants": overrides}
     return SweepConfig(**(_density_defaults(chosen) | chosen))
+
+
+def _without(parameterizations: Collection[str], grids: Grids) -> Grids:
+    """Return the grids without the sections of these parameterizations."""
+    return {section: grid for section, grid in grids.items() if section.partition(":")[2] not in parameterizations}
 
 
 def _density_defaults(chosen: Mapping[str, Any]) -> dict[str, Any]:
