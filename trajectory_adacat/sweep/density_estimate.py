@@ -5,8 +5,8 @@ from pathlib import Path
 
 from trajectory_adacat.sweep.estimate import START_SECONDS, Arguments, Estimate, read_trainings
 
-# Where nothing is measured: seconds of a step with the preset `small` on one core of an AMD EPYC.
-STEP_SECONDS = {"tabular": 0.02, "images": 0.12, "audio": 0.022}
+# Where nothing is measured: mean seconds of a step in results/density, one core of an AMD EPYC, preset `small`.
+STEP_SECONDS = {"tabular": 0.02, "images": 0.17, "audio": 0.022}
 SMALL_WORK = {"tabular": 512 * 2 * 64**2, "images": 16 * 2 * (64 / 2) ** 2, "audio": 4 * 512 * 7 * 16**2}
 EXAMPLES = 100_000  # of an epoch; the number is in the data, which are not read for an estimate
 # A step of trainings with equal values of these flags, as far as they have them, takes about as long.
