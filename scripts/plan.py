@@ -14,7 +14,6 @@ from trajectory_adacat.command_line import run_command
 from trajectory_adacat.computing import limit_onednn_cache, use_device, use_threads
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.failures import FailuresWriter
-from trajectory_adacat.evaluation.guarded import GuardedEnvironment
 from trajectory_adacat.evaluation.planned import SUSPICIOUS_RATIO
 from trajectory_adacat.evaluation.processes import run_in_processes
 from trajectory_adacat.evaluation.results import ResultsWriter
@@ -26,6 +25,7 @@ from trajectory_adacat.scripts.plan_recording import record_config
 from trajectory_adacat.scripts.plan_setting import (
     Setting,
     choose_source,
+    environment_maker,
     make_setting,
     planner_config,
     result_of,
@@ -115,13 +115,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.precision == "bfloat16":
         limit_onednn_cache()  # worker processes inherit it
     source = choose_source(arguments, checkpoint.description["dataset"])
-    seconds = arguments.step_timeout
     setting = make_setting(source, arguments, checkpoint, config)
     writer = ResultsWriter(arguments.savepath, setting.planner, checkpoint.hash, delete_others=arguments.overwrite)
     failures = FailuresWriter(arguments.savepath, setting.environment, setting.planner, checkpoint.hash)
     rollouts = Rollouts(
         make_planner=partial(checkpoint.make_planner, config, device, arguments.compile),
-        make_environment=source.make if seconds is None else partial(GuardedEnvironment, source.make, seconds),
+        make_environment=environment_maker(source, arguments),
         max_length=setting.planner["max_episode_length"],
         threads=arguments.threads,
         profile=arguments.savepath / "profile" if arguments.profile else None,

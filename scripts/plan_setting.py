@@ -1,14 +1,19 @@
 """What the results of one call of the plan command have in common: method, environment, scores."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import gymnasium
 
 from trajectory_adacat.command_line import dataset_folder
 from trajectory_adacat.datasets.sequences import resolve_penalty
 from trajectory_adacat.environments import MINARI_PREFIX, EnvironmentSource, read_options, time_limit
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.episode_results import to_result
+from trajectory_adacat.evaluation.guarded import GuardedEnvironment
 from trajectory_adacat.evaluation.planned import Discounting
 from trajectory_adacat.evaluation.results import RolloutResult
 from trajectory_adacat.evaluation.rollout import EpisodeResult
@@ -55,7 +60,7 @@ def make_setting(
     where = source.info()
     if references is not None and source.robot() is None:  # not known by the dataset's name
         where["reference_returns"] = list(references)
-    limit = episode_limit(source, arguments.max_episode_length)
+    limit = episode_limit(environment_maker(source, arguments), arguments.max_episode_length)
     planner = {**to_nested(config), "max_episode_length": limit}
     if checkpoint.scored_by is not None:
         planner["critic"] = checkpoint.scored_by
@@ -109,10 +114,16 @@ def is_own(arguments: PlanArguments) -> bool:
     return arguments.pretrained is None and not Path(arguments.gpt_loadpath).is_absolute() and below.exists()
 
 
-def episode_limit(source: EnvironmentSource, asked: int | None) -> int:
+def environment_maker(source: EnvironmentSource, arguments: PlanArguments) -> Callable[[], gymnasium.Env]:
+    """Return what makes an environment: in this process, or with ``--step_timeout`` in one of its own."""
+    seconds = arguments.step_timeout
+    return source.make if seconds is None else partial(GuardedEnvironment, source.make, seconds)
+
+
+def episode_limit(make: Callable[[], gymnasium.Env], asked: int | None) -> int:
     """Return after how many steps an episode is cut: by the environment, or earlier if ``asked``."""
-    with source.make() as environment:
-        own = time_limit(environment)
+    with make() as environment:
+        own = environment.limit if isinstance(environment, GuardedEnvironment) else time_limit(environment)
     if asked is None:
         return LIMIT_OF_UNLIMITED if own is None else own
     return asked if own is None else min(asked, own)

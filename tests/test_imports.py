@@ -13,7 +13,7 @@ PACKAGE = ROOT / "trajectory_adacat"
 FOLDERS = {"scripts": ROOT / "scripts", "plotting": ROOT / "plotting", "config": ROOT / "config"}  # see setup.py
 
 # What each part of the package may import of it, besides itself. Every part may import the first three.
-EVERYWHERE = {"errors", "checks", "files", "provenance", "settings", "legacy"}
+EVERYWHERE = {"errors", "checks", "files", "provenance", "settings", "signals", "legacy"}
 GROUND = {"robots", "transition", "environments", "distributions"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -55,13 +55,14 @@ ALLOWED: dict[str, set[str]] = {
     "density": {"models", "training", "checkpoint", *GROUND},
     "sweep": {
         *("command_line", "checkpoint", "datasets.cache", "evaluation.results", "evaluation.density_results", "robots"),
-        *("training.lock", "training.logger"),
+        *("training.interruption", "training.lock", "training.logger"),
     },
     "computing": set(),
     "profiling": set(),
     "recording": set(),
     "rendering": set(),
     "settings": set(),
+    "signals": set(),
     "legacy": set(),
     "configuration": set(),
     "extras": set(),

@@ -1,5 +1,6 @@
 """An environment that hangs, raises or dies in a process of its own ends its rollout alone, with a record."""
 
+import multiprocessing
 import os
 import time
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.evaluation import guarded
 from trajectory_adacat.evaluation.guarded import GuardedEnvironment
 from trajectory_adacat.evaluation.rollout import run_episodes
 
@@ -71,6 +73,31 @@ def test_faults_end_their_rollouts_alone() -> None:
     assert not any(environment._process.is_alive() for environment in environments)
 
 
+def test_an_environment_at_work_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption that comes during a step does not wait for it."""
+    environment = GuardedEnvironment(partial(Line, "hang"), 60.0)
+    for _ in range(2):
+        environment.step(np.zeros(1))
+
+    def interrupt(seconds: float) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment._connection, "poll", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        environment.step(np.zeros(1))
+    started = time.monotonic()
+    environment.close()
+    assert time.monotonic() - started < guarded.CLOSING_SECONDS
+
+
 def test_an_environment_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(InputError, match="there is no such environment"):
         GuardedEnvironment(refuse, 2.0)
+
+
+def test_an_environment_that_hangs_while_it_is_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "MAKING_SECONDS", 0.2)
+    before = multiprocessing.active_children()
+    with pytest.raises(InputError, match=r"could not be made: no answer within 0\.2 seconds \(--step_timeout\)"):
+        GuardedEnvironment(partial(time.sleep, 60), 0.1)  # type: ignore[arg-type]
+    assert multiprocessing.active_children() == before

@@ -366,7 +366,7 @@ def test_the_environments_own_time_limit_holds(
 
 @pytest.mark.parametrize(("asked", "limit"), [(None, 1000), (3000, 3000)])
 def test_an_environment_without_a_limit_is_cut_at_1000_unless_told_otherwise(asked: int | None, limit: int) -> None:
-    assert plan_setting.episode_limit(EnvironmentSource(ENDLESS), asked) == limit
+    assert plan_setting.episode_limit(EnvironmentSource(ENDLESS).make, asked) == limit
 
 
 def test_a_robot_is_cut_after_1000_steps_by_default(write_dataset: Write, run_train: RunTrain, run_plan: Plan) -> None:

@@ -5,15 +5,15 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.queues import SimpleQueue
 
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.rollout import EpisodeResult, OnStep, Rollouts
+from trajectory_adacat.signals import sigint_ignored
 
 POLL_SECONDS = 0.05
 Steps = SimpleQueue[tuple[int, list[EpisodeResult]]]  # a worker's number and its results so far, after each step
@@ -49,7 +49,7 @@ def run_in_processes(
     steps, others, workers = context.SimpleQueue(), multiprocessing.active_children(), []
     with ProcessPoolExecutor(n_processes, context, _prepare_worker, (steps,)) as pool:
         try:
-            with _sigint_ignored():  # workers inherit it
+            with sigint_ignored():  # workers inherit it
                 futures = [pool.submit(_work, share, seeds[i::n_processes], i) for i, share in enumerate(shares)]
                 pool.submit(int)  # wakes the pool's thread, which else does not watch the worker that was started last
                 workers = [child for child in multiprocessing.active_children() if child not in others]
@@ -60,8 +60,9 @@ def run_in_processes(
             message = f"A worker process died (exit code {code}); if memory is short, use fewer --processes."
             raise InputError(message) from None
         except BaseException:
-            for worker in workers:  # the pool would wait for their episodes
-                worker.kill()
+            for child in multiprocessing.active_children():  # the pool would wait for the episodes of its workers
+                if child not in others:
+                    child.kill()
             raise
 
 
@@ -99,12 +100,3 @@ def _exit_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-@contextmanager
-def _sigint_ignored() -> Iterator[None]:
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
