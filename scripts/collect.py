@@ -19,6 +19,7 @@ from trajectory_adacat.datasets.union import unite
 from trajectory_adacat.environments import Dynamics
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.scores import normalized_score
+from trajectory_adacat.training.interruption import Interruption, telling_how_to_resume
 
 DEFAULT_DATASET = "hopper-medium-collected"
 
@@ -102,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write a dataset and print its size and mean return."""
     args = Parser().parse(argv)
     check(args)
-    path, name, notes = make(args)
+    message = "a file is written as a whole, so the collection starts anew."
+    with telling_how_to_resume("collect", argv, flag=None), Interruption(message):
+        path, name, notes = make(args)
     dataset = load_dataset(name, path)
     print(summary(dataset, path))
     for note in [*notes, *dataset.notes]:

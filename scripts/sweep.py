@@ -38,7 +38,7 @@ from trajectory_adacat.sweep.jobs import Job, duration, find_done
 from trajectory_adacat.sweep.outputs import are_rolled_out, is_trained
 from trajectory_adacat.sweep.runner import FAILURES_FILE, Runner, Start, start_process
 from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainConfig
-from trajectory_adacat.training.interruption import Interruption, telling_how_to_resume
+from trajectory_adacat.training.interruption import telling_how_to_resume
 
 
 class SweepArguments(CommandParser):
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(outline(jobs, find_done(jobs), processes))
         return
     folder = Path(config.logbase, "sweeps", config.name)
-    with telling_how_to_resume("sweep", argv, flag=None), Interruption("the jobs were ended."):
+    with telling_how_to_resume("sweep", argv, flag=None):
         runner = run_jobs(jobs, folder, arguments, config.device, processes)
     print(save_table(config, jobs, folder), end="")
     if runner.failures:

@@ -21,6 +21,7 @@ import torch._dynamo  # noqa: F401  (optimizers import it, which takes seconds)
 from tests.scripts.conftest import write_file
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.scripts import plan, sweep, train  # noqa: F401
+from trajectory_adacat.signals import sigint_ignored
 from trajectory_adacat.sweep.jobs import Job
 
 NAME = "many"  # of the sweep
@@ -74,8 +75,7 @@ class Forked:
 
 def run_job(command: list[str], log: Path) -> None:
     """Run a job's command in this process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with log.open("wb") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
@@ -84,8 +84,9 @@ def run_job(command: list[str], log: Path) -> None:
 
 
 def fork_job(job: Job, log: Path, environment: Mapping[str, str]) -> Forked:
-    """Start a job as a fork; see `start_process` of the runner."""
-    return Forked(multiprocessing.get_context("fork").Process(target=run_job, args=(job.resumed_command(), log)))
+    """Start a job as a fork that ignores SIGINT; see `start_process` of the runner."""
+    with sigint_ignored():
+        return Forked(multiprocessing.get_context("fork").Process(target=run_job, args=(job.resumed_command(), log)))
 
 
 def assign(settings: Mapping[str, object]) -> list[str]:

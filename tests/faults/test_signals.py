@@ -1,29 +1,39 @@
-"""SIGINT and SIGTERM: a training saves, leaves and says how to go on, wherever they come; a second one ends it."""
+"""SIGINT and SIGTERM: a command saves, leaves and says how to go on, wherever they come; a second one ends it."""
 
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 from torch import Tensor
 
+from tests.faults.sweeping import NAME, flags
 from tests.scripts.conftest import tiny_table
+from tests.scripts.test_plan import Line
 from tests.training.conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, checkpoint_tensors
+from trajectory_adacat import console
 from trajectory_adacat.checkpoint import find_checkpoint, read_any_description, read_description
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.console import dispatch
+from trajectory_adacat.critic import trainer as critic_trainer
+from trajectory_adacat.datasets import collected
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.density.checkpoint import read_density
 from trajectory_adacat.errors import Interrupted
+from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.training.interruption import Interruption, resuming_command, telling_how_to_resume
-from trajectory_adacat.training.logger import read_metrics
+from trajectory_adacat.training.logger import MetricsLogger, read_metrics
 from trajectory_adacat.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +172,148 @@ def test_a_density_command_saves_and_says_how_to_go_on(
     last = int(found[1]) + 1
     dispatch([*command[1:], "--n_steps", str(last)])
     assert read_density((home / found[2]).parent)[1]["step"] == last
+
+
+# -- the other commands ----------------------------------------------------------------------------------------
+
+CRITIC = "--dataset own --hidden_size 8 --batch_size 8 --n_steps 9 --mc_steps 5 --n_saves 1 --log_freq 1"
+ENVIRONMENT = "TrajectoryAdacatTests/Signalling-v0"
+PLAN = f"--dataset own --environment {ENVIRONMENT} --horizon 1 --beam_width 2 --n_rollouts 3"
+COLLECT = "--dataset hopper-random-collected --transitions 50 --output data.hdf5"
+
+
+def command_after(argv: list[str], number: int, says: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run a command that gets a signal; return the command of its message."""
+    with pytest.raises(SystemExit) as exited:
+        console.main(argv)
+    assert exited.value.code == 128 + number
+    message = capsys.readouterr().err.splitlines()[-1]
+    found = re.fullmatch(f"interrupted: {says} Go on with: (.*)", message)
+    assert found, message
+    program, *command = shlex.split(found[1])
+    assert program == "trajectory-adacat"
+    return command
+
+
+def test_an_interrupted_critic_goes_on_with_the_same_bits(
+    write_dataset: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Logger(MetricsLogger):
+        def log(self, step: int, metrics: Any) -> None:
+            super().log(step, metrics)
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    argv = ["critic", *CRITIC.split(), "--dataset_path", str(write_dataset(9, 8, 7, 6)), "--exp_name"]
+    dispatch([*argv, "whole"])
+    with monkeypatch.context() as patch:
+        patch.setattr(critic_trainer, "MetricsLogger", Logger)
+        says = r"saved step 4 of 9 in \S+step_00000004\."
+        command = command_after([*argv, "parts"], signal.SIGTERM, says, capsys)
+    dispatch(command)
+    whole, parts = (Path("logs", "own", name) for name in ("whole", "parts"))
+    for name in ("critic.safetensors", "training.safetensors"):
+        assert (find_checkpoint(parts) / name).read_bytes() == (find_checkpoint(whole) / name).read_bytes()
+    assert without_time(parts) == without_time(whole)
+
+
+class Ending(Line):
+    """Ends after as many steps as its seed says, and two; seed 2 sends a signal in its last step if there is one."""
+
+    sent: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.seed, self.left = seed, 2 + (seed or 0)
+        return super().reset(seed=seed)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.left -= 1
+        if self.seed == 2 and self.left == 0 and Ending.sent is not None:
+            os.kill(os.getpid(), Ending.sent)
+        return *super().step(action)[:2], self.left == 0, False, {}
+
+
+def test_an_interrupted_plan_keeps_the_rollouts_that_have_ended(
+    trained_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def returns(name: str) -> dict[int, float]:
+        return {result.rollout_seed: result.return_ for result in load_results([Path("logs", "own", name)]).values()}
+
+    argv = ["plan", *PLAN.split(), "--gpt_loadpath", "gpt/adacat_0", "--exp_name"]
+    gymnasium.register(ENVIRONMENT, entry_point=lambda **_: Ending(), max_episode_steps=12)
+    try:
+        dispatch([*argv, "whole"])
+        monkeypatch.setattr(Ending, "sent", signal.SIGINT)
+        says = r"the results of rollouts that have ended are kept\."
+        command = command_after([*argv, "parts", "--overwrite"], signal.SIGINT, says, capsys)
+        kept = Path("logs", "own", "parts", "rollouts.jsonl").read_text()
+        assert sorted(returns("parts")) == [0, 1]
+        assert command == [*argv, "parts", "--resume"]
+        monkeypatch.setattr(Ending, "sent", None)
+        dispatch(command)
+    finally:
+        del gymnasium.registry[ENVIRONMENT]
+    assert returns("parts") == pytest.approx(returns("whole"))  # rounding depends on the number of rollouts together
+    assert Path("logs", "own", "parts", "rollouts.jsonl").read_text().startswith(kept)
+
+
+@pytest.fixture
+def trained_model(trained_once: Path, home: Path) -> Path:
+    shutil.copytree(trained_once, home / "logs")
+    return home / "logs"
+
+
+def test_an_interrupted_collection_leaves_nothing_and_starts_anew(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(rows: Iterable[int], **_: object) -> Iterator[int]:
+        for row in rows:
+            if row == 20:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield row
+
+    argv = ["collect", *COLLECT.split(), "--overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr(collected, "tqdm", send)
+        says = r"a file is written as a whole, so the collection starts anew\."
+        command = command_after(argv, signal.SIGTERM, says, capsys)
+    assert not list(Path().iterdir())
+    assert command == argv
+    dispatch(command)
+    assert [path.name for path in Path().iterdir()] == ["data.hdf5"]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_group"), [(signal.SIGINT, True), pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow)]
+)
+def test_an_interrupted_sweep_lets_its_jobs_save(tmp_path: Path, number: signal.Signals, is_group: bool) -> None:
+    """A terminal sends SIGINT to all processes of the group, the jobs too."""
+    folder, sizes = tmp_path / "sweep", (1, 100_000)
+    with (tmp_path / "printed").open("wb") as log:
+        command = [sys.executable, "-m", "tests.faults.sweeping", str(folder), *map(str, sizes)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        trainings = [folder / "logs" / "own" / NAME / path for path in ("gpt/adacat_0", "critic/iql_0")]
+        while not all((path / "metrics.jsonl").exists() and read_metrics(path) for path in trainings):
+            assert process.poll() is None, (tmp_path / "printed").read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, number) if is_group else process.send_signal(number)
+        assert process.wait(30) == 128 + number  # jobs that do not end are killed after four seconds
+        given = shlex.join(["trajectory-adacat", "sweep", *flags(folder / "own.hdf5", *sizes)])
+        expected = f"interrupted: the jobs were ended, and what they have saved is kept. Go on with: {given}"
+        assert (tmp_path / "printed").read_text().splitlines()[-1] == expected
+        logs = list((folder / "logs" / "sweeps" / NAME / "logs").iterdir())
+        assert len(logs) == 2
+        for log in logs:
+            found = re.search(r"interrupted: saved step (\d+) of 100000 in (\S+)\. Go on", log.read_text())
+            assert found, log.read_text()
+            assert (folder / found[2] / "training.safetensors").exists()
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)  # nothing of the group runs any more
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 # -- as a command ----------------------------------------------------------------------------------------------

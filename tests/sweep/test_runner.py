@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.sweep.runner import RUNNING_FILE, Runner
+from trajectory_adacat.sweep.runner import RUNNING_FILE, Runner, start_python
 from trajectory_adacat.training.lock import locked, process_start
 
 from .conftest import FAIL, job, pair, results, run_pairs
@@ -109,6 +109,12 @@ def test_a_signal_ends_the_processes(sweep: "subprocess.Popen[bytes]", tmp_path:
     assert sweep.wait(10) != 0
     assert pids
     assert not any(process_start(pid) for pid in pids)
+
+
+def test_a_job_ignores_what_a_terminal_sends_to_all_processes(tmp_path: Path) -> None:
+    code = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    assert start_python(["-c", code], tmp_path / "log", {}).wait() == 0
+    assert (tmp_path / "log").read_text() == "True\n"
 
 
 def test_the_next_sweep_ends_what_a_killed_one_left_running(sweep: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

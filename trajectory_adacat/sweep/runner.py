@@ -7,22 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
-from trajectory_adacat.errors import Interrupted
 from trajectory_adacat.files import append_line, write_atomically
+from trajectory_adacat.signals import sigint_ignored
 from trajectory_adacat.sweep.display import Display
 from trajectory_adacat.sweep.jobs import Job, by_priority, dependants, find_done
+from trajectory_adacat.training.interruption import Interruption
 from trajectory_adacat.training.lock import locked, process_start
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+GRACE_SECONDS = 4.0  # between SIGTERM and SIGKILL
 ERROR_CHARACTERS = 2000  # of a job's output kept as its error
+ENDED = "the jobs were ended, and what they have saved is kept."  # the message of an interruption
 JOBS_FILE, FAILURES_FILE, RUNNING_FILE = "jobs.jsonl", "failures.jsonl", "running.json"
 
 
@@ -94,11 +95,10 @@ class Runner:
 
         Raises:
             InputError: if another process holds the lock of the folder.
-            Interrupted: after SIGTERM.
-            KeyboardInterrupt: after SIGINT.
+            Interrupted: after SIGINT and SIGTERM.
         """
         with ExitStack() as stack:
-            stack.enter_context(exit_on_sigterm())
+            stack.enter_context(Interruption(ENDED))
             stack.enter_context(locked(self._folder, "sweep", "--name"))
             end_left_over(self._folder / RUNNING_FILE)
             (self._folder / FAILURES_FILE).unlink(missing_ok=True)
@@ -182,8 +182,12 @@ class Runner:
 
 
 def start_python(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Start a Python interpreter that writes all that it prints to a file."""
-    with log.open("wb") as output:
+    """Start a Python interpreter that writes all that it prints to a file.
+
+    It ignores SIGINT: a terminal's Ctrl-C would reach it before the caller's SIGTERM, as two signals, and a second one
+    ends a training without saving.
+    """
+    with log.open("wb") as output, sigint_ignored():
         return subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
@@ -219,18 +223,3 @@ def end_left_over(path: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(POLL_SECONDS)
     path.unlink()
-
-
-@contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Raise `Interrupted` at SIGTERM, so that what is open is closed; a second one ends the process at once."""
-
-    def exit_(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Interrupted("the jobs were ended, and what they have saved is kept.", number)
-
-    before = signal.signal(signal.SIGTERM, exit_)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

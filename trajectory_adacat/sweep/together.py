@@ -7,7 +7,8 @@ from pathlib import Path
 from subprocess import Popen
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.sweep.runner import POLL_SECONDS, end_processes, exit_on_sigterm, start_python
+from trajectory_adacat.sweep.runner import ENDED, POLL_SECONDS, end_processes, start_python
+from trajectory_adacat.training.interruption import Interruption
 
 
 def run_together(
@@ -29,7 +30,7 @@ def run_together(
     folder.mkdir(parents=True, exist_ok=True)
     running: dict[str, Popen[bytes]] = {}
     with ExitStack() as stack:
-        stack.enter_context(exit_on_sigterm())
+        stack.enter_context(Interruption(ENDED))
         stack.callback(lambda: end_processes(running.values()))
         for name, arguments in commands.items():
             running[name] = start_python(arguments, folder / f"{name}.log", {"OMP_NUM_THREADS": str(threads)})

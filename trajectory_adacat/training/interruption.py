@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a training: it saves and leaves. A second signal ends the process at once."""
+"""SIGINT and SIGTERM during a command: it saves and leaves. A second signal ends the process at once."""
 
 import shlex
 import signal
@@ -79,12 +79,18 @@ def save_and_leave(
 
 @contextmanager
 def telling_how_to_resume(command: str, argv: Sequence[str] | None, flag: str | None = "--resume") -> Iterator[None]:
-    """Add the command that goes on to the message of an `Interrupted`; ``flag`` is what it needs for that."""
+    """Add the command that goes on to the message of an `Interrupted`.
+
+    ``flag`` is what it needs for that; None for a command that is repeated as it was given.
+    """
     try:
         yield
     except Interrupted as interrupted:
-        resumes = flag if interrupted.has_saved else None
-        line = resuming_command(command, sys.argv[1:] if argv is None else argv, resumes)
+        given = sys.argv[1:] if argv is None else argv
+        if flag is None:
+            line = shlex.join(["trajectory-adacat", command, *given])
+        else:
+            line = resuming_command(command, given, flag if interrupted.has_saved else None)
         raise Interrupted(f"{interrupted} Go on with: {line}", interrupted.signal) from None
 
 
