@@ -32,6 +32,7 @@ from trajectory_adacat.datasets.d4rl import read_d4rl
 from trajectory_adacat.density.checkpoint import read_density
 from trajectory_adacat.evaluation.density_results import load_density_results
 from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.recording import ARRAYS, find_recordings, load_recording
 from trajectory_adacat.scripts import collect, critic, density_images, plan, plan_arguments, train  # noqa: F401
 from trajectory_adacat.training.logger import read_metrics
 
@@ -244,6 +245,10 @@ def kill_planning(n_kills: int) -> dict[str, int]:
     def check() -> None:
         seeds = [line["rollout_seed"] for line in lines(folder / "rollouts.jsonl")]
         assert len(seeds) == len(set(seeds))
+        left = recordings(folder)
+        assert set(seeds) <= set(left)
+        expected = recordings(whole)
+        assert left == {seed: expected[seed] for seed in left}
 
     resumed = [*argv, "--exp_name", "killed", "--resume"]
 
@@ -252,9 +257,18 @@ def kill_planning(n_kills: int) -> dict[str, int]:
         assert len(found) == n_rollouts
         return {result.rollout_seed: (result.return_, result.length) for result in found}
 
+    def recordings(path: Path) -> dict[int, dict[str, bytes]]:
+        """Return the arrays of each recorded rollout."""
+        found = {}
+        for file in find_recordings(path):
+            recording = load_recording(file)
+            found[int(file.stem.rpartition("_")[2])] = {name: getattr(recording, name).tobytes() for name in ARRAYS}
+        return found
+
     def verify() -> None:
         assert returns(whole) == returns(folder)
-        assert len(list(folder.rglob("rollout_*.npz"))) == n_rollouts
+        assert recordings(whole) == recordings(folder)
+        assert len(recordings(folder)) == n_rollouts
 
     return kill_again_and_again(lambda: resumed, folder, n_kills, check, verify, 30)
 
