@@ -1,8 +1,9 @@
 """A sweep of tiny real trainings and plans, each job a fork of the sweep's process.
 
 ``python -m tests.faults.sweeping FOLDER N_TRAININGS`` runs a training of each seed and a plan of each training. A
-further argument, a number of steps, makes the trainings longer and adds a critic and its plan for each. A fork takes
-milliseconds where the imports of a new interpreter take seconds; all else is as in the sweep command.
+further argument, a number of steps, makes the trainings longer and adds a critic and its plan for each. Flags of the
+sweep may follow. A fork takes milliseconds where the imports of a new interpreter take seconds; all else is as in the
+sweep command.
 """
 
 import importlib
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from itertools import takewhile
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -106,7 +108,8 @@ def flags(data: Path, n_trainings: int, n_steps: int | None = None) -> list[str]
 
 def main() -> None:
     """Run the sweep in the folder of the command line."""
-    folder, numbers = Path(sys.argv[1]).absolute(), [int(text) for text in sys.argv[2:]]
+    folder, rest = Path(sys.argv[1]).absolute(), sys.argv[2:]
+    numbers = [int(text) for text in takewhile(str.isdigit, rest)]
     folder.mkdir(exist_ok=True)
     os.chdir(folder)
     os.environ |= {"TRAJECTORY_ADACAT_HOME": str(folder / "cache"), "PATH": ""}  # without git: it would take time
@@ -115,7 +118,7 @@ def main() -> None:
     if not data.exists():
         write_file(data, (9, 8, 7, 6), sizes=(11, 3))
     sweep.start_process = fork_job
-    run_command(sweep.main, flags(data, *numbers))
+    run_command(sweep.main, [*flags(data, *numbers), *rest[len(numbers) :]])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from tests.scripts.test_plan import Line
 from trajectory_adacat.checkpoint import find_checkpoint
+from trajectory_adacat.recording import ARRAYS, find_recordings, load_recording
 from trajectory_adacat.scripts import plan
 
 ENVIRONMENT = "TrajectoryAdacatTests/Determined-v0"
@@ -45,6 +46,26 @@ def test_rollouts_beside_others_are_what_they_are_alone(
         del gymnasium.registry[ENVIRONMENT]
     assert together == {seed: result for single in alone for seed, result in single.items()}
     assert len({length for _, length in together.values()}) > 1
+
+
+def test_the_same_plan_twice_gives_the_same_rollouts_and_recordings(
+    write_dataset: Callable[..., Path], run_train: Callable[..., Path]
+) -> None:
+    gymnasium.register(ENVIRONMENT, entry_point=lambda **_: Line(), max_episode_steps=8)
+    flags = ["--gpt_loadpath", "gpt/adacat_0", "--n_rollouts", "2", "--record", "--record_every", "2"]
+    try:
+        run_train(write_dataset(9, 8, 7, 6))
+        first, second = (rollouts(flags, name) for name in ("first", "second"))
+    finally:
+        del gymnasium.registry[ENVIRONMENT]
+    assert first == second
+    found = [
+        [load_recording(path) for path in find_recordings(Path("logs", "own", name))] for name in ("first", "second")
+    ]
+    assert [len(recordings) for recordings in found] == [2, 2]
+    for one, other in zip(*found, strict=True):
+        for name in ARRAYS:
+            assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
 
 
 def rollouts(flags: list[str], name: str) -> dict[int, tuple[float, int]]:

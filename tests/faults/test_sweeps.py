@@ -24,14 +24,15 @@ LONGEST = 0.3  # seconds after that
 VARYING = {"seconds_per_action", "seconds_per_step", "resume"}  # times, and the flag of a command that goes on
 
 
-def start(folder: Path, *numbers: int) -> "subprocess.Popen[bytes]":
+def start(folder: Path, *numbers: int | str) -> "subprocess.Popen[bytes]":
     """Start a sweep as the leader of a process group."""
+    folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "tests.faults.sweeping", str(folder), *map(str, numbers)]
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(folder: Path, *numbers: int) -> None:
+def finish(folder: Path, *numbers: int | str) -> None:
     status = start(folder, *numbers).wait()
     assert status == 0, (folder / "log.txt").read_text()[-3000:]
     assert not (folder / SWEEP / FAILURES_FILE).exists()
@@ -90,6 +91,19 @@ def test_a_sweep_whose_processes_are_killed_ten_times_ends_with_the_same_table(t
     assert set(done_once(killed)) <= set(done_once(whole))  # a kill may come between a job's end and its record
     assert (killed / SWEEP / "table.md").read_bytes() == (whole / SWEEP / "table.md").read_bytes()
     assert contents(killed) == contents(whole)
+
+
+@pytest.mark.slow
+def test_a_sweep_in_another_order_with_other_processes_ends_with_the_same_table(tmp_path: Path) -> None:
+    folder, first = tmp_path / "sweep", tmp_path / "first"
+    finish(folder, 2, 4)
+    folder.rename(first)  # both in the same folder, whose path is recorded
+    finish(folder, 2, 4, "--processes", "1", "--seeds", "1", "0")
+    orders = [[record["job"] for record in lines(path / SWEEP / JOBS_FILE)] for path in (first, folder)]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+    assert (first / SWEEP / "table.md").read_bytes() == (folder / SWEEP / "table.md").read_bytes()
+    assert contents(first) == contents(folder)
 
 
 @pytest.mark.slow
