@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,8 @@ def test_a_density_command_saves_and_says_how_to_go_on(
 
 CRITIC = "--dataset own --hidden_size 8 --batch_size 8 --n_steps 9 --mc_steps 5 --n_saves 1 --log_freq 1"
 ENVIRONMENT = "TrajectoryAdacatTests/Signalling-v0"
-PLAN = f"--dataset own --environment {ENVIRONMENT} --horizon 1 --beam_width 2 --n_rollouts 3"
+SEARCH = "--dataset own --horizon 1 --beam_width 2"
+PLAN = f"{SEARCH} --environment {ENVIRONMENT} --n_rollouts 3"
 COLLECT = "--dataset hopper-random-collected --transitions 50 --output data.hdf5"
 
 
@@ -389,3 +391,90 @@ def test_a_second_signal_ends_a_training_that_is_stuck(start: Start, name: str) 
         process.wait(1)
     process.send_signal(signal.SIGINT)
     assert process.wait(5) == -signal.SIGINT
+
+
+# Each creates a file once it is at work; a number of seconds for which it is stuck after the first signal comes first.
+AT_WORK = """
+import time
+from pathlib import Path
+
+import gymnasium
+from tests.scripts.test_plan import Line
+from trajectory_adacat.critic import trainer
+from trajectory_adacat.scripts import collect
+
+class Endless(Line):
+    def step(self, action):
+        Path("at_work").touch()
+        return super().step(action)
+
+    def close(self):  # the first is made for its time limit alone
+        if Path("at_work").exists():
+            time.sleep(STUCK)
+
+class Logger(trainer.MetricsLogger):
+    def log(self, step, metrics):
+        super().log(step, metrics)
+        Path("at_work").touch()
+
+def make(args, made=collect.make):
+    Path("at_work").touch()
+    try:
+        return made(args)
+    finally:
+        time.sleep(STUCK)
+
+def save(self, saved=trainer.CriticTrainer.save):
+    time.sleep(STUCK)
+    return saved(self)
+
+gymnasium.register("Endless-v0", entry_point=Endless)
+trainer.MetricsLogger, trainer.CriticTrainer.save, collect.make = Logger, save, make
+"""
+LONG = {
+    "critic": [*CRITIC.split(), "--n_steps", "100000", "--dataset_path"],
+    "plan": [*SEARCH.split(), "--environment", "Endless-v0", "--max_episode_length", "100000"],
+    "collect": [*COLLECT.split(), "--transitions", "100000"],
+}
+
+
+@contextmanager
+def at_work(name: str, data: Path, stuck: int = 0) -> "Iterator[subprocess.Popen[str]]":
+    """Start a long command, and wait until it is at work."""
+    argv = [name, *LONG[name], *([str(data)] if name == "critic" else [])]
+    command = [sys.executable, "-c", f"STUCK = {stuck}\n{AT_WORK}{CONSOLE}", *argv]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not Path("at_work").exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", LONG)
+def test_a_command_leaves_within_five_seconds(
+    trained_model: Path, write_dataset: Callable[..., Path], name: str, number: signal.Signals
+) -> None:
+    with at_work(name, write_dataset(9, 8, 7, 6)) as process:
+        process.send_signal(number)
+        assert process.wait(5) == 128 + number
+        printed = process.communicate()[1]
+    assert f"Go on with: trajectory-adacat {name} " in printed.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_a_second_signal_ends_a_command_that_is_stuck(
+    trained_model: Path, write_dataset: Callable[..., Path], name: str
+) -> None:
+    with at_work(name, write_dataset(9, 8, 7, 6), stuck=99) as process:
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == -signal.SIGINT

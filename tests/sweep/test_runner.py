@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,43 @@ def test_a_signal_ends_the_processes(sweep: "subprocess.Popen[bytes]", tmp_path:
     assert sweep.wait(10) != 0
     assert pids
     assert not any(process_start(pid) for pid in pids)
+
+
+STUBBORN = """
+import signal, sys, time
+from pathlib import Path
+from tests.sweep.conftest import job
+from trajectory_adacat.sweep.runner import Runner
+code = "import signal, time; signal.signal(15, signal.SIG_IGN); open('started', 'w').close(); time.sleep(99)"
+Runner([job("train", "a", code, lambda: False)], 1, Path("sweep")).run()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_job_that_does_not_end_is_killed_and_a_second_signal_does_not_wait_for_it(
+    tmp_path: Path, is_repeated: bool
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], cwd=tmp_path, env=environment, start_new_session=True)
+    try:
+        while not (tmp_path / "started").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        (job,) = recorded(tmp_path)
+        process.send_signal(signal.SIGTERM)
+        if is_repeated:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(2) == -signal.SIGINT
+        else:
+            assert process.wait(10) == 1  # the traceback of an interruption that no command catches
+            assert process_start(job) is None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_a_job_ignores_what_a_terminal_sends_to_all_processes(tmp_path: Path) -> None:
