@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.density.checkpoint import read_density
 from trajectory_adacat.errors import Interrupted
 from trajectory_adacat.evaluation.results import load_results
+from trajectory_adacat.scripts import sweep
+from trajectory_adacat.sweep.jobs import Job
+from trajectory_adacat.sweep.runner import start_python
 from trajectory_adacat.training.interruption import Interruption, resuming_command, telling_how_to_resume
 from trajectory_adacat.training.logger import MetricsLogger, read_metrics
 from trajectory_adacat.training.trainer import Trainer
@@ -285,9 +288,25 @@ def test_an_interrupted_collection_leaves_nothing_and_starts_anew(
     assert [path.name for path in Path().iterdir()] == ["data.hdf5"]
 
 
-@pytest.mark.parametrize(
-    ("number", "is_group"), [(signal.SIGINT, True), pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow)]
-)
+def test_an_interrupted_sweep_ends_its_jobs_and_names_its_command(
+    write_dataset: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def start(job: Job, log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        started.append(start_python(["-c", "import time; time.sleep(99)"], log, environment))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[-1]
+
+    monkeypatch.setattr(sweep, "start_process", start)
+    argv = ["sweep", *flags(write_dataset(9, 8, 7, 6, sizes=(11, 3)), 1)]
+    says = r"the jobs were ended, and what they have saved is kept\."
+    assert command_after(argv, signal.SIGINT, says, capsys) == argv
+    assert [process.poll() for process in started] == [-signal.SIGTERM]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "is_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_an_interrupted_sweep_lets_its_jobs_save(tmp_path: Path, number: signal.Signals, is_group: bool) -> None:
     """A terminal sends SIGINT to all processes of the group, the jobs too."""
     folder, sizes = tmp_path / "sweep", (1, 100_000)

@@ -89,6 +89,7 @@ class Runner:
         self._display = display or Display(jobs, processes)
         self._running: list[Running] = []
         self._ended: set[str] = set()  # failed or skipped
+        self._interruption = Interruption(ENDED)
 
     def run(self) -> None:
         """Run until nothing is left that can run. A signal or an error ends the processes.
@@ -98,7 +99,7 @@ class Runner:
             Interrupted: after SIGINT and SIGTERM.
         """
         with ExitStack() as stack:
-            stack.enter_context(Interruption(ENDED))
+            stack.enter_context(self._interruption)
             stack.enter_context(locked(self._folder, "sweep", "--name"))
             end_left_over(self._folder / RUNNING_FILE)
             (self._folder / FAILURES_FILE).unlink(missing_ok=True)
@@ -131,9 +132,10 @@ class Runner:
     def _start(self, job: Job) -> None:
         log = self._folder / "logs" / f"{re.sub(r'[^A-Za-z0-9_.=+-]+', '-', job.name)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        process = self._start_job(job, log, self._environment)
-        self._running.append(Running(job, process, time.time(), log))
-        self._record_running()
+        with self._interruption.held():  # no process that is not among those to end
+            process = self._start_job(job, log, self._environment)
+            self._running.append(Running(job, process, time.time(), log))
+            self._record_running()
         self._display.started(job)
 
     def _end(self, running: Running, done: set[str]) -> None:

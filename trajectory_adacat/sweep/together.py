@@ -30,10 +30,11 @@ def run_together(
     folder.mkdir(parents=True, exist_ok=True)
     running: dict[str, Popen[bytes]] = {}
     with ExitStack() as stack:
-        stack.enter_context(Interruption(ENDED))
+        interruption = stack.enter_context(Interruption(ENDED))
         stack.callback(lambda: end_processes(running.values()))
         for name, arguments in commands.items():
-            running[name] = start_python(arguments, folder / f"{name}.log", {"OMP_NUM_THREADS": str(threads)})
+            with interruption.held():  # no process that is not among those to end
+                running[name] = start_python(arguments, folder / f"{name}.log", {"OMP_NUM_THREADS": str(threads)})
         while running:
             time.sleep(POLL_SECONDS)
             ended = {name: process for name, process in running.items() if process.poll() is not None}
