@@ -118,7 +118,8 @@ def compare_returns(arguments: ProcessorArguments) -> list[list[Any]]:
     for model in arguments.capabilities:
         for capability in arguments.planned_with(model):
             found = returns(arguments.plans(model, capability))
-            mean = f"{np.mean(found):.0f} ± {standard_error(found):.0f}"
+            error = standard_error(found)
+            mean = f"{np.mean(found):.0f}" + ("" if error is None else f" ± {error:.0f}")
             rows.append([model, capability, mean, " ".join(f"{value:.0f}" for value in found)])
     return rows
 
