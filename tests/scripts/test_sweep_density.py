@@ -212,7 +212,7 @@ def test_wrong_flags_are_refused_before_the_first_job(
     assert not (home / "logs").exists()
 
 
-@pytest.mark.parametrize(("experiment", "n_jobs"), [("tabular", 36), ("images", 45), ("audio", 18)])
+@pytest.mark.parametrize(("experiment", "n_jobs"), [("tabular", 36), ("images", 75), ("audio", 18)])
 def test_the_presets_are_the_trainings_of_the_published_results(experiment: str, n_jobs: int) -> None:
     jobs = make_jobs(["--preset", f"density-{experiment}"])
     assert len(jobs) == n_jobs
