@@ -1,10 +1,12 @@
 """Recordings survive the disk, and damaged ones are refused with their name."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trajectory_adacat import recording
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.recording import ARRAYS, FORMAT, Recording, find_recordings, load_recording
 
@@ -93,3 +95,49 @@ def test_plans_after_the_end_and_arrays_with_other_axes_are_refused(tmp_path: Pa
         some_recording(**changes).save(path)
         with pytest.raises(InputError, match=r"rollout_0\.npz is damaged"):
             load_recording(path)
+
+
+def test_recordings_larger_than_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rollout_0.npz"
+    some_recording().save(path)
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    monkeypatch.setattr(recording, "LARGEST_RECORDING", size)
+    load_recording(path)
+    monkeypatch.setattr(recording, "LARGEST_RECORDING", size - 1)
+    with pytest.raises(InputError, match=f"more than {size - 1} bytes"):
+        load_recording(path)
+
+
+def replace_header(path: Path, name: str, header: bytes) -> None:
+    """Replace the header of an array, whose length stays; the checksum fits."""
+    with zipfile.ZipFile(path) as archive:
+        members = {entry: archive.read(entry) for entry in archive.namelist()}
+    whole = members[f"{name}.npy"]
+    start = 10  # after magic text, version and length
+    end = start + int.from_bytes(whole[8:start], "little")
+    members[f"{name}.npy"] = whole[:start] + header.ljust(end - start)[: end - start] + whole[end:]
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, content in members.items():
+            archive.writestr(entry, content)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b'{"descr": """<f4', b"{'descr': '<f4', 'shape': (", b"(" * 200, b"\x00", b"{}", b"[]", b"{'descr': 1}"],
+    ids=range(7),
+)
+def test_headers_that_python_cannot_read_are_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "rollout_0.npz"
+    some_recording().save(path)
+    replace_header(path, "rewards", header)
+    with pytest.raises(InputError, match=r"rollout_0\.npz cannot be read"):
+        load_recording(path)
+
+
+def test_a_header_is_what_the_test_above_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "rollout_0.npz"
+    some_recording().save(path)
+    shape = f"'shape': ({T},)".encode()
+    replace_header(path, "rewards", b"{'descr': '<f4', 'fortran_order': False, " + shape + b"}")
+    np.testing.assert_array_equal(load_recording(path).rewards, some_recording().rewards)

@@ -163,6 +163,8 @@ def test_a_new_seed_is_appended_so_that_processes_can_share_a_file(
         ({"checkpoint": {}}, "'hash' in 'checkpoint'"),
         ({"checkpoint": {"hash": "a", "dataset": "walk"}}, "'dataset' in 'checkpoint' that is not an object"),
         ({"environment": {"environment": "Hopper-v4"}}, "'dynamics' in 'environment'"),
+        ({"environment": {"environment": ["Hopper-v4"], "dynamics": "v2"}}, "'environment' in 'environment' that is"),
+        ({"environment": ["Hopper-v4"]}, r"'environment': \['Hopper-v4'\], not of type"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_line(tmp_path: Path, changes: dict[str, Any], named: str) -> None:

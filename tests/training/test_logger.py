@@ -1,6 +1,7 @@
 """Metrics as JSON lines, also of a resumed run."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,6 +67,23 @@ def test_tensorboard_gets_the_same_metrics(tmp_path: Path, monkeypatch: pytest.M
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     found = [(event.step, round(event.value, 5)) for event in events.Scalars("loss")]
     assert found == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's writing thread
+def test_a_tensorboard_folder_that_vanishes_does_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    pytest.importorskip("tensorboard")
+    n_steps = 30  # more than TensorBoard keeps before its writing thread has met the error
+    with (
+        pytest.warns(UserWarning, match=r"TensorBoard's log lacks step \d+: .*No such file"),
+        MetricsLogger(tmp_path, 0) as metrics,
+    ):
+        shutil.rmtree(tmp_path / "tensorboard")
+        for step in range(1, n_steps + 1):
+            metrics.log(step, {"loss": 1.0})
+    assert [line["step"] for line in read_metrics(tmp_path)] == list(range(1, n_steps + 1))
 
 
 def test_without_tensorboard_only_the_json_file_is_written(tmp_path: Path) -> None:
