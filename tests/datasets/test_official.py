@@ -7,6 +7,8 @@ import fcntl
 import functools
 import hashlib
 import http.server
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from trajectory_adacat.robots import official_datasets
 NAME = "hopper-medium-v2"
 FILE_NAME = "hopper_medium-v2.hdf5"
 CONTENT = bytes(range(256)) * 4000
+LONGEST_STALL = 60.0  # seconds, so that a client without a timeout ends too
 PINNED = OfficialFile(FILE_NAME, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 
 
@@ -36,6 +39,9 @@ class Behaviour:
     status: int | None = None
     redirect: str | None = None  # to this address, once
     trickle: bool = False  # a byte at a time, with pauses, for ever
+    # For each of the next responses: the bytes after which it waits for `go_on`; None: before its headers.
+    stalls: list[int | None] = dataclasses.field(default_factory=list)
+    go_on: threading.Event = dataclasses.field(default_factory=threading.Event)
     requests: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -47,6 +53,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         behaviour = self.behaviour
         behaviour.requests.append(self.headers["Range"])
+        stall = behaviour.stalls.pop(0) if behaviour.stalls else len(behaviour.content)
+        if stall is None:
+            behaviour.go_on.wait(LONGEST_STALL)
+            return
         if behaviour.redirect and self.headers["Host"].startswith("127.0.0.1"):
             self.send_response(302)
             self.send_header("Location", f"{behaviour.redirect}/{FILE_NAME}")
@@ -65,6 +75,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if behaviour.trickle:
             self._trickle(body[: behaviour.cut_after])
+        elif stall < len(body):
+            with contextlib.suppress(ConnectionError):  # the client has left
+                self.wfile.write(body[:stall])
+                behaviour.go_on.wait(LONGEST_STALL)
+                self.wfile.write(body[stall:])
         else:
             self.wfile.write(body[: behaviour.cut_after])
 
@@ -89,6 +104,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviou
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     monkeypatch.setattr(official, "BASE_URL", f"http://127.0.0.1:{running.server_port}/data")
     yield behaviour
+    behaviour.go_on.set()
     running.shutdown()
     running.server_close()
 
@@ -167,6 +183,24 @@ def test_a_stalled_download_keeps_the_partial_file(server: Behaviour) -> None:
         fetch_official(PINNED)
     assert part().read_bytes() == CONTENT[:1234]
     server.cut_after = None
+    assert fetch_official(PINNED).read_bytes() == CONTENT
+
+
+def test_a_server_that_stalls_is_asked_again(server: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(official, "TIMEOUT", 0.2)
+    server.stalls = [1000, 0, None, 5]
+    assert fetch_official(PINNED).read_bytes() == CONTENT
+    assert server.requests == ["bytes=0-", *["bytes=1000-"] * 3, "bytes=1005-"]
+
+
+def test_a_server_that_stalls_for_ever_is_left_and_the_download_can_be_resumed(
+    server: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(official, "TIMEOUT", 0.2)
+    server.stalls = [1000, 0, 0, 0]
+    with pytest.raises(DataError, match=r"Could not download .*timed out.*a partial download is resumed"):
+        fetch_official(PINNED)
+    assert part().read_bytes() == CONTENT[:1000]
     assert fetch_official(PINNED).read_bytes() == CONTENT
 
 
@@ -279,6 +313,53 @@ def test_a_second_process_does_not_write_to_the_same_partial_file(server: Behavi
         with pytest.raises(DataError, match=r"Another process downloads .*: wait for it"):
             fetch_official(PINNED)
     assert fetch_official(PINNED).read_bytes() == CONTENT
+
+
+def start_download() -> "subprocess.Popen[str]":
+    """Download in a process of its own, which prints what the error is."""
+    code = (
+        "from trajectory_adacat.datasets import official\n"
+        f"official.BASE_URL = {official.BASE_URL!r}\n"
+        "try:\n"
+        f"    official.fetch_official(official.OfficialFile{tuple(PINNED)})\n"
+        "except official.DataError as error:\n"
+        "    print(error)\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_that_download_one_file_do_not_spoil_it(server: Behaviour, tmp_path: Path) -> None:
+    server.stalls = [len(CONTENT) // 2]
+    first = start_download()
+    while not part().exists() or part().stat().st_size == 0:
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = start_download()
+    assert "Another process downloads" in second.communicate(timeout=60)[0]
+    server.go_on.set()
+    assert first.communicate(timeout=60)[0] == ""
+    assert first.returncode == second.returncode == 0
+    assert PINNED.target.read_bytes() == CONTENT
+    assert (server.requests, files(tmp_path)) == (["bytes=0-"], [FILE_NAME])
+
+
+def test_a_file_that_another_process_completes_meanwhile_is_used(
+    server: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The partial file is whole and free, and is checked by both."""
+    file_sha256, others = official.file_sha256, [PINNED]
+
+    def after_another_process(path: Path) -> str:
+        if others:
+            fetch_official(others.pop())
+        else:
+            return file_sha256(path)
+        return PINNED.sha256
+
+    monkeypatch.setattr(official, "file_sha256", after_another_process)
+    assert fetch_official(PINNED).read_bytes() == CONTENT
+    assert not part().exists()
+    assert server.requests == ["bytes=0-"]
 
 
 def test_a_full_disk_while_downloading_is_named_and_keeps_the_partial_file(

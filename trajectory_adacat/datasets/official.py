@@ -125,7 +125,12 @@ def download(official: OfficialFile) -> None:
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         _fetch_all(official, part)
+        is_whole = part.stat().st_size == official.size and file_sha256(part) == official.sha256
+        if is_whole:
+            os.replace(part, official.target)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        if official.target.exists():  # another process has checked and renamed the partial file meanwhile
+            return
         if part.exists() and part.stat().st_size == 0:
             part.unlink()
         raise DataError(
@@ -133,13 +138,12 @@ def download(official: OfficialFile) -> None:
             f"this file ({official}) on another machine and save it as {official.target}, or pass its path as "
             "--dataset_path."
         ) from error
-    if part.stat().st_size != official.size or file_sha256(part) != official.sha256:
-        part.unlink()
+    if not is_whole:
+        part.unlink(missing_ok=True)
         raise DataError(
             f"{official.url} is not the pinned file ({official}) and was deleted. To use it anyway, download it "
             "yourself and pass its path as --dataset_path: results will mark the dataset as unverified."
         )
-    os.replace(part, official.target)
 
 
 def _tell_redirection(asked: str, answered: str) -> None:
