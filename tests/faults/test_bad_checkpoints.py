@@ -89,6 +89,20 @@ def test_a_flipped_bit_in_the_tensors_is_found(checkpoint: Path, n_flips: int) -
         (checkpoint / name).write_bytes(whole)
 
 
+@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_in_any_byte_of_a_header_is_found(checkpoint: Path, name: str, step: int) -> None:
+    description, bits = read_training(checkpoint), random.Random(0)
+    whole = (checkpoint / name).read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")  # its length and its JSON
+    for i in range(0, header, step):
+        changed = bytearray(whole)
+        changed[i] ^= 1 << bits.randrange(8)
+        (checkpoint / name).write_bytes(changed)
+        with pytest.raises(CheckpointError, match=rf"{name}.* damaged"):
+            read_tensors(checkpoint, name, description)
+
+
 # -- bad intentions --------------------------------------------------------------------------------------------
 
 ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
