@@ -29,6 +29,10 @@ NEGATIVE_NUMBER = re.compile(
 
 SIGPIPE = 13
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # errors of a full or read-only disk
+# Errors of other file systems than those that the package knows, and of paths that no file can have.
+NO_ACCESS = {errno.EXDEV, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+NO_ACCESS |= {errno.ENAMETOOLONG, errno.ELOOP}
+SHOWN = 200  # characters of a path
 
 UNSET: Any = object()  # the value of a flag that the command line does not give
 
@@ -67,12 +71,13 @@ def run_command(main: Callable[[Sequence[str] | None], object], argv: Sequence[s
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(128 + SIGPIPE)
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if error.errno not in NO_SPACE | NO_ACCESS:
             raise
-        where = "The disk" if error.filename is None else error.filename
-        print(
-            f"error: {where} cannot be written ({error.strerror}): make room, then repeat the command.", file=sys.stderr
-        )
+        where = "The disk" if error.filename is None else str(error.filename)[:SHOWN]
+        what, hint = "written", "make room"
+        if error.errno in NO_ACCESS:
+            what, hint = "used", "choose another file or folder"
+        print(f"error: {where} cannot be {what} ({error.strerror}): {hint}, then repeat the command.", file=sys.stderr)
         sys.exit(InputError.status)
 
 
@@ -200,7 +205,13 @@ class CommandParser(Tap):
     def _refuse_unknown(self, argv: Sequence[str]) -> None:
         # Called before argparse, which would report a missing flag in place of the mistyped one.
         for token in argv:
-            name = token.split("=", 1)[0]
+            name, _, value = token.partition("=")
+            try:
+                token.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{token!a} is not text in UTF-8.") from None
+            if value == "--" and name in self._option_string_actions:  # which argparse would drop
+                raise InputError(f"{name} cannot be '--'. All flags: {self.prog} --help")
             if re.match(r"--?[A-Za-z_]", name) and name not in self._option_string_actions:
                 known = [flag for flag in self._option_string_actions if flag.startswith("--")]
                 raise InputError(f"There is no flag {name}: {suggest(name, known)} All flags: {self.prog} --help")

@@ -6,6 +6,8 @@ import torch
 
 from trajectory_adacat.errors import InputError
 
+MOST_THREADS = 1024
+
 
 def use_device(name: str) -> torch.device:
     """Return the device ``name``, such as ``cpu`` or ``cuda:1``, after a small allocation on it.
@@ -16,7 +18,7 @@ def use_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:  # torch raises either one for missing devices
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises each of them for missing devices
         reason = str(error).partition(". ")[0]
         raise InputError(f"--device {name} cannot be used on this machine: {reason}. Try cpu.") from error
     return device
@@ -26,10 +28,10 @@ def use_threads(count: int) -> None:
     """Set the number of threads of this process.
 
     Raises:
-        InputError: if ``count`` is below 1.
+        InputError: if ``count`` is below 1 or above `MOST_THREADS`.
     """
-    if count < 1:
-        raise InputError(f"--threads must be at least 1, got {count}.")
+    if not 1 <= count <= MOST_THREADS:
+        raise InputError(f"--threads must be at least 1 and at most {MOST_THREADS}, got {count}.")
     torch.set_num_threads(count)
 
 

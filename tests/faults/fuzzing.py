@@ -1,18 +1,15 @@
-"""How many generated inputs a test tries: 300 over all such tests, or as many as ``FUZZ_CASES`` says."""
+"""How many inputs are generated: ``FUZZ_CASES`` or 300 files, and as many command lines."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-TESTS = 5  # that share the cases
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
-
-settings.register_profile(
-    "fuzzing", max_examples=-(-CASES // TESTS), deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
+CASES_EACH = -(-CASES // 4)  # of the four tests of files
 
 
-def fuzzed(test: Any) -> Any:
-    """Let a test of Hypothesis try its share of the cases."""
-    return settings(settings.get_profile("fuzzing"))(test)
+def fuzzed(n_cases: int) -> Callable[[Any], Any]:
+    """Return a decorator that lets a test of Hypothesis try a number of cases."""
+    return settings(max_examples=n_cases, deadline=None, suppress_health_check=list(HealthCheck), database=None)

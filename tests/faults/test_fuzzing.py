@@ -1,4 +1,4 @@
-"""Generated inputs: whatever a file or a command line says, the answer is a result or one paragraph."""
+"""Generated files: whatever a file says, the answer is a result or one paragraph."""
 
 import copy
 import io
@@ -16,19 +16,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.evaluation.test_results import RESULT
-from tests.faults.fuzzing import fuzzed
+from tests.faults.fuzzing import CASES_EACH, fuzzed
 from tests.test_recording import some_recording
 from trajectory_adacat.checkpoint import find_checkpoint, load_model, read_training
-from trajectory_adacat.console import COMMANDS, dispatch
 from trajectory_adacat.datasets import load_dataset
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import RESULTS_FILE, load_results
 from trajectory_adacat.plotting.report.experiments import load_material
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.recording import load_recording
-from trajectory_adacat.scripts import critic, plan_arguments, plan_setting, sweep, train
+from trajectory_adacat.scripts import plan_setting
 from trajectory_adacat.scripts.training_folder import method
-from trajectory_adacat.training.config import RunConfig, TrainConfig
+from trajectory_adacat.training.config import TrainConfig
 
 NUMBERS = st.integers(-3, 40) | st.sampled_from([10**6, 2**63, -(2**70), 10**400]) | st.floats(width=32)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(max_size=8) | st.sampled_from(["adacat", "uniform", "../x", ""])
@@ -85,7 +84,7 @@ def model(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@fuzzed
+@fuzzed(CASES_EACH)
 @given(data=st.data())
 def test_checkpoints(model: Path, data: st.DataObject) -> None:
     original = json.loads((model / "original.json").read_text())
@@ -101,7 +100,7 @@ def test_checkpoints(model: Path, data: st.DataObject) -> None:
     check(load)
 
 
-@fuzzed
+@fuzzed(CASES_EACH)
 @given(data=st.data())
 def test_results(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     original = json.loads(RESULT.to_json(Path("x")))
@@ -158,7 +157,7 @@ ARRAYS = st.sampled_from(
 )
 
 
-@fuzzed
+@fuzzed(CASES_EACH)
 @given(data=st.data())
 def test_recordings(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("recording") / "recordings" / "rollout_3.npz"
@@ -182,7 +181,7 @@ SHAPES = st.sampled_from([(6,), (6, 3), (6, 2), (0,), (6, 0), (1,), (1, 3), (1, 
 FILL = st.sampled_from([0, 1, -1, 0.5, 1e30, np.inf, np.nan])
 
 
-@fuzzed
+@fuzzed(CASES_EACH)
 @given(data=st.data())
 @example(data=None)
 def test_datasets(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject | None) -> None:
@@ -205,37 +204,3 @@ def test_datasets(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject 
     if data is not None and data.draw(st.booleans()):
         path.write_bytes(data.draw(damaged(path.read_bytes())))
     check(lambda: load_dataset("own", path))
-
-
-PARSERS = (train.TrainArguments, critic.CriticArguments, plan_arguments.PlanArguments, sweep.SweepArguments)
-FLAGS = sorted({flag for parser in PARSERS for flag in parser().flags})
-TEXTS = (
-    st.text(max_size=6) | NUMBERS.map(str) | st.sampled_from(["true", "none", "hopper-medium-v2", "{seed}", "{", "-1"])
-)
-
-
-@fuzzed
-@given(
-    command=st.sampled_from([*COMMANDS, "nothing", ""]),
-    flags=st.lists(st.tuples(st.sampled_from(FLAGS) | st.text(max_size=4), TEXTS, st.booleans()), max_size=5),
-)
-def test_command_lines(
-    home: Path, tmp_path_factory: pytest.TempPathFactory, command: str, flags: list[tuple[str, str, bool]]
-) -> None:
-    """A flag that does not exist stands last, so that no command does anything."""
-    argv = [
-        text for name, value, joined in flags for text in ([f"--{name}={value}"] if joined else [f"--{name}", value])
-    ]
-    with pytest.raises((InputError, SystemExit)):
-        dispatch([command, *argv, "--no_such_flag"])
-    for parser in PARSERS[:1]:
-
-        def parse(parser: type[train.TrainArguments] = parser) -> None:
-            arguments = parser.new().parse(argv)
-            arguments.settings(TrainConfig)
-            arguments.settings(RunConfig)
-
-        try:
-            check(parse)
-        except SystemExit as stop:  # --help
-            assert stop.code in (0, None)

@@ -22,6 +22,8 @@ from trajectory_adacat.density.toy_models import (
 from trajectory_adacat.distributions import SmoothingSchedule
 from trajectory_adacat.errors import InputError
 
+LARGEST = 10**9  # of a number of points, bins or updates
+LARGEST_SEED = 2**32 - 1
 COLLAPSED_WIDTH = 1e-4  # a bin narrower than this counts as collapsed
 STAGES = (0.02, 0.1, 0.3, 1.0)  # fractions of the training at which Figure 3 shows the density
 IMAGE_SIZE = 240  # pixels of a density image, per side
@@ -49,7 +51,7 @@ class ToySettings:
         interval_learning_rate: Adam's constant learning rate in Figures 2 and 3.
 
     Raises:
-        InputError: if a number is not positive or a list is empty.
+        InputError: if a number is not above 0 and at most `LARGEST`, a seed is out of range, or a list is empty.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -73,8 +75,11 @@ class ToySettings:
             numbers = value if isinstance(value, tuple) else (value,)
             if not numbers:
                 raise InputError(f"--{name} needs at least one value.")
-            if name != "seeds" and min(numbers) <= 0:
-                raise InputError(f"--{name} must be positive, got {min(numbers)}.")
+            for number in numbers:
+                if name == "seeds" and not 0 <= number <= LARGEST_SEED:
+                    raise InputError(f"--seeds must lie between 0 and {LARGEST_SEED}, got {number}.")
+                if name != "seeds" and not 0 < number <= LARGEST:
+                    raise InputError(f"--{name} must be positive and at most {LARGEST}, got {number}.")
         if self.smooth_start < self.smoothing:
             raise InputError(f"--smooth_start must be at least --smoothing {self.smoothing}, got {self.smooth_start}.")
 
