@@ -7,6 +7,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -81,15 +82,27 @@ class Recording:
     video: Array = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def save(self, path: Path) -> None:
-        """Write the file atomically, with its folder."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the file atomically, with its folder.
+
+        Raises:
+            DataError: if it cannot be written, for example because the disk is full; nothing is left.
+        """
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
         arrays[DESCRIPTION] = np.array(json.dumps(self.description))
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        remove_left_over(temporary, f".{path.name}.*")
-        temporary.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            remove_left_over(temporary, f".{path.name}.*")
+            temporary.replace(path)
+        except OSError as error:
+            raise DataError(
+                f"The recording {path} could not be written ({error}): make room, then go on with --resume."
+            ) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 ARRAYS = tuple(attribute.name for attribute in fields(Recording) if attribute.name != DESCRIPTION)
