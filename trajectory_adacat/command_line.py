@@ -99,12 +99,23 @@ def read_boolean(text: str) -> bool:
     return BOOLEANS[text.lower()]
 
 
+def read_integer(text: str) -> int:
+    """Read a flag's integer; one beyond 64 bits is no number of anything, and no float holds the largest of them."""
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:SHOWN]} has more than 64 bits.")
+    return value
+
+
+read_integer.__name__ = "int"  # argparse names it in "invalid ... value"
+
+
 def reader(annotation: Any) -> Callable[[str], Any]:
     """Return the function that reads a flag's text as a value of the type."""
     if get_origin(annotation) in (Union, UnionType):
         return _read_any_of(annotation)
-    if annotation is bool:
-        return read_boolean
+    if annotation in (bool, int):
+        return read_boolean if annotation is bool else read_integer
     if get_origin(annotation) is not Literal:
         return annotation
     choices = {str(choice): choice for choice in get_args(annotation)}

@@ -56,6 +56,13 @@ def test_a_bad_line_is_named(tmp_path: Path, change: dict[str, object], message:
         load_density_results([tmp_path])
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[" * 100_000, b"\x00\n"], ids=range(3))
+def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "density.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=r"density\.jsonl"):
+        load_density_results([tmp_path])
+
+
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no density results"):
         load_density_results([tmp_path])

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from trajectory_adacat.checks import fits, type_name
-from trajectory_adacat.errors import InputError
-from trajectory_adacat.files import write_atomically
+from trajectory_adacat.errors import DataError, InputError
+from trajectory_adacat.files import parse_json, read_text, write_atomically
 
 RESULTS_FILE = "density.jsonl"
 
@@ -82,7 +82,7 @@ class DensityResult:
             InputError: naming ``place`` and the key, if one is missing, unknown or of the wrong type.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
         except ValueError as error:
             raise InputError(f"The density result {place} is not JSON: {error}.") from error
         types = get_type_hints(cls)
@@ -115,5 +115,10 @@ def load_density_results(paths: Iterable[Path]) -> list[DensityResult]:
 
 
 def _read(path: Path) -> list[DensityResult]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        raise DataError(f"The density results {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"The density results {path} are not JSON: {error}.") from error
     return [DensityResult.from_json(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]

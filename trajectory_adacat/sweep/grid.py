@@ -32,6 +32,7 @@ OWN_FLAGS = {
 }
 PLAN_FOLDER = "plan"  # of the plans without a variant
 LONGEST_LABEL = 100  # characters of a folder's name
+MOST_ROLLOUTS = 10**6  # of each training and plan
 
 
 class Values(NamedTuple):
@@ -94,8 +95,8 @@ class SweepConfig:
                 raise InputError(f"The sweep has no {name}: pass --{name}, or name a --preset or a --file.")
             if len(set(values)) < len(values):
                 raise InputError(f"The sweep's {name} name a value twice.")
-        if self.rollouts < 1 or self.first_rollout < 0:
-            raise InputError("rollouts must be at least 1, first_rollout at least 0.")
+        if not 1 <= self.rollouts <= MOST_ROLLOUTS or self.first_rollout < 0:
+            raise InputError(f"rollouts must be at least 1 and at most {MOST_ROLLOUTS}, first_rollout at least 0.")
         for kind, name in (("name", self.name), *(("variant", name) for name in self.variants)):
             if not re.fullmatch(r"[\w.+-]+", name):
                 raise InputError(f"The sweep's {kind} must be the name of a folder, got {name!r}.")
