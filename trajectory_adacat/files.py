@@ -13,6 +13,11 @@ LARGEST_JSON = 1 << 26  # bytes
 LEFT_OVER_SECONDS = 3600.0  # age of a temporary file whose process has surely ended
 
 
+def expand(path: str | Path) -> Path:
+    """Return a path with the home folder in place of ``~``; one of an unknown user (``~nobody/x``) stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading.

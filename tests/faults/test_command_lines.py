@@ -89,6 +89,8 @@ def test_a_command_with_what_it_needs_begins_its_work(
         ["train", "--suffix=--"],
         ["train", "--threads", str(2**31)],
         ["train", "--device", "hpu"],
+        ["train", "--dataset_path", "~nobody_of_this_name/own.hdf5"],
+        ["collect", "--policy", "~nobody_of_this_name/a.zip", "--name", "hopper-own"],
         ["table", "{results}", "--out", "\udcff"],
         ["convert", "{results}", "--dataset", "own", "--logbase", "x" * 300],
         ["sweep", "--name", "fuzzed", "--datasets", "own", "--train", f"n_steps={10**400}"],
@@ -98,7 +100,7 @@ def test_a_command_with_what_it_needs_begins_its_work(
         ["density", "toy", "--smoothing", "nan"],
         ["density", "toy", "--seeds", "-1"],
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_was_found_is_refused(
     stopped: None, places: dict[str, Path], capsys: pytest.CaptureFixture[str], words: list[str]

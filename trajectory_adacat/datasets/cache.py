@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trajectory_adacat.files import open_regular
+from trajectory_adacat.files import expand, open_regular
 
 BLOCK = 1 << 20  # bytes
 PROGRESS_BAR_FROM = 1 << 28  # bytes; smaller files are hashed too fast for a progress bar
@@ -18,7 +18,7 @@ def cache_root() -> Path:
     It is $TRAJECTORY_ADACAT_HOME, or ~/.cache/trajectory_adacat where that variable is not set.
     """
     home = os.environ.get("TRAJECTORY_ADACAT_HOME")
-    return Path(home).expanduser() if home else Path.home() / ".cache" / "trajectory_adacat"
+    return expand(home) if home else Path.home() / ".cache" / "trajectory_adacat"
 
 
 def d4rl_folder() -> Path:

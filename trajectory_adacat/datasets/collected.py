@@ -15,7 +15,7 @@ from trajectory_adacat.datasets.policies import BehaviorPolicy, ModePolicy, load
 from trajectory_adacat.datasets.policy_files import policy_sizes, read_policy
 from trajectory_adacat.environments import Dynamics, environment_info, make_environment
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.files import remove_left_over
+from trajectory_adacat.files import expand, remove_left_over
 from trajectory_adacat.robots import (
     COLLECTED,
     MAX_EPISODE_STEPS,
@@ -257,7 +257,7 @@ def collect_policy(
         "policy": policy_path.name,
         "algorithm": read.algorithm,
         "actions": actions,
-        **({"observation_statistics_sha256": file_sha256(statistics.expanduser())} if statistics else {}),
+        **({"observation_statistics_sha256": file_sha256(expand(statistics))} if statistics else {}),
     }
     path = path or collected_path(dataset.name, dynamics=dynamics)
     return _collect(dataset, policy, source, transitions, seed, dynamics, path, overwrite), read.notes

@@ -27,6 +27,7 @@ from trajectory_adacat.datasets.policies import (
     Weights,
 )
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.files import expand
 
 Algorithm = Literal["SAC or TQC", "TD3", "PPO"]
 
@@ -77,7 +78,7 @@ def read_policy(path: Path, statistics: Path | None = None) -> PolicyFile:
     Raises:
         InputError: if a file is missing, damaged, or of another kind.
     """
-    path = path.expanduser()
+    path = expand(path)
     if not path.is_file():
         raise InputError(f"There is no policy file {path}.")
     if path.suffix == ".npz":
@@ -90,7 +91,7 @@ def read_policy(path: Path, statistics: Path | None = None) -> PolicyFile:
         raise InputError(f"{path} is not a policy: give an .npz file, or the .zip file of a Stable-Baselines3 agent.")
     sizes = policy_sizes(read.actor)
     if statistics is not None:
-        actor = _with_statistics(read.actor, statistics.expanduser(), sizes[0])
+        actor = _with_statistics(read.actor, expand(statistics), sizes[0])
         notes = [note for note in read.notes if note != RAW_NOTE]
         return PolicyFile(actor, read.algorithm, read.sha256, notes, read.deterministic)
     return read

@@ -16,6 +16,7 @@ from trajectory_adacat.datasets.minari import read_minari
 from trajectory_adacat.datasets.official import fetch_official, official_file
 from trajectory_adacat.environments import MINARI_PREFIX
 from trajectory_adacat.errors import DataError, InputError
+from trajectory_adacat.files import expand
 from trajectory_adacat.robots import NamedDataset, Robot, find_dataset, named_datasets
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -64,13 +65,13 @@ def load_dataset(name: str, path: str | Path | None = None) -> Dataset:
         InputError: if the name is unknown, a download fails, or a file is missing or damaged or contains NaN, infinity
             or arrays of the wrong shape.
     """
-    file = Path(path).expanduser() if path else None
+    file = expand(path) if path else None
     if name.startswith(MINARI_PREFIX):
         return _load_minari(name, file)
     if dataset := find_dataset(name):
         return _load_official(dataset, file) if dataset.source == "v2" else _load_collected(dataset, file)
     if file or name.endswith(HDF5_SUFFIXES):
-        return _load_own(name, file or Path(name).expanduser())
+        return _load_own(name, file or expand(name))
     near = difflib.get_close_matches(name, named_datasets(), n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else "Known names look like hopper-medium-v2."
     raise InputError(f"Unknown dataset {name!r}. {hint} To use a file of your own, pass --dataset_path.")
