@@ -334,7 +334,7 @@ def test_data_that_change_within_a_time_stamp_are_noticed(
     before = data.stat()
     write_dataset(9, 8, 7, 6, seed=1)
     os.utime(data, (before.st_mtime, before.st_mtime))
-    assert data.stat() == before
+    assert (data.stat().st_mtime, data.stat().st_size) == (before.st_mtime, before.st_size)
     status, message = refusal(train.main, [*tiny_flags(data, n_steps=8), "--resume"], capsys)
     assert (status, "was trained on other data" in message) == (2, True)
 
