@@ -92,7 +92,7 @@ def train_density(
     }
     trainer = DensityTrainer(objective, config.trainer, run, arguments.savepath, description, arguments.verbose)
     if checkpoint is not None:
-        check_same_method(kind, *checkpoint, description)
+        check_same_method(kind, *checkpoint, description, may_differ=())  # the schedule depends on the steps
         trainer.resume()
     command_line = [arguments.section, *(sys.argv[1:] if argv is None else argv)]
     with telling_how_to_resume("density", command_line), locked(arguments.savepath):

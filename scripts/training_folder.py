@@ -1,7 +1,7 @@
 """The experiment's folder of a training: its checkpoints, and whether a training may go on from them."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,13 @@ def method(kind: type, description: Mapping[str, Any]) -> dict[str, Any]:
     return {"dataset": dataset, "seed": description["train_seed"], **flat}
 
 
-def check_same_method(kind: type, checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_method(
+    kind: type,
+    checkpoint: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    may_differ: Collection[str] = HOW_LONG,
+) -> None:
     """Check that a training may go on from a checkpoint.
 
     Args:
@@ -55,6 +61,7 @@ def check_same_method(kind: type, checkpoint: Path, before: Mapping[str, Any], n
         checkpoint: its folder.
         before: the checkpoint's description.
         now: the description of the training.
+        may_differ: names of settings that are not compared.
 
     Raises:
         InputError: if the checkpoint was trained on other data or with other settings.
@@ -66,10 +73,10 @@ def check_same_method(kind: type, checkpoint: Path, before: Mapping[str, Any], n
     except InputError as error:
         raise CheckpointError(f"The settings of {checkpoint} cannot be read: {error}") from error
     for name in {**trained, **asked}:
-        if name not in HOW_LONG and trained.get(name) != asked.get(name):
+        if name not in may_differ and trained.get(name) != asked.get(name):
             raise InputError(
                 f"{checkpoint} was trained with --{name} {trained.get(name)}, not {asked.get(name)}: --resume goes on "
-                "with the same settings. For others choose another --exp_name."
+                "with the same settings. For others choose another --exp_name (for a sweep: --name), or --overwrite."
             )
 
 

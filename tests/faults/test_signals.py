@@ -30,6 +30,7 @@ from trajectory_adacat.console import dispatch
 from trajectory_adacat.critic import trainer as critic_trainer
 from trajectory_adacat.datasets import collected
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
+from trajectory_adacat.density import trainer as density_trainer
 from trajectory_adacat.density.checkpoint import read_density
 from trajectory_adacat.errors import Interrupted
 from trajectory_adacat.evaluation.results import load_results
@@ -150,32 +151,37 @@ def test_the_command_that_goes_on(given: list[str], expected: str) -> None:
     assert resuming_command("train", given) == expected
 
 
-def send_once_logged(folder: Path, number: signal.Signals) -> None:
-    """Send a signal to this process when a training has written a line."""
-    while not any(path.stat().st_size for path in folder.rglob("metrics.jsonl")):
-        time.sleep(0.005)
-    os.kill(os.getpid(), number)
+def send_at(step: int, number: signal.Signals) -> type[MetricsLogger]:
+    """Return a logger that sends a signal to this process when it has written the line of a step."""
+
+    class Logger(MetricsLogger):
+        def log(self, now: int, metrics: Mapping[str, Any]) -> None:
+            super().log(now, metrics)
+            if now == step:
+                os.kill(os.getpid(), number)
+
+    return Logger
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_density_command_saves_and_says_how_to_go_on(
-    home: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    flags = ["tabular", *tiny_table(home), "--n_saves", "1", "--log_freq", "1"]
-    sender = threading.Thread(target=send_once_logged, args=(home, number))
-    sender.start()
-    with pytest.raises(SystemExit) as exit_:
-        run_command(dispatch, ["density", *flags, "--n_steps", "100000"])
-    sender.join()
+    flags = ["tabular", *tiny_table(home), "--n_saves", "1", "--log_freq", "1", "--n_steps", "9"]
+    with monkeypatch.context() as patch:
+        patch.setattr(density_trainer, "MetricsLogger", send_at(4, number))
+        with pytest.raises(SystemExit) as exit_:
+            run_command(dispatch, ["density", *flags])
     assert exit_.value.code == 128 + number
     message = capsys.readouterr().err.strip()
-    found = re.fullmatch(r"interrupted: saved step (\d+) of 100000 in (\S+)\. Go on with: (.*)", message)
+    found = re.fullmatch(r"interrupted: saved step 4 of 9 in (\S+)\. Go on with: (.*)", message)
     assert found, message
-    command = shlex.split(found[3])
-    assert command == ["trajectory-adacat", "density", *flags, "--n_steps", "100000", "--resume"]
-    last = int(found[1]) + 1
-    dispatch([*command[1:], "--n_steps", str(last)])
-    assert read_density((home / found[2]).parent)[1]["step"] == last
+    command = shlex.split(found[2])
+    assert command == ["trajectory-adacat", "density", *flags, "--resume"]
+    dispatch(command[1:])
+    folder = (home / found[1]).parent
+    assert read_density(folder)[1]["step"] == 9
+    assert [line["step"] for line in read_metrics(folder)] == list(range(1, 10))
 
 
 # -- the other commands ----------------------------------------------------------------------------------------
@@ -203,16 +209,10 @@ def command_after(argv: list[str], number: int, says: str, capsys: pytest.Captur
 def test_an_interrupted_critic_goes_on_with_the_same_bits(
     write_dataset: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Logger(MetricsLogger):
-        def log(self, step: int, metrics: Any) -> None:
-            super().log(step, metrics)
-            if step == 4:
-                os.kill(os.getpid(), signal.SIGTERM)
-
     argv = ["critic", *CRITIC.split(), "--dataset_path", str(write_dataset(9, 8, 7, 6)), "--exp_name"]
     dispatch([*argv, "whole"])
     with monkeypatch.context() as patch:
-        patch.setattr(critic_trainer, "MetricsLogger", Logger)
+        patch.setattr(critic_trainer, "MetricsLogger", send_at(4, signal.SIGTERM))
         says = r"saved step 4 of 9 in \S+step_00000004\."
         command = command_after([*argv, "parts"], signal.SIGTERM, says, capsys)
     dispatch(command)
@@ -398,8 +398,18 @@ def test_a_training_command_leaves_within_five_seconds_and_says_how_to_go_on(
     command = shlex.split(found[3])
     assert command[:2] == ["trajectory-adacat", name]
     monkeypatch.chdir(tmp_path)
-    dispatch([*command[1:], "--n_steps", str(int(found[1]) + 1)])
-    assert read_any_description(find_checkpoint((tmp_path / found[2]).parent))["step"] == int(found[1]) + 1
+    folder, saved = (tmp_path / found[2]).parent, int(found[1])
+    threading.Thread(target=send_once_logged, args=(folder, saved, number), daemon=True).start()
+    with pytest.raises(Interrupted, match="saved step"):
+        dispatch(command[1:])
+    assert read_any_description(find_checkpoint(folder))["step"] > saved
+
+
+def send_once_logged(folder: Path, step: int, number: signal.Signals) -> None:
+    """Send a signal to this process when a training has written the line of a later step."""
+    while read_metrics(folder)[-1]["step"] <= step:
+        time.sleep(0.02)
+    os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize("name", ["train", pytest.param("density", marks=pytest.mark.slow)])

@@ -55,17 +55,33 @@ def test_a_test_row_outside_the_bounds_costs_a_finite_amount(run: Run, home: Pat
     assert 0.1 < far - near < 10
 
 
-def test_a_finished_training_is_trained_further_only_as_asked(run: Run, home: Path) -> None:
-    run()
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--hidden", "9", "--hidden 8, not 9"),
+        ("--n_steps", "4", "--n_steps 6, not 4: .* choose another --exp_name .*, or --overwrite"),
+        ("--n_steps", "8", "--n_steps 6, not 8"),
+    ],
+)
+def test_a_training_goes_on_with_the_same_settings_only(
+    run: Run, home: Path, flag: str, value: str, message: str
+) -> None:
+    """The learning rate depends on the share of the steps that is done, so another number is another training."""
+    first = run()
     with pytest.raises(InputError, match="--resume"):
         run()
-    with pytest.raises(InputError, match="--hidden 8, not 9"):
-        run("--resume", "--hidden", "9")
+    with pytest.raises(InputError, match=message):
+        run("--resume", flag, value)
     again = run("--resume")
+    assert (again.n_steps, again.nll) == (6, first.nll)
     assert len(load_density_results([home / "logs"])) == 1
-    longer = run("--resume", "--n_steps", "8")
-    assert (again.n_steps, longer.n_steps) == (6, 8)
-    assert read_density(home / "logs" / "density" / "miniboone" / "tabular" / "adacat_0")[1]["step"] == 8
+    assert read_density(home / "logs" / "density" / "miniboone" / "tabular" / "adacat_0")[1]["step"] == 6
+
+
+def test_another_number_of_steps_starts_anew_with_overwrite(run: Run) -> None:
+    run()
+    longer = run("--overwrite", "--n_steps", "8")
+    assert (longer.n_steps, longer.nll) == (8, run("--exp_name", "fresh", "--n_steps", "8").nll)
 
 
 def test_other_data_are_refused_on_resume(run: Run, home: Path) -> None:

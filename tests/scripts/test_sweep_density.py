@@ -138,6 +138,20 @@ def test_a_training_without_its_result_or_of_other_data_is_not_done(table: list[
     assert "trained on other data" in lines("failures.jsonl")[0]["error"]
 
 
+def test_another_number_of_steps_needs_another_name(table: list[str]) -> None:
+    sweep.main(table)
+    (job,) = make_jobs(table)
+    for n_steps in ("4", "8"):
+        with pytest.raises(InputError, match="1 of 1 jobs failed"):
+            sweep.main([*table, f"n_steps={n_steps}"])
+        assert f"--n_steps 6, not {n_steps}: " in (error := lines("failures.jsonl")[0]["error"])
+        assert "(for a sweep: --name)" in error
+    assert job.is_done()
+    sweep.main([*table, "n_steps=8", "--name", "other"])
+    (result,) = load_density_results([SWEEP.with_name("other")])
+    assert result.n_steps == 8
+
+
 def test_a_failed_training_is_recorded_and_the_others_are_tabulated(
     table: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
