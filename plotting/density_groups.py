@@ -48,6 +48,12 @@ class DensityGroup:
         return sum(found) / len(found) if len(found) == len(self.results) else None
 
     @property
+    def mcd(self) -> float | None:
+        """The mean mel-cepstral distance in dB; None if a training lacks it, or trainings synthesized other clips."""
+        has_same_clips = all(result.sampling == self.results[0].sampling for result in self.results)
+        return self.measure("mcd") if has_same_clips else None
+
+    @property
     def mu_law_nll(self) -> float | None:
         """The test negative log-likelihood of the mu-law values of audio; None for other data."""
         shift = self.measure("mu_law_shift")

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def density_table(groups: Sequence[DensityGroup], published: bool = True) -> TextTable:
     """Return a line for each method on each dataset, the best first."""
     has_audio = any(group.experiment == "audio" for group in groups)
-    lines = [_line(group) + (_audio(group.mu_law_nll, group.measure("mcd")) if has_audio else []) for group in groups]
+    lines = [_line(group) + (_audio(group.mu_law_nll, group.mcd) if has_audio else []) for group in groups]
     experiments = sorted({group.experiment for group in groups})
     notes = [
         "test NLL: mean over trainings, "

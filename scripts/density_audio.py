@@ -55,6 +55,10 @@ class AudioArguments(DensityParser):
         """Return the names of the recordings and the figure, if clips are synthesized."""
         return (REAL_FILE, SYNTHESIZED_FILE, FIGURE_FILE) if self.n_clips else ()
 
+    def sampling(self) -> dict[str, Any]:
+        """Return the number of clips and their length."""
+        return {"n_clips": self.n_clips, **({"clip_seconds": self.clip_seconds} if self.n_clips else {})}
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, synthesize, test and write the result."""

@@ -53,6 +53,10 @@ class ImagesArguments(DensityParser):
         """Return the name of the picture, if one is drawn."""
         return (SAMPLES_FILE,) if self.n_samples else ()
 
+    def sampling(self) -> dict[str, Any]:
+        """Return the number of samples."""
+        return {"n_samples": self.n_samples}
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, draw samples, test and write the result."""

@@ -49,6 +49,10 @@ class DensityParser(FolderParser):
         """Return the names of the files with samples that the training leaves in the experiment's folder."""
         return ()
 
+    def sampling(self) -> dict[str, Any]:
+        """Return the settings of the samples, by flag."""
+        return {}
+
 
 def train_density(
     arguments: DensityParser,
@@ -135,4 +139,5 @@ def result_of(
         versions={**library_versions(), "processor": trainer.description["processor"]},
         git_revision=git_revision(),
         measures=measures,
+        sampling=arguments.sampling(),
     )

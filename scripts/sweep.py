@@ -19,7 +19,7 @@ from trajectory_adacat.evaluation.results import RESULTS_FILE
 from trajectory_adacat.plotting.table import tabulate
 from trajectory_adacat.robots import find_dataset
 from trajectory_adacat.scripts import critic, plan, plan_arguments, plan_setting, train
-from trajectory_adacat.scripts.density_jobs import DensityJobs, save_density_table
+from trajectory_adacat.scripts.density_jobs import DensityJobs
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.sweep.building import Builder, Command, DataCommand
 from trajectory_adacat.sweep.density_building import DensityBuilder
@@ -203,18 +203,17 @@ def result_folders(jobs: Sequence[Job]) -> list[Path]:
     return [folder for folder in folders if (folder / RESULTS_FILE).exists()]
 
 
-def make_jobs(config: SweepConfig, threads: int) -> list[Job]:
-    """Return the jobs of a sweep, each after those it needs."""
+def make_jobs(config: SweepConfig, threads: int, density: DensityJobs | None = None) -> list[Job]:
+    """Return the jobs of a sweep, each after those it needs; ``density`` has read data of density models already."""
     if config.is_density:
         estimator = DensityEstimator(config.experiment, Path(config.logbase))
-        return DensityBuilder(config, DensityJobs(config.experiment).command(), estimator, threads).jobs()
+        command = (density or DensityJobs(config.experiment)).command()
+        return DensityBuilder(config, command, estimator, threads).jobs()
     return Builder(config, commands(), data_command, Estimator(Path(config.logbase)), threads).jobs()
 
 
-def save_table(config: SweepConfig, jobs: Sequence[Job], folder: Path) -> str:
+def save_table(jobs: Sequence[Job], folder: Path) -> str:
     """Write the table of the results that are there into a folder, and return it as text; empty if there are none."""
-    if config.is_density:
-        return save_density_table(jobs, config.seeds[0], folder)
     results = result_folders(jobs)
     if not results:
         return ""
@@ -232,14 +231,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_positive(arguments, "processes", "threads")
     config = arguments.sweep()
     processes = arguments.processes or default_processes(config.device)
-    jobs = make_jobs(config, arguments.threads)
+    density = DensityJobs(config.experiment) if config.is_density else None
+    jobs = make_jobs(config, arguments.threads, density)
     if arguments.dry_run:
         print(outline(jobs, find_done(jobs), processes))
         return
     folder = Path(config.logbase, "sweeps", config.name)
     with telling_how_to_resume("sweep", argv, flag=None):
         runner = run_jobs(jobs, folder, arguments, config.device, processes)
-    print(save_table(config, jobs, folder), end="")
+    print(density.save_table(jobs, config.seeds[0], folder) if density else save_table(jobs, folder), end="")
     if runner.failures:
         n_skipped = sum(len(failure["skipped"]) for failure in runner.failures)
         raise InputError(

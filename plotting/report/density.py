@@ -137,7 +137,8 @@ def _value(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _row(dataset: str, method: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
     first = results[0]
-    measures = first.get("measures") or {}
+    has_same_samples = all(result.get("sampling") == first.get("sampling") for result in results)
+    measures = (first.get("measures") or {}) if has_same_samples else {}
     further = "; ".join(
         f"{name} {np.mean([float(result['measures'][name]) for result in results]):.4g}"
         for name in measures

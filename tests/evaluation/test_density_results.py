@@ -41,6 +41,22 @@ def test_a_result_replaces_that_of_the_same_training_alone(tmp_path: Path) -> No
     assert load_density_results([tmp_path]) == [*others, replace(RESULT, nll=0.5)]
 
 
+def test_an_older_result_has_the_samples_of_its_time(tmp_path: Path) -> None:
+    path = replace(RESULT, experiment="audio").save(tmp_path)
+    values = json.loads(path.read_text())
+    del values["sampling"]
+    path.write_text(json.dumps(values))
+    (result,) = load_density_results([tmp_path])
+    assert result.sampling == {"n_clips": 4, "clip_seconds": 0.5}
+
+
+def test_other_samples_of_the_same_training_replace_its_result(tmp_path: Path) -> None:
+    other = replace(RESULT, sampling={"n_samples": 3})
+    for result in (RESULT, other):
+        result.save(tmp_path)
+    assert load_density_results([tmp_path]) == [other]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

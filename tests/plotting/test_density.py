@@ -112,6 +112,15 @@ def test_the_table_of_audio_has_the_mu_law_likelihood_and_the_distance(
     assert "| LJSpeech (paper) | mu law | 30 |  |  | -7.710 |  |  |  |  | -3.320 | 17.000 |" in shown
 
 
+def test_distances_of_other_clips_are_not_pooled(tmp_path: Path) -> None:
+    audio = replace(ADACAT, experiment="audio", dataset="speech", measures={"mcd": 7.0})
+    for seed, clips in enumerate((4, 4, 1)):
+        replace(audio, seed=seed, sampling={"n_clips": clips, "clip_seconds": 0.5}).save(tmp_path)
+        (group,) = gather_density([tmp_path])
+        assert len(group.results) == seed + 1
+        assert group.mcd == (7.0 if clips == 4 else None)
+
+
 def test_the_table_is_written_in_the_form_of_its_ending(results: Path, tmp_path: Path) -> None:
     density.main(["table", str(results), "--out", str(tmp_path / "out" / "table.md")])
     assert (tmp_path / "out" / "table.md").read_text().startswith("| dataset | method |")

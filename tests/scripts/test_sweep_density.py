@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,6 +151,63 @@ def test_another_number_of_steps_needs_another_name(table: list[str]) -> None:
     sweep.main([*table, "n_steps=8", "--name", "other"])
     (result,) = load_density_results([SWEEP.with_name("other")])
     assert result.n_steps == 8
+
+
+def test_the_table_has_results_of_the_sweeps_settings_only(table: list[str]) -> None:
+    sweep.main(table)
+    (job,) = make_jobs(table)
+    assert job.folder is not None
+    path = job.folder / "density.jsonl"
+    own = path.read_text()
+    for changed in ('"hidden": 9', '"n_steps": 8'):
+        name = changed.split(":")[0]
+        old = next(text for text in (f"{name}: 8", f"{name}: 6") if text in own)
+        path.write_text(own.replace(old, changed) + path.read_text())
+    assert len(load_density_results([job.folder])) == 3
+    sweep.main(table)
+    (result,) = load_density_results([SWEEP])
+    assert json.dumps(asdict(result)) == own.strip()
+    assert (SWEEP / "table.md").read_text().count("| miniboone |") == 1
+
+
+def test_a_finished_sweep_is_done_without_its_data(table: list[str], home: Path) -> None:
+    sweep.main(table)
+    before = (SWEEP / "density.jsonl").read_text()
+    (home / "tables").rename(home / "moved")
+    (job,) = make_jobs(table)
+    assert job.is_done()
+    sweep.main(table)
+    assert (SWEEP / "density.jsonl").read_text() == before
+    (other,) = make_jobs([*table, "hidden=9"])
+    assert not other.is_done()
+
+
+def test_other_clips_are_synthesized_without_another_training(home: Path) -> None:
+    flags = words("audio", "speech", tiny_voice(home))
+    sweep.main(flags)
+    (job,) = make_jobs(flags)
+    assert job.folder is not None
+    result = job.folder / "density.jsonl"
+    whole = json.loads(result.read_text())
+    for changed in (["clip_seconds=0.02"], ["n_clips=1"], ["n_clips=0"], []):
+        (job,) = make_jobs([*flags, *changed])
+        assert not job.is_done()
+        sweep.main([*flags, *changed])
+        assert job.is_done()
+    (again,) = load_density_results([job.folder])
+    assert (again.nll, again.measures) == (whole["nll"], whole["measures"])
+    del whole["sampling"]  # as results were, with the flags' defaults
+    result.write_text(json.dumps(whole))
+    assert not job.is_done()
+    (default,) = make_jobs([*flags, "n_clips=4", "clip_seconds=0.5"])
+    assert default.is_done()
+
+
+def test_a_dataset_may_have_a_space_in_its_name(home: Path) -> None:
+    flags = words("audio", "my speech", tiny_voice(home))
+    sweep.main(flags)
+    assert (SWEEP / "my-speech_adacat_synthesized.wav").exists()
+    assert "| my speech |" in (SWEEP / "table.md").read_text()
 
 
 def test_a_failed_training_is_recorded_and_the_others_are_tabulated(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
@@ -11,6 +11,11 @@ from trajectory_adacat.errors import DataError, InputError
 from trajectory_adacat.files import parse_json, read_text, write_atomically
 
 RESULTS_FILE = "density.jsonl"
+# Settings of the samples of results that do not record them.
+OLD_SAMPLING: dict[str, dict[str, Any]] = {
+    "images": {"n_samples": 64},
+    "audio": {"n_clips": 4, "clip_seconds": 0.5},
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class DensityResult:
         versions: version of each library, by name, and the ``processor``.
         git_revision: revision of the code; None outside a clone.
         measures: further numbers, by name.
+        sampling: settings of the samples drawn after the training. They do not change ``nll``, but some measures.
     """
 
     experiment: str
@@ -52,6 +58,7 @@ class DensityResult:
     versions: dict[str, str]
     git_revision: str | None
     measures: dict[str, float]
+    sampling: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -87,6 +94,8 @@ class DensityResult:
             raise InputError(f"The density result {place} is not JSON: {error}.") from error
         types = get_type_hints(cls)
         names = {field.name for field in fields(cls)}
+        if isinstance(values, dict) and "sampling" not in values:
+            values["sampling"] = OLD_SAMPLING.get(str(values.get("experiment")), {})
         if not isinstance(values, dict) or values.keys() != names:
             found = set(values) if isinstance(values, dict) else set()
             raise InputError(f"The density result {place} lacks or adds keys: {', '.join(sorted(found ^ names))}.")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from trajectory_adacat.checkpoint import MODEL, NAME, find_checkpoint, read_any_
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.density_results import RESULTS_FILE as DENSITY_FILE
-from trajectory_adacat.evaluation.density_results import load_density_results
+from trajectory_adacat.evaluation.density_results import DensityResult, load_density_results
 from trajectory_adacat.evaluation.results import load_results, without_nulls
 
 
@@ -35,22 +36,38 @@ def is_trained(folder: Path, settings: Mapping[str, Any], seed: int, n_steps: in
         return False
 
 
-def is_tested(folder: Path, form: str, seed: int, settings: Mapping[str, Any], sha256: str) -> bool:
-    """Return whether a folder holds the test likelihood of a density model with these settings, on these data.
+@dataclass(frozen=True)
+class DensityTraining:
+    """What tells the result of a density model's training from others.
 
-    Args:
-        folder: of the experiment.
+    Attributes:
+        dataset: name of the data.
         form: of the outputs.
         seed: of the training.
         settings: of the method, nested.
-        sha256: of the data.
+        sampling: settings of its samples.
+        sha256: of the data; None, where they cannot be read, stands for any.
     """
-    try:
-        results = load_density_results([folder / DENSITY_FILE])
-    except (InputError, OSError):
-        return False
-    wanted = form, seed, json.loads(json.dumps(settings)), sha256
-    return wanted in [(found.form, found.seed, found.settings, found.data.get("sha256")) for found in results]
+
+    dataset: str
+    form: str
+    seed: int
+    settings: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+    sha256: str | None
+
+    def result(self, folder: Path) -> DensityResult | None:
+        """Return the last result of this training in a folder's results; None if there is none."""
+        try:
+            results = load_density_results([folder / DENSITY_FILE])
+        except (InputError, OSError):
+            return None
+        return next((result for result in reversed(results) if self._has(result)), None)
+
+    def _has(self, result: DensityResult) -> bool:
+        own = self.dataset, self.form, self.seed, json.loads(json.dumps([self.settings, self.sampling]))
+        found = result.dataset, result.form, result.seed, [result.settings, result.sampling]
+        return own == found and self.sha256 in (None, result.data.get("sha256"))
 
 
 def set_aside_damaged(folder: Path) -> bool:
