@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from trajectory_adacat import checkpoint, recording
-from trajectory_adacat.checkpoint import load_model
+from trajectory_adacat.checkpoint import load_model, read_tensors
 from trajectory_adacat.critic.checkpoint import load_critic
-from trajectory_adacat.density.checkpoint import best_weights
+from trajectory_adacat.density.checkpoint import BEST, read_density
 from trajectory_adacat.density.tabular import TabularConfig
 from trajectory_adacat.density.tabular_models import TabularModel
 from trajectory_adacat.evaluation.density_results import load_density_results
@@ -49,11 +49,11 @@ def test_results_recordings_and_logs_are_read() -> None:
 
 
 def test_a_density_model_of_format_2_predicts_as_it_did() -> None:
-    weights, description = best_weights(FOLDER / "density")
+    folder, description = read_density(FOLDER / "density")
     settings = {key: value for key, value in description["training"].items() if key != "dataset"}
     config = from_nested(TabularConfig, settings).model
     model = TabularModel(len(EXPECTED["density"][0]), config.form, config.hidden, config.n_hidden, config.frequencies)
-    model.load_state_dict(weights)
+    model.load_state_dict(read_tensors(folder, BEST, description))
     found = model.double().log_prob(torch.linspace(0.05, 0.95, 12, dtype=torch.float64).reshape(4, 3))
     expected = torch.tensor(EXPECTED["density"], dtype=torch.float64)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)

@@ -118,19 +118,26 @@ def save_checkpoint(
     write_checkpoint(folder, tensors, {"model": to_nested(model.config), **description})
 
 
-def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    description: Mapping[str, Any],
+    replaces: bool = False,
+) -> None:
     """Write a checkpoint folder of any kind atomically.
 
     Args:
-        folder: must not exist.
+        folder: must not exist unless ``replaces``.
         tensors: the tensors of each file, by the file's name.
         description: what ``checkpoint.json`` says besides the format, the versions and the files' hashes.
+        replaces: delete the old checkpoint of this name. A process that is killed between the two renames leaves
+            neither, so that a training goes on from the one before.
 
     Raises:
         CheckpointError: if it cannot be written, for example because the disk is full; nothing is left.
     """
     try:
-        _write(folder, tensors, description)
+        _write(folder, tensors, description, replaces)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"The checkpoint {folder} could not be written ({error}): make room, or choose another --logbase. Earlier "
@@ -138,7 +145,9 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], 
         ) from error
 
 
-def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]) -> None:
+def _write(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any], replaces: bool
+) -> None:
     temporary = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
     temporary.mkdir(parents=True)
@@ -155,7 +164,10 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], descriptio
         text = json.dumps({**whole, DIGEST: _digest(whole)}, indent=2) + "\n"
         (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
         synchronize(temporary)
+        old = folder.rename(folder.with_name(f".{folder.name}.replaced")) if replaces else None
         temporary.rename(folder)
+        if old is not None:
+            shutil.rmtree(old)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

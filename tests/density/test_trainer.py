@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trajectory_adacat.checkpoint import load_model
-from trajectory_adacat.density.checkpoint import best_weights, read_density
+from trajectory_adacat.checkpoint import load_model, read_tensors
+from trajectory_adacat.density.checkpoint import BEST, read_density
 from trajectory_adacat.density.config import DensityTrainerConfig
 from trajectory_adacat.density.objective import DensityObjective, Split
 from trajectory_adacat.density.trainer import DensityTrainer
-from trajectory_adacat.errors import CheckpointError, InputError, Interrupted
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.settings import build
 from trajectory_adacat.training.config import BasicRunConfig
 from trajectory_adacat.training.logger import read_metrics
@@ -147,12 +147,19 @@ def test_a_signal_saves_the_step_and_the_same_bits_follow(tmp_path: Path, method
     setattr(first.objective, method, interrupted)
     with pytest.raises(Interrupted, match=rf"saved step {saved} of 40 in .*step_000000{saved:02}"):
         first.train()
-    if method != "loss":
-        with pytest.raises(CheckpointError, match="interrupted before its evaluation"):
-            best_weights(tmp_path / "parts")
+    assert ("unlogged" in read_density(tmp_path / "parts")[1]) == (method != "loss")
     second = make(tmp_path / "parts")
     second.resume()
     second.train()
+    folder, description = read_density(tmp_path / "parts")
+    assert "unlogged" not in description
+    assert (description["step"], description["best_step"]) == (40, whole.best_step)
+    assert torch.equal(read_tensors(folder, BEST, description)["mean"], whole.best_model().mean)  # type: ignore[arg-type]
+    assert not list((tmp_path / "parts").glob(".step_*"))
+    again = make(tmp_path / "parts")
+    again.resume()
+    again.train()
+    assert set(objective(again).evaluated) == set()
     assert second.test() == whole.test()
     assert (second.best_step, second.best_nll) == (whole.best_step, whole.best_nll)
     assert torch.equal(objective(second).model.mean, objective(whole).model.mean)
@@ -162,8 +169,8 @@ def test_a_signal_saves_the_step_and_the_same_bits_follow(tmp_path: Path, method
 def test_the_checkpoint_holds_the_best_weights_and_what_was_described(tmp_path: Path) -> None:
     trainer = make(tmp_path)
     trainer.train()
-    weights, description = best_weights(tmp_path)
-    assert torch.equal(weights["mean"], trainer.best_model().mean)  # type: ignore[arg-type]
+    folder, description = read_density(tmp_path)
+    assert torch.equal(read_tensors(folder, BEST, description)["mean"], trainer.best_model().mean)  # type: ignore[arg-type]
     assert description["experiment"] == "normal"
     assert (description["step"], description["best_step"]) == (40, trainer.best_step)
     assert description["seconds"]["cpu"] > 0

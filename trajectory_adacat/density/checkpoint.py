@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from trajectory_adacat.checkpoint import check_trained, find_checkpoint, read_description, read_tensors
-from trajectory_adacat.errors import CheckpointError
+from trajectory_adacat.checkpoint import check_trained, find_checkpoint, read_description
 
 KIND = "density"
 WEIGHTS, AVERAGE, BEST, TRAINING = (f"{name}.safetensors" for name in ("model", "ema", "best", "training"))
@@ -31,15 +28,3 @@ def read_density(path: str | Path) -> tuple[Path, dict[str, Any]]:
     description = read_description(folder, KIND)
     check_trained(folder, description, TRAINED, TRAINED_ON)
     return folder, description
-
-
-def best_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights with the best validation likelihood, and the checkpoint's description; see `read_density`.
-
-    Raises:
-        CheckpointError: also if the evaluation of its step was interrupted.
-    """
-    folder, description = read_density(path)
-    if "unlogged" in description:
-        raise CheckpointError(f"{folder} was interrupted before its evaluation: go on with --resume first.")
-    return read_tensors(folder, BEST, description), description

@@ -97,7 +97,10 @@ class DensityTrainer:
             held = interruption.held
             self._random_state = torch.get_rng_state()
             try:
-                self._log(logger, progress, held)
+                if self._unlogged is not None:  # an interruption came before the evaluation of the checkpoint's step
+                    self._log(logger, progress, held)
+                    with held():
+                        self.save(replaces=True)
                 while self.step < self.n_steps:
                     self._train_step(held)
                     progress.update()
@@ -120,8 +123,8 @@ class DensityTrainer:
         with torch.no_grad():
             return self.objective.negative_log_likelihood(self.best_model(), "test")
 
-    def save(self) -> None:
-        """Write a checkpoint of the current step.
+    def save(self, replaces: bool = False) -> None:
+        """Write a checkpoint of the current step; ``replaces`` the one that is there.
 
         Raises:
             InputError: if the loss of the step is not finite.
@@ -137,7 +140,7 @@ class DensityTrainer:
             BEST: self._best,
             TRAINING: self._training_state(),
         }
-        write_checkpoint(self.folder / checkpoint_name(self.step), tensors, {"kind": KIND, **description})
+        write_checkpoint(self.folder / checkpoint_name(self.step), tensors, {"kind": KIND, **description}, replaces)
 
     def resume(self) -> None:
         """Load the latest checkpoint of the folder; resumption is bit-exact on CPUs.
