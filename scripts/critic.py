@@ -24,7 +24,7 @@ from trajectory_adacat.scripts.train import dataset_record, report_data
 from trajectory_adacat.scripts.training_arguments import TrainingParser, import_logging, load_episodes_of
 from trajectory_adacat.scripts.training_folder import check_same_method, old_checkpoints, start_folder
 from trajectory_adacat.settings import to_nested
-from trajectory_adacat.training.config import BasicRunConfig
+from trajectory_adacat.training.config import OfflineRunConfig
 from trajectory_adacat.training.interruption import telling_how_to_resume
 from trajectory_adacat.training.lock import locked, refuse_if_locked
 
@@ -33,13 +33,13 @@ class CriticArguments(TrainingParser):
     """Train a critic, which values observations and actions, by implicit Q-learning."""
 
     section: TapIgnore[str] = "critic"
-    configs: TapIgnore[tuple[type, ...]] = (CriticConfig, BasicRunConfig)
+    configs: TapIgnore[tuple[type, ...]] = (CriticConfig, OfflineRunConfig)
 
     exp_name: str = "critic/iql_{seed}"  # experiment name; {flag} stands for another flag's value
 
 
 def describe(
-    config: CriticConfig, run: BasicRunConfig, dataset: Dataset, normalizer: MinMaxNormalizer, device: torch.device
+    config: CriticConfig, run: OfflineRunConfig, dataset: Dataset, normalizer: MinMaxNormalizer, device: torch.device
 ) -> dict[str, Any]:
     """Return the entries of a checkpoint's description that record its training."""
     return {
@@ -61,7 +61,7 @@ def make_trainer(
     Raises:
         InputError: if the data do not suffice for what is asked of them.
     """
-    data, run = config.data, arguments.settings(BasicRunConfig)
+    data, run = config.data, arguments.settings(OfflineRunConfig)
     parts = [part for part in split_episodes(dataset.episodes, data.holdout_fraction, run.seed) if part]
     penalty = resolve_penalty(data.termination_penalty, dataset.name)
     flat = [Trajectories.from_episodes(part, data.discount, penalty) for part in parts]
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train and leave checkpoints and logs in ``<logbase>/<dataset>/<exp_name>``."""
     arguments = CriticArguments().parse(argv)
     config = arguments.settings(CriticConfig)
-    import_logging(arguments.settings(BasicRunConfig))
+    import_logging(arguments.settings(OfflineRunConfig))
     use_threads(arguments.threads)
     device = use_device(arguments.device)
     check_can_create(arguments.savepath, "--logbase")

@@ -37,7 +37,7 @@ from trajectory_adacat.sweep.grid import (
 from trajectory_adacat.sweep.jobs import Job, duration, find_done
 from trajectory_adacat.sweep.outputs import are_rolled_out, is_trained
 from trajectory_adacat.sweep.runner import FAILURES_FILE, Runner, Start, start_process
-from trajectory_adacat.training.config import BasicRunConfig, RunConfig, TrainConfig
+from trajectory_adacat.training.config import OfflineRunConfig, RunConfig, TrainConfig
 from trajectory_adacat.training.interruption import telling_how_to_resume
 
 
@@ -84,7 +84,7 @@ def resolve_critic(argv: Sequence[str], parameterization: str) -> Arguments:
     """Check the flags of a critic's training and return the value of each."""
     arguments = critic.CriticArguments.new().parse(argv)
     arguments.settings(CriticConfig)
-    arguments.settings(BasicRunConfig)
+    arguments.settings(OfflineRunConfig)
     return arguments.arguments()
 
 

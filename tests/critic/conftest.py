@@ -16,7 +16,7 @@ from trajectory_adacat.datasets import Episode
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
 from trajectory_adacat.datasets.sequences import Trajectories
 from trajectory_adacat.settings import build
-from trajectory_adacat.training.config import BasicRunConfig
+from trajectory_adacat.training.config import OfflineRunConfig
 
 SMALL = NetworkConfig(hidden_size=16, n_hidden=2)
 MakeTrainer = Callable[..., CriticTrainer]
@@ -63,7 +63,7 @@ def train(episodes: Sequence[Episode], folder: Path, discount: float = 0.5, **ch
     values |= {"target_rate": 0.05, "expectile": 0.5, "log_freq": 10_000, "n_saves": 1, **changes}
     config = build(CriticConfig, values)
     critic = make_critic(transitions, normalizer, config.networks)
-    CriticTrainer(critic, transitions, None, config, build(BasicRunConfig, values), folder, {}, verbose=False).train()
+    CriticTrainer(critic, transitions, None, config, build(OfflineRunConfig, values), folder, {}, verbose=False).train()
     return critic
 
 
@@ -82,7 +82,7 @@ def make_trainer() -> MakeTrainer:
         held_out = make_transitions([episode(True), episode(False)])[0] if with_held_out else None
         values = {"n_steps": 8, "mc_steps": 3, "batch_size": 16, "n_saves": 2, "log_freq": 1, "hidden_size": 8}
         values |= changes
-        config, run = build(CriticConfig, values), build(BasicRunConfig, values)
+        config, run = build(CriticConfig, values), build(OfflineRunConfig, values)
         critic = make_critic(transitions, normalizer, config.networks)
         return CriticTrainer(critic, transitions, held_out, config, run, folder, {"name": "test"}, verbose=False)
 

@@ -144,6 +144,8 @@ def test_small_presets_anneal_the_smoothing_or_keep_it_constant() -> None:
         (["--form", "adacats"], "did you mean adacat"),
         (["--form", "uniform", "--n_bins", "4"], "--n_bins has no effect"),
         (["--hidden", "0"], "hidden"),
+        (["--skip_bad_batches", "1"], "skip_bad_batches"),
+        (["--watch"], "watch"),
         (["--frequencies", "-1"], "frequencies"),
         (["--preset", "tiny"], "--preset"),
         (["--dataset", "minibone"], "did you mean miniboone"),

@@ -20,7 +20,7 @@ from trajectory_adacat.critic.networks import Critic
 from trajectory_adacat.critic.transitions import Batch, Transitions
 from trajectory_adacat.errors import CheckpointError, Interrupted
 from trajectory_adacat.training.bad_batches import BadBatches
-from trajectory_adacat.training.config import BasicRunConfig
+from trajectory_adacat.training.config import OfflineRunConfig
 from trajectory_adacat.training.finite import check_finite
 from trajectory_adacat.training.interruption import Interruption, save_and_leave
 from trajectory_adacat.training.logger import MetricsLogger
@@ -54,7 +54,7 @@ class CriticTrainer:
         training: Transitions,
         held_out: Transitions | None,
         config: CriticConfig,
-        run: BasicRunConfig,
+        run: OfflineRunConfig,
         folder: Path,
         description: dict[str, Any],
         verbose: bool = True,

@@ -79,14 +79,10 @@ class BasicRunConfig:
     seed: int = 0  # random seed
     log_freq: int = 100  # steps between two log lines
     n_saves: int = 3  # number of checkpoints, evenly spaced, the last at the end
-    skip_bad_batches: int = 0  # number of batches with a loss or gradient that is not finite to leave out
     wandb: str | None = None  # project of Weights & Biases that gets the metrics too; WANDB_MODE=offline: no network
-    watch: bool = False  # show the course of the held-out likelihood (critic: error) below the bar, in a terminal
 
     def __post_init__(self) -> None:
         check_positive(self, ("log_freq", "n_saves"))
-        if self.skip_bad_batches < 0:
-            raise InputError(f"skip_bad_batches must not be negative, got {self.skip_bad_batches}.")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed must lie between 0 and {LARGEST_SEED}, got {self.seed}.")
 
@@ -96,7 +92,24 @@ class BasicRunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(BasicRunConfig):
+class OfflineRunConfig(BasicRunConfig):
+    """The settings of a run on an offline dataset that do not define the method.
+
+    Raises:
+        InputError: for a value out of range.
+    """
+
+    skip_bad_batches: int = 0  # number of batches with a loss or gradient that is not finite to leave out
+    watch: bool = False  # show the course of the held-out likelihood (critic: error) below the bar, in a terminal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skip_bad_batches < 0:
+            raise InputError(f"skip_bad_batches must not be negative, got {self.skip_bad_batches}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(OfflineRunConfig):
     """The settings of a model's run that do not define the method.
 
     Raises:
