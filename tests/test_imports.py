@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
         *GROUND,
     },
     "evaluation.results": set(),
-    "evaluation.density_results": set(),
+    "evaluation.density_results": {"training.lock"},
     "evaluation.scores": {"robots"},
     "evaluation.source": {"planning", "checkpoint", "critic", "datasets.cache"},
     "evaluation.statistics": set(),

@@ -1,6 +1,7 @@
 """Results of density models as lines of JSON."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_other_samples_of_the_same_training_replace_its_result(tmp_path: Path) -
     for result in (RESULT, other):
         result.save(tmp_path)
     assert load_density_results([tmp_path]) == [other]
+
+
+def test_processes_that_share_a_folder_lose_no_result(tmp_path: Path) -> None:
+    def save(first: int) -> None:
+        for seed in range(first, first + 20):
+            replace(RESULT, seed=seed).save(tmp_path)
+
+    processes = [multiprocessing.get_context("fork").Process(target=save, args=(first,)) for first in (0, 20, 40)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(result.seed for result in load_density_results([tmp_path])) == list(range(60))
+    assert [path.name for path in tmp_path.iterdir()] == [RESULTS_FILE]
 
 
 @pytest.mark.parametrize(

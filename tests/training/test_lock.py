@@ -5,13 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from trajectory_adacat.errors import InputError
-from trajectory_adacat.training.lock import LOCK_FILE, locked, process_start, refuse_if_locked
+from trajectory_adacat.training.lock import LOCK_FILE, locked, process_start, refuse_if_locked, rewriting
 
 
 @pytest.fixture
@@ -113,3 +114,32 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(InputError, match=r"cannot be written.*choose another --logbase"), locked(tmp_path):
         pytest.fail("there is no lock")
+
+
+def test_the_lock_of_a_file_is_waited_for(
+    tmp_path: Path, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lock(tmp_path, other.pid)
+    held = (tmp_path / LOCK_FILE).rename(tmp_path / "lines.lock")
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            held.unlink()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with rewriting(tmp_path / "lines"):
+        assert len(waited) == 3
+        assert json.loads(held.read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_for_the_lock_of_a_file_ends(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    write_lock(tmp_path, other.pid)
+    (tmp_path / LOCK_FILE).rename(tmp_path / "lines.lock")
+    with (
+        pytest.raises(InputError, match=r"lines for 0\.1 s: .* delete .*lines\.lock"),
+        rewriting(tmp_path / "lines", 0.1),
+    ):
+        pytest.fail("the lock was given twice")

@@ -9,6 +9,7 @@ from typing import Any, Self, get_type_hints
 from trajectory_adacat.checks import fits, type_name
 from trajectory_adacat.errors import DataError, InputError
 from trajectory_adacat.files import parse_json, read_text, write_atomically
+from trajectory_adacat.training.lock import rewriting
 
 RESULTS_FILE = "density.jsonl"
 # Settings of the samples of results that do not record them.
@@ -69,16 +70,19 @@ class DensityResult:
     def save(self, folder: Path) -> Path:
         """Write the result to ``density.jsonl`` in ``folder``, in place of an older one of the same training.
 
+        Several processes may write there: each waits for the others.
+
         Raises:
-            InputError: if an older result there cannot be read.
+            InputError: if an older result there cannot be read, or another process does not stop writing.
             ValueError: if a number is not finite.
         """
         path = folder / RESULTS_FILE
         line = json.dumps(asdict(self), allow_nan=False)
-        old = _read(path) if path.exists() else []
-        lines = [json.dumps(asdict(result)) for result in old if result.key != self.key]
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]))
+        with rewriting(path):
+            old = _read(path) if path.exists() else []
+            lines = [json.dumps(asdict(result)) for result in old if result.key != self.key]
+            write_atomically(path, "".join(f"{text}\n" for text in [*lines, line]))
         return path
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The lock of an experiment's folder: one training at a time writes there."""
+"""Locks: one training at a time writes into an experiment's folder, and one process at a time rewrites a file."""
 
 import errno
 import json
@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.files import parse_json, read_text
 
 LOCK_FILE = "training.lock"
+PATIENCE = 60.0  # seconds to wait for another process to rewrite a file
+POLL_SECONDS = 0.02
 WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}  # errors of a missing hard link
 
 
@@ -89,32 +91,68 @@ def locked(folder: Path, what: str = "training", flag: str = "--exp_name") -> It
         InputError: if another training holds it, or the folder cannot be written.
     """
     path = folder / LOCK_FILE
-    own = _this_process()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _take(path, json.dumps(own), what, flag)
+        own = _take(path, lambda: refuse_if_locked(folder, what, flag))
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error}): choose another --logbase.") from error
     try:
         yield
     finally:
-        if _holder(path) == own:
-            path.unlink(missing_ok=True)
+        _give_back(path, own)
 
 
-def _take(path: Path, content: str, what: str, flag: str) -> None:
+@contextmanager
+def rewriting(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the lock of a file that several processes read and rewrite, and wait for it if need be.
+
+    Args:
+        path: of the file. Its folder must exist.
+        patience: seconds to wait.
+
+    Raises:
+        InputError: if another process holds the lock for longer.
+        OSError: if the folder cannot be written.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    deadline = time.monotonic() + patience
+
+    def wait() -> None:
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"Another process has been writing {path} for {patience:g} s: if it has ended, delete {lock}."
+            )
+        time.sleep(POLL_SECONDS)
+
+    own = _take(lock, wait)
+    try:
+        yield
+    finally:
+        _give_back(lock, own)
+
+
+def _take(path: Path, wait: Callable[[], None]) -> dict[str, Any]:
+    """Take a lock and return its holder, this process; ``wait`` is called, again and again, while another holds it."""
+    own = _this_process()
     written = path.with_name(f".{path.name}.{os.getpid()}")
-    written.write_text(content)
+    written.write_text(json.dumps(own))
     try:
         while True:
             try:
                 _create(written, path)
-                return
+                return own
             except FileExistsError:
-                refuse_if_locked(path.parent, what, flag)
-                _remove_stale(path)
+                if _is_stale(_holder(path)):
+                    _remove_stale(path)
+                else:
+                    wait()
     finally:
         written.unlink(missing_ok=True)
+
+
+def _give_back(path: Path, own: dict[str, Any]) -> None:
+    if _holder(path) == own:
+        path.unlink(missing_ok=True)
 
 
 def _create(written: Path, path: Path) -> None:
