@@ -1,5 +1,6 @@
 """Results of density estimation on the page: scores, tables, pictures and sounds."""
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_trainings_are_pooled_unless_their_settings_differ(density: Path) -> Non
         ["ccpp", "uniform (k=32)", "5.000 nats per row", "1", "64", "mcd 0"],
         ["ccpp", "uniform (k=64)", "6.000 nats per row", "1", "64", "mcd 0"],
     ]
+
+
+def test_measures_of_other_samples_are_not_pooled(density: Path) -> None:
+    file = density / "audio" / "density.jsonl"
+    results = [json.loads(text) | {"sampling": {"n_clips": n}} for n, text in enumerate(file.read_text().splitlines())]
+    file.write_text("".join(json.dumps(result) + "\n" for result in results))
+    assert cells(write(density))[0] == ["ccpp", "adacat", "4.200 ± 0.115 nats per row", "3", "64", ""]
 
 
 def test_the_page_says_which_method_is_best_and_leaves_out_planning(density: Path) -> None:
