@@ -36,7 +36,8 @@ class AdaCatDensity:
         batch_size: rows of an update.
         max_steps: most updates.
         validation_fraction: share of the rows by which the best weights are chosen.
-        patience: evaluations without improvement, of 50 evenly spaced ones, after which the training stops.
+        patience: evaluations without improvement, of 50 evenly spaced ones, after which the training stops; counted
+            from the step at which the smoothing reaches its last width, after 60 % of ``max_steps``.
         random_state: seed of the split, the initial weights, the batches and the samples. A RandomState, or None for
             numpy's global one, gives the seed of each fit and each sample.
 
@@ -154,6 +155,7 @@ class AdaCatDensity:
         optimizer = torch.optim.Adam(self.model_.parameters(), lr=self.learning_rate)
         rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.max_steps)
         best, waited, every = float("inf"), 0, max(1, self.max_steps // 50)
+        annealing = self._form().smooth_fraction * self.max_steps
         weights = copy.deepcopy(self.model_.state_dict())
         for step in range(1, self.max_steps + 1):
             batch = training[torch.randint(len(training), (self.batch_size,), generator=generator)]
@@ -174,7 +176,7 @@ class AdaCatDensity:
                 )
             if nll < best:
                 best, waited, weights = nll, 0, copy.deepcopy(self.model_.state_dict())
-            else:
+            elif step > annealing:  # a wide kernel may not improve, and a narrower one still does
                 waited += 1
                 if waited >= self.patience:
                     break
