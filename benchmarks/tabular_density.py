@@ -1,12 +1,14 @@
-"""Test likelihood of tables: AdaCat, uniform and quantile bins, a neural spline flow, and estimators.
+"""Test likelihood of tables by other methods than the package's presets: a neural spline flow, and estimators.
 
-Run ``python -m benchmarks.tabular_density`` from the repository, after ``make density-benchmark tables``. Finished
+After ``make density-benchmark tables`` and ``trajectory-adacat sweep --preset density-tabular``, run ``python -m
+benchmarks.tabular_density`` from the repository. The flow's budget comes from AdaCat's results of the sweep. Finished
 trainings are lines of ``<out>/density.jsonl`` and are not repeated; ``trajectory-adacat density table`` tabulates them.
 """
 
 import copy
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,82 +20,67 @@ from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.computing import use_threads
 from trajectory_adacat.density import AdaCatDensity
 from trajectory_adacat.density.splits import Splits
-from trajectory_adacat.density.tabular import TabularConfig
 from trajectory_adacat.density.tabular_data import load_table
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.density_results import RESULTS_FILE, DensityResult, load_density_results
 from trajectory_adacat.provenance import git_revision, library_versions, processor
-from trajectory_adacat.scripts import density
-from trajectory_adacat.scripts.density_tabular import TabularArguments
-from trajectory_adacat.settings import to_nested
 
-OURS = (("small", "adacat"), ("small-published", "adacat"), ("small", "uniform"), ("small", "quantile"))  # preset, form
 BANDWIDTHS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the kernel density, in standard deviations of a column
 COMPONENTS = (5, 10, 20, 40, 80, 160)  # of the Gaussian mixture
-SELECTION_ROWS = 1000  # validation rows by which the bandwidth is chosen
+SELECTION_ROWS = 1000  # first validation rows, by which the bandwidth is chosen
 SPLINE = {"transforms": 3, "bins": 8, "batch_size": 512, "learning_rate": 2e-3}
 
 
 class TabularDensityArguments(CommandParser):
-    """Train every method on every table."""
+    """Train the other methods on every table."""
 
     datasets: list[str] = ["ccpp", "casp", "grid"]  # tables
     seeds: list[int] = [0, 1, 2]  # training seeds; the kernel density has none
     data: Path = Path("data/tables")  # folder of the tables
-    logbase: str = "logs/density"  # folder of the trainings
+    ours: Path = Path("logs/density/sweeps/density-tabular")  # folder of AdaCat's results, which give the flow's budget
     out: Path = Path("results/density/tabular")  # folder of the results
-    n_steps: int = 1000  # steps of our trainings; the flow has the time that AdaCat's takes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what is missing: our models and the flow of all seeds, then the estimators."""
+    """Run what is missing: the flow beside each of AdaCat's trainings, then the estimators."""
     arguments = TabularDensityArguments().parse(argv)
     use_threads(1)
     tables = {dataset: load_table(dataset, arguments.data) for dataset in arguments.datasets}
-    jobs = [(dataset, seed) for seed in arguments.seeds for dataset in arguments.datasets]
-    for dataset, seed in jobs:
-        for preset, form in OURS:
-            train_ours(arguments, dataset, tables[dataset], preset, form, seed)
-        compare(arguments, dataset, tables[dataset], seed, flow_of)
-    for dataset, seed in jobs:
-        compare(arguments, dataset, tables[dataset], seed, estimators_of)
+    ours = load_ours(arguments.ours, tables, arguments.seeds)
+    for result in ours:
+        compare(arguments.out, tables[result.dataset], result, flow_of)
+    for result in {(result.dataset, result.seed): result for result in ours}.values():
+        compare(arguments.out, tables[result.dataset], result, estimators_of)
 
 
-def finished(arguments: TabularDensityArguments) -> list[DensityResult]:
-    """Return the results so far."""
-    return load_density_results([arguments.out]) if (arguments.out / RESULTS_FILE).exists() else []
+def load_ours(folder: Path, tables: Mapping[str, Splits], seeds: Sequence[int]) -> list[DensityResult]:
+    """Return the results of annealed AdaCat on these tables, of any number of steps.
+
+    Raises:
+        InputError: if a table has none with one of the seeds.
+    """
+    results = [result for result in load_density_results([folder]) if result.form == "adacat"]
+    annealed = [result for result in results if result.settings["model"]["form"]["smooth_start"] is not None]
+    found = []
+    for seed, (dataset, data) in itertools.product(seeds, tables.items()):
+        key = (dataset, data.sha256, seed)
+        same = [result for result in annealed if (result.dataset, result.data["sha256"], result.seed) == key]
+        if not same:
+            raise InputError(
+                f"{folder} has no result of annealed AdaCat on {dataset} as it is now, seed {seed}: "
+                "run trajectory-adacat sweep --preset density-tabular first."
+            )
+        found += same
+    return found
 
 
-def our_flags(arguments: TabularDensityArguments, dataset: str, preset: str, form: str, seed: int) -> list[str]:
-    """Return the flags of one of our trainings."""
-    flags = ["--dataset", dataset, "--preset", preset, "--form", form, "--seed", str(seed)]
-    flags += ["--n_steps", str(arguments.n_steps), "--data", str(arguments.data), "--logbase", arguments.logbase]
-    name = f"tabular/{preset}_{arguments.n_steps}/{form}_{seed}"
-    return [*flags, "--exp_name", name, "--n_saves", "1", "--out", str(arguments.out), "--overwrite"]
-
-
-def settings(flags: Sequence[str]) -> dict[str, Any]:
-    """Return the nested settings of a training's method."""
-    return to_nested(TabularArguments().parse(flags).settings(TabularConfig))
-
-
-def find(
-    results: Sequence[DensityResult], dataset: str, data: Splits, form: str, seed: int, method: Any
-) -> DensityResult | None:
-    """Return the result of a training on the same data."""
-    key = (dataset, data.sha256, form, seed, method)
-    for result in results:
-        if (result.dataset, result.data["sha256"], result.form, result.seed, result.settings) == key:
-            return result
-    return None
-
-
-def train_ours(
-    arguments: TabularDensityArguments, dataset: str, data: Splits, preset: str, form: str, seed: int
-) -> None:
-    """Run one of our trainings, unless it is finished."""
-    flags = our_flags(arguments, dataset, preset, form, seed)
-    if find(finished(arguments), dataset, data, form, seed, settings(flags)) is None:
-        density.main(["tabular", *flags])
+def is_finished(out: Path, ours: DensityResult, method: "Method") -> bool:
+    """Return whether there is a result of the method with the data and the seed of ours."""
+    results = load_density_results([out]) if (out / RESULTS_FILE).exists() else []
+    key = (ours.dataset, ours.data["sha256"], method.form, ours.seed, method.settings)
+    return any(
+        (result.dataset, result.data["sha256"], result.form, result.seed, result.settings) == key for result in results
+    )
 
 
 @dataclass(frozen=True)
@@ -116,29 +103,26 @@ class Method:
     n_outputs: int | None = None
 
 
-Methods = Callable[[DensityResult, int], Iterator[Method]]
+Methods = Callable[[DensityResult], Iterator[Method]]
 
 
-def compare(arguments: TabularDensityArguments, dataset: str, data: Splits, seed: int, methods: Methods) -> None:
+def compare(out: Path, data: Splits, ours: DensityResult, methods: Methods) -> None:
     """Fit other methods to a table, unless they are finished."""
-    flags = our_flags(arguments, dataset, *OURS[0], seed)
-    ours = find(finished(arguments), dataset, data, OURS[0][1], seed, settings(flags))
-    assert ours is not None  # it has just been trained
-    for method in methods(ours, seed):
-        if find(finished(arguments), dataset, data, method.form, seed, method.settings) is None:
-            save(arguments.out, ours, method, data)
-            print(f"{dataset}: {method.form}, seed {seed}")
+    for method in methods(ours):
+        if not is_finished(out, ours, method):
+            save(out, ours, method, data)
+            print(f"{ours.dataset}: {method.form}, seed {ours.seed}")
 
 
-def flow_of(ours: DensityResult, seed: int) -> Iterator[Method]:
+def flow_of(ours: DensityResult) -> Iterator[Method]:
     """Yield the neural spline flow."""
     budget = {"n_parameters": ours.n_parameters, "n_steps_of_adacat": ours.n_steps}
-    yield Method("spline_flow", {**SPLINE, **budget}, lambda data: fit_spline_flow(data, ours, seed), ("zuko",))
+    yield Method("spline_flow", {**SPLINE, **budget}, lambda data: fit_spline_flow(data, ours), ("zuko",))
 
 
-def estimators_of(ours: DensityResult, seed: int) -> Iterator[Method]:
+def estimators_of(ours: DensityResult) -> Iterator[Method]:
     """Yield this package's estimator and those of scikit-learn."""
-    defaults = AdaCatDensity().get_params()
+    seed, defaults = ours.seed, AdaCatDensity().get_params()
     del defaults["random_state"]  # the seed: trainings of equal settings are pooled
     yield Method("adacat_estimator", defaults, lambda data: fit_ours(data, seed), n_outputs=2 * defaults["k"])
     mixture = {"n_components": list(COMPONENTS)}
@@ -186,9 +170,9 @@ def spline_flow(n_columns: int, n_parameters: int) -> Any:
     return make(min(range(8, 400, 4), key=distance))
 
 
-def fit_spline_flow(data: Splits, ours: DensityResult, seed: int) -> tuple[float, float, int, int, dict[str, float]]:
+def fit_spline_flow(data: Splits, ours: DensityResult) -> tuple[float, float, int, int, dict[str, float]]:
     """Train a neural spline flow with as many parameters and as much processor time as AdaCat's training."""
-    torch.manual_seed(seed)
+    torch.manual_seed(ours.seed)
     training, validation, test = (
         torch.from_numpy(part).float() for part in (data.training, data.validation, data.test)
     )
@@ -241,7 +225,7 @@ def fit_mixture(data: Splits, seed: int) -> tuple[float, float, int, int, dict[s
 
 
 def fit_kernel_density(data: Splits) -> tuple[float, float, int, int, dict[str, float]]:
-    """Fit Gaussian kernels of one bandwidth, chosen by the validation rows."""
+    """Fit Gaussian kernels of one bandwidth, chosen by the first `SELECTION_ROWS` validation rows."""
     from sklearn.neighbors import KernelDensity
 
     chosen = data.validation[:SELECTION_ROWS]
