@@ -18,10 +18,11 @@ test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# With the slow tests, and with 5,000 generated inputs in place of 300 (tests/faults/fuzzing.py).
+# With the slow tests, those that need scikit-learn or zuko, and 5,000 generated inputs in place of 300
+# (tests/faults/fuzzing.py).
 test-all: export OMP_NUM_THREADS = 1
 test-all: export FUZZ_CASES = 5000
-test-all: $(STAMP)
+test-all: $(STAMP) density-benchmark
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 lint: $(STAMP)
