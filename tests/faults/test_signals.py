@@ -32,7 +32,7 @@ from trajectory_adacat.datasets import collected
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset
 from trajectory_adacat.density import trainer as density_trainer
 from trajectory_adacat.density.checkpoint import read_density
-from trajectory_adacat.errors import Interrupted
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.scripts import sweep
 from trajectory_adacat.sweep.jobs import Job
@@ -507,3 +507,24 @@ def test_a_second_signal_ends_a_command_that_is_stuck(
             process.wait(2)
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == -signal.SIGINT
+
+
+def test_a_signal_during_the_import_of_an_extension_is_an_interruption() -> None:
+    """An extension in C++ that a signal interrupts raises an ImportError that the signal's exception caused."""
+    with pytest.raises(Interrupted, match="started anew") as raised, Interruption("started anew."):
+        try:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Interrupted as interrupted:
+                raise ImportError("initialization failed") from interrupted
+        except ImportError as error:
+            raise InputError("It needs a package that is not installed.") from error
+    assert raised.value.signal == signal.SIGTERM
+
+
+def test_an_error_after_a_signal_is_not_hidden() -> None:
+    with pytest.raises(InputError, match="disk is full"), Interruption():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted:
+            raise InputError("The disk is full.") from OSError()

@@ -40,9 +40,15 @@ class Interruption:
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        # A signal during the import of a C extension comes out as an ImportError that it caused.
+        cause = error.__cause__ if error is not None else None
+        while cause is not None:
+            if isinstance(cause, Interrupted):
+                raise cause from None
+            cause = cause.__cause__
 
     @contextmanager
     def held(self) -> Iterator[None]:
