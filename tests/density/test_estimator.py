@@ -108,6 +108,7 @@ def test_parameters_are_read_and_set() -> None:
         (table()[:, 0], "two dimensions"),
         (table(5), "at least 10 rows"),
         ([["a", "b"]], "table of numbers"),
+        ([[1.5, 2.5], [3.5]], "table of numbers"),
         (table() * 1j, "Complex data not supported"),
         (table()[:, :0], "0 feature"),
     ],
@@ -122,6 +123,12 @@ def test_scoring_needs_a_fit_and_the_same_columns(fitted: AdaCatDensity) -> None
         AdaCatDensity().score_samples(table())
     with pytest.raises(InputError, match="X has 3 features"):
         fitted.score_samples(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 1.5, "2"])
+def test_the_number_of_samples_is_a_whole_number_from_1(fitted: AdaCatDensity, n_samples: Any) -> None:
+    with pytest.raises(InputError, match="n_samples must be a whole number of at least 1"):
+        fitted.sample(n_samples)
 
 
 @pytest.mark.parametrize(

@@ -216,9 +216,11 @@ class AdaCatDensity:
             random_state: seed, or a RandomState that gives it; None for that of the estimator.
 
         Raises:
-            InputError: if the density is not fitted, or the seed is of another type.
+            InputError: if the density is not fitted, or the number or the seed is of another type.
         """
         self._check_fitted()
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise InputError(f"n_samples must be a whole number of at least 1, got {n_samples!r}.")
         seed = _draw_seed(self.random_state if random_state is None else random_state)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -243,12 +245,13 @@ def _draw_seed(random_state: Any) -> int:
 def _as_table(x: Any) -> np.ndarray:
     if hasattr(x, "toarray"):
         raise InputError("x is a sparse matrix, and sparse input is not supported: pass x.toarray().")
-    if np.iscomplexobj(x):
-        raise InputError("Complex data not supported.")
     try:
-        table = np.array(x, dtype=np.float64)
+        values = np.asarray(x)
+        table = None if np.iscomplexobj(values) else values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"x must be a table of numbers: {error}") from error
+    if table is None:
+        raise InputError("Complex data not supported.")
     if table.ndim != 2:
         raise InputError(f"x must have two dimensions, rows and columns, got shape {table.shape}.")
     if not np.isfinite(table).all():
