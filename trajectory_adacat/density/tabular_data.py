@@ -20,6 +20,7 @@ SPREADSHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 SEED = 42  # of the order of rows and of the noise
 LARGEST_CORRELATION = 0.98  # of GAS's columns
 MOST_REPEATS = 5  # of the smallest value of HEPMASS's columns
+PUBLISHED = "https://zenodo.org/records/1161203"  # the sets of Papamakarios et al.
 COUNTED = "counted from 0 among the columns in use"
 POWER_COLUMNS = 8  # of POWER's file
 UNREADABLE = (  # what the readers of arrays, tables, archives and pickles raise
@@ -45,6 +46,9 @@ def load_table(name: str, folder: Path) -> Splits:
         return read(folder / file)
     except InputError:
         raise
+    except FileNotFoundError as error:
+        path = error.filename or folder / file
+        raise InputError(f"{path} does not exist: unpack the sets of {PUBLISHED} into {folder}.") from error
     except UNREADABLE as error:
         raise DataError(f"The table {name!r} cannot be read from {folder / file}: {error}") from error
 
