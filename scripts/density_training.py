@@ -11,7 +11,7 @@ from tap import TapIgnore
 from trajectory_adacat.checks import check_can_create
 from trajectory_adacat.computing import use_device, use_threads
 from trajectory_adacat.density.checkpoint import read_density
-from trajectory_adacat.density.forms import FORMS
+from trajectory_adacat.density.forms import AUDIO_FORMS
 from trajectory_adacat.density.objective import DensityObjective
 from trajectory_adacat.density.trainer import DensityTrainer
 from trajectory_adacat.evaluation.density_results import DensityResult
@@ -30,7 +30,7 @@ Finish = Callable[[DensityTrainer], dict[str, float]]
 class DensityParser(FolderParser):
     """The flags of every training of a density model."""
 
-    parameterizations: TapIgnore[tuple[str, ...]] = tuple(FORMS)
+    parameterizations: TapIgnore[tuple[str, ...]] = tuple(AUDIO_FORMS)
     parameterization_flag: TapIgnore[str] = "form"
 
     config: str = "config.density"  # configuration: a module or the path of a .py file

@@ -10,7 +10,7 @@ import torch
 
 from trajectory_adacat.density.audio import AudioConfig, AudioDataConfig, AudioObjective, synthesize
 from trajectory_adacat.density.audio_data import SpeechData
-from trajectory_adacat.density.forms import FORMS
+from trajectory_adacat.density.forms import AUDIO_FORMS
 from trajectory_adacat.density.levels import LEVELS, mu_law_log_width, raw_log_width, to_levels
 from trajectory_adacat.density.wavenet import WaveNetConfig
 from trajectory_adacat.errors import InputError
@@ -26,7 +26,7 @@ def tone(n: int, phase: float) -> np.ndarray:
 def objective(form: str = "adacat", data: AudioDataConfig = DATA, **head: Any) -> AudioObjective:
     torch.manual_seed(0)
     speech = SpeechData([tone(100, 0), tone(20, 1), tone(70, 2)], [tone(50, 3)], [tone(64, 4)], 8000, "0")
-    config = AudioConfig(data=data, model=WaveNetConfig(form=FORMS[form](**head), **SIZES))
+    config = AudioConfig(data=data, model=WaveNetConfig(form=AUDIO_FORMS[form](**head), **SIZES))
     return AudioObjective(config, speech, torch.device("cpu"))
 
 
@@ -70,7 +70,7 @@ def test_the_shift_gives_the_likelihood_of_the_mu_law_values() -> None:
     assert audio.mu_law_shift("test") == pytest.approx(float(expected))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", AUDIO_FORMS)
 def test_every_form_learns(form: str) -> None:
     audio = objective(form)
     optimizer = torch.optim.Adam(audio.model.parameters(), 0.01)
@@ -104,7 +104,7 @@ def test_the_scale_of_a_density_may_fall_to_a_level() -> None:
     assert float(scale) == pytest.approx(1 / LEVELS, rel=1e-4)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", AUDIO_FORMS)
 @torch.no_grad()
 def test_samples_with_a_cache_are_those_of_the_whole_series(form: str) -> None:
     model = objective(form).model.eval()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from trajectory_adacat.density.forms import FORMS
+from trajectory_adacat.density.forms import AUDIO_FORMS
 from trajectory_adacat.density.levels import (
     LEVELS,
     MU,
@@ -70,11 +70,11 @@ def test_the_masses_of_all_levels_have_the_density_of_the_change_of_variables() 
     torch.testing.assert_close(log_mass - raw_log_width(), on_scale + derivative.log(), rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", AUDIO_FORMS)
 @torch.no_grad()
 def test_the_masses_of_all_levels_add_up_to_one(form: str) -> None:
     torch.manual_seed(0)
-    _, head = FORMS[form]().make(1, 4)
+    _, head = AUDIO_FORMS[form]().make(1, 4)
     torch.nn.init.normal_(head.weight)
     distribution: Any = head.distribution_of(torch.randn(4), 0)
     total = sum(

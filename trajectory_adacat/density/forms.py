@@ -9,6 +9,6 @@ from trajectory_adacat.models.heads.registry import HEADS
 FORMS: dict[str, type[HeadConfig]] = {
     **HEADS,
     AdaptiveQuantileConfig.name: AdaptiveQuantileConfig,
-    MuLawConfig.name: MuLawConfig,
     GaussianConfig.name: GaussianConfig,
 }
+AUDIO_FORMS: dict[str, type[HeadConfig]] = {**FORMS, MuLawConfig.name: MuLawConfig}

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from trajectory_adacat.density.forms import FORMS
+from trajectory_adacat.density.forms import AUDIO_FORMS
 from trajectory_adacat.density.levels import LEVELS, mu_law, waveform
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.models.heads.base import HeadConfig
@@ -23,7 +23,7 @@ class WaveNetConfig:
         InputError: for a value out of range.
     """
 
-    form: HeadConfig = variant("form", FORMS, default="adacat")  # form of the outputs
+    form: HeadConfig = variant("form", AUDIO_FORMS, default="adacat")  # form of the outputs
     n_layers: int = 10  # dilated convolutions
     n_stacks: int = 2  # stacks of layers; the dilation doubles from 1 within a stack
     kernel: int = 2  # taps of each convolution
