@@ -12,6 +12,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.scores import score
 from trajectory_adacat.robots import ROBOTS, Robot
 from trajectory_adacat.scripts.collect import summary
+from trajectory_adacat.training.interruption import telling_how_to_resume
 from trajectory_adacat.training.lock import locked
 
 
@@ -27,7 +28,7 @@ class Parser(CommandParser):
     name: str | None = None  # name of the dataset of the training's transitions, by default <robot>-medium-replay
     seed: int = 0  # random seed of the networks, the environment and the noise
     random_steps: int = 1000  # steps with random actions before the first update
-    evaluate_every: int = 10_000  # steps between evaluations; the training can continue from each
+    evaluate_every: int = 10_000  # steps between evaluations; the training continues from each, or from a signal
     evaluation_episodes: int = 5  # episodes of an evaluation
     device: str = "cpu"  # torch device
     output: Path | None = None  # folder of the training, by default behavior/<robot>-<seed>
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = args.output or Path("behavior", f"{robot.id}-{args.seed}")
     check_can_create(folder, "--output")
     config = BehaviorTraining(robot.id, args.seed, args.random_steps, args.evaluate_every, args.evaluation_episodes)
-    with locked(folder, "training", "--output"):
+    with telling_how_to_resume("train-behavior", argv, flag=None), locked(folder, "training", "--output"):
         trainer = BehaviorTrainer(config, robot, folder, args.device)
         print(f"training from step {trainer.steps}; an evaluation every {args.evaluate_every} steps", flush=True)
         for record in trainer.run(args.steps, stop_return(robot, args.stop_score)):

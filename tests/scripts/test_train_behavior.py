@@ -1,14 +1,19 @@
 """Training of behaviour policies. What needs Stable-Baselines3 is skipped where that is not installed."""
 
 import json
+import os
+import shlex
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from trajectory_adacat.command_line import run_command
+from trajectory_adacat.console import dispatch
 from trajectory_adacat.datasets import load_dataset
 from trajectory_adacat.datasets.behavior_training import BehaviorTraining, Recorder, evaluate, write_replay
 from trajectory_adacat.datasets.collected import own_dataset
@@ -130,3 +135,31 @@ def test_a_training_ends_at_the_score(tmp_path: Path) -> None:
     pytest.importorskip("stable_baselines3")
     train_behavior.main(flags(tmp_path / "run", 1000, "--stop_score", "-1000"))
     assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 15
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_names_the_command_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    pytest.importorskip("stable_baselines3")
+    argv = flags(tmp_path / "run", 40)
+    step, n_steps = Recorder.step, 0
+
+    def send(self: Recorder, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 24:
+            os.kill(os.getpid(), number)
+        return step(self, action)
+
+    monkeypatch.setattr(Recorder, "step", send)
+    with pytest.raises(SystemExit) as raised:
+        run_command(dispatch, ["train-behavior", *argv])
+    assert raised.value.code == 128 + number
+    command = shlex.join(["trajectory-adacat", "train-behavior", *argv])
+    expected = f"interrupted: saved step 24 of 40 in {tmp_path / 'run'}. Go on with: {command}"
+    assert capsys.readouterr().err.splitlines()[-1] == expected
+    dispatch(shlex.split(command)[1:])
+    progress = [json.loads(line)["steps"] for line in (tmp_path / "run" / "progress.jsonl").read_text().splitlines()]
+    assert progress == [15, 30, 40]
+    assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 40

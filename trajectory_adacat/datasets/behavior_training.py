@@ -20,8 +20,9 @@ from trajectory_adacat.datasets.collected import prepare, provenance, write_arra
 from trajectory_adacat.datasets.policies import Actor, SquashedGaussianPolicy
 from trajectory_adacat.datasets.policy_files import actor_weights, write_policy
 from trajectory_adacat.environments import make_environment
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, NamedDataset, Robot
+from trajectory_adacat.training.interruption import Interruption
 
 POLICY_FILE = "policy.npz"
 PROGRESS_FILE = "progress.jsonl"
@@ -125,15 +126,35 @@ class BehaviorTrainer:
 
         Yields:
             After each evaluation the steps, its mean return and the seconds of training for a step.
+
+        Raises:
+            Interrupted: after SIGINT and SIGTERM; the current step is saved first.
         """
         while self.steps < steps and not self._has_reached(stop_return):
-            before, started = self.steps, time.perf_counter()
-            self._model.learn(min(self.config.evaluate_every, steps - before), reset_num_timesteps=False)
-            seconds = (time.perf_counter() - started) / (self.steps - before)
-            returns = evaluate(self.robot, self.actor, self.config.evaluation_episodes)
-            record = {"steps": self.steps, "return": round(float(np.mean(returns)), 3), "seconds_per_step": seconds}
-            self._save(record)
+            try:
+                with Interruption() as interruption, interruption.held():  # steps and evaluations are short
+                    record = self._learn(steps, interruption)
+            except Interrupted as interrupted:
+                message = f"saved step {self.steps} of {steps} in {self.folder}."
+                raise Interrupted(message, interrupted.signal) from None
             yield record
+
+    def _learn(self, steps: int, interruption: Interruption) -> dict[str, Any]:
+        """Train until the next evaluation, evaluate and save; after a signal, save without an evaluation."""
+        before, started = self.steps, time.perf_counter()
+        next_evaluation = before - before % self.config.evaluate_every + self.config.evaluate_every
+        self._model.learn(
+            min(next_evaluation, steps) - before,
+            callback=lambda *_: not interruption.is_pending,
+            reset_num_timesteps=False,
+        )
+        record: dict[str, Any] = {"steps": self.steps}
+        if not interruption.is_pending:
+            record["seconds_per_step"] = (time.perf_counter() - started) / (self.steps - before)
+            returns = evaluate(self.robot, self.actor, self.config.evaluation_episodes)
+            record["return"] = round(float(np.mean(returns)), 3)
+        self._save(record)
+        return record
 
     def rows(self) -> Rows:
         """Return all transitions so far, in the order of time; a training that was continued has a cut there."""
@@ -158,11 +179,14 @@ class BehaviorTrainer:
         return stop_return is not None and bool(progress) and progress[-1]["return"] >= stop_return
 
     def _save(self, record: dict[str, Any]) -> None:
-        """Save the transitions first and the state last: it says which of the others belong to it."""
+        """Save the transitions first and the state last: it says which of the others belong to it.
+
+        A record without a return is not of an evaluation, and left out.
+        """
         rows: dict[str, Any] = self._env.take()
         with _replacing(self.folder / ROWS / f"{self.steps:09d}.npz") as part, open(part, "wb") as file:
             np.savez(file, **rows)
-        progress = [*read_progress(self.folder, self.steps - 1), record]
+        progress = [*read_progress(self.folder, self.steps - 1), *([record] if "return" in record else [])]
         with _replacing(self.folder / PROGRESS_FILE) as part:
             part.write_text("".join(json.dumps(line) + "\n" for line in progress))
         with _replacing(self.folder / POLICY_FILE) as part:

@@ -50,6 +50,11 @@ class Interruption:
                 raise cause from None
             cause = cause.__cause__
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a signal waits for the end of a block."""
+        return self._pending is not None
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let a signal wait for the end of the block, which an exception leaves as usual."""
