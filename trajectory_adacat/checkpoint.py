@@ -98,16 +98,18 @@ def save_checkpoint(
     normalizer: MinMaxNormalizer,
     training: Mapping[str, Tensor],
     description: Mapping[str, Any],
+    replaces: bool = False,
 ) -> None:
     """Write a checkpoint folder atomically.
 
     Args:
-        folder: must not exist.
+        folder: must not exist unless ``replaces``.
         model: the weights.
         ema: the moving average of the weights.
         normalizer: of the training data.
         training: the rest of the training's state, for resuming.
         description: further entries of `Checkpoint.description`.
+        replaces: see `write_checkpoint`.
     """
     tensors: dict[str, Mapping[str, Tensor]] = {
         WEIGHTS: model.state_dict(),
@@ -115,7 +117,7 @@ def save_checkpoint(
         NORMALIZER: normalizer.state_dict(),
         "training.safetensors": training,
     }
-    write_checkpoint(folder, tensors, {"model": to_nested(model.config), **description})
+    write_checkpoint(folder, tensors, {"model": to_nested(model.config), **description}, replaces)
 
 
 def write_checkpoint(

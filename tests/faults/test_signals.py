@@ -105,19 +105,21 @@ def test_a_training_interrupted_before_its_first_step_starts_anew(
     assert not list(tmp_path.glob("step_*"))
 
 
+@pytest.mark.parametrize("step", [3, 6])
 def test_a_training_interrupted_in_an_evaluation_writes_the_line_when_it_goes_on(
-    make_trainer: MakeTrainer,
-    tmp_path: Path,
+    make_trainer: MakeTrainer, tmp_path: Path, step: int
 ) -> None:
     make_trainer(tmp_path / "whole", **SETTINGS).train()
     trainer = make_trainer(tmp_path / "parts", **SETTINGS)
     assert trainer.held_out is not None
-    trainer.held_out = Signalling(trainer.held_out, 2)  # type: ignore[assignment]  # a batch of each step
-    assert run_interrupted(trainer, tmp_path / "parts") == 3
-    assert [line["step"] for line in without_time(tmp_path / "parts")] == [1, 2]
+    trainer.held_out = Signalling(trainer.held_out, step - 1)  # type: ignore[assignment]  # a batch of each step
+    assert run_interrupted(trainer, tmp_path / "parts") == step
+    assert [line["step"] for line in without_time(tmp_path / "parts")] == list(range(1, step))
     resume(make_trainer(tmp_path / "parts", **SETTINGS), tmp_path / "parts").train()
     assert without_time(tmp_path / "parts") == without_time(tmp_path / "whole")
     assert checkpoint_bytes(tmp_path / "parts", 6) == checkpoint_bytes(tmp_path / "whole", 6)
+    whole, parts = (read_description(find_checkpoint(tmp_path / name)) for name in ("whole", "parts"))
+    assert parts == whole
 
 
 def test_a_signal_in_a_protected_block_waits_for_its_end() -> None:

@@ -125,7 +125,10 @@ class Trainer:
             self._started = time.perf_counter(), self.step
             self._random_state = torch.get_rng_state()
             try:
-                self._log(logger, progress, held)
+                if self._unlogged is not None:  # an interruption came before the evaluation of the checkpoint's step
+                    self._log(logger, progress, held)
+                    with held():
+                        self.save(replaces=True)
                 while self.step < self.n_steps:
                     self._train_step(held)
                     progress.update()
@@ -167,8 +170,8 @@ class Trainer:
         """The model with EMA weights."""
         return cast(GPT, self._ema.module)
 
-    def save(self) -> None:
-        """Write a checkpoint of the current step on rank 0. All ranks must call this."""
+    def save(self, replaces: bool = False) -> None:
+        """Write a checkpoint of the current step on rank 0; ``replaces`` the one that is there. All ranks call this."""
         state = self._training_state()
         if self.world.is_rank0:
             description = {**self.description, "n_steps": self.n_steps, "step": self.step}
@@ -177,7 +180,7 @@ class Trainer:
             if self._unlogged is not None:  # an interruption came before the line was written
                 description["unlogged"] = self._unlogged
             folder = self.folder / checkpoint_name(self.step)
-            save_checkpoint(folder, self.model, self.ema_model, self.normalizer, state, description)
+            save_checkpoint(folder, self.model, self.ema_model, self.normalizer, state, description, replaces)
 
     def load_state(
         self,
