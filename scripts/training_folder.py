@@ -80,6 +80,19 @@ def check_same_method(
             )
 
 
+def check_longer(checkpoint: Path, step: int, n_steps: int) -> None:
+    """Check that a checkpoint of ``step`` is not past the end of a training of ``n_steps``.
+
+    Raises:
+        InputError: if it is.
+    """
+    if step > n_steps:
+        raise InputError(
+            f"{checkpoint} has done {step} steps, more than the {n_steps} of this training: give it at least as many, "
+            "or choose another --exp_name, or --overwrite."
+        )
+
+
 def start_folder(arguments: FolderParser, checkpoint: Path | None) -> None:
     """Delete what --overwrite replaces, after all that could be refused has been accepted, and save the flags.
 

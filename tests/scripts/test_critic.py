@@ -175,6 +175,17 @@ def test_a_training_is_not_resumed_on_other_data(write_dataset: Write, run_criti
         run_critic(write_dataset(9, 8, 7, 6, seed=1), resume="true", n_steps=24)
 
 
+def test_a_training_is_not_resumed_with_fewer_steps_than_are_done(
+    write_dataset: Write, run_critic: RunCritic, home: Path
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    run_critic(path)
+    before = contents(home)
+    with pytest.raises(InputError, match=r"has done \d+ steps, more than the 3 of this training"):
+        run_critic(path, resume="true", n_steps=3)
+    assert contents(home) == before
+
+
 def test_there_must_be_a_critic_to_resume(write_dataset: Write, run_critic: RunCritic, run_train: RunTrain) -> None:
     path = write_dataset(9, 8, 7, 6)
     with pytest.raises(InputError, match=r"no checkpoint in .* another --exp_name"):

@@ -577,6 +577,17 @@ def test_a_training_is_not_resumed_on_other_data(write_dataset: Write, run_train
     assert contents(home) == before
 
 
+def test_a_training_is_not_resumed_with_fewer_steps_than_are_done(
+    write_dataset: Write, run_train: RunTrain, home: Path
+) -> None:
+    path = write_dataset(9, 8, 7, 6)
+    run_train(path)
+    before = contents(home)
+    with pytest.raises(InputError, match=r"has done \d+ steps, more than the 3 of this training"):
+        run_train(path, resume="true", n_steps=3)
+    assert contents(home) == before
+
+
 def test_there_must_be_a_checkpoint_to_resume(write_dataset: Write, run_train: RunTrain, home: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint"):
         run_train(write_dataset(9, 8, 7, 6), resume="true")
