@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or of a network, folders that vanish, and clocks that jump."""
+"""Disks that are full or read-only, folders that vanish, and files of killed processes."""
 
 import contextlib
 import errno
@@ -8,31 +8,26 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import pytest
 
 from tests.faults.forging import refusal
+from tests.faults.outputs import contents, planned, recorded, tensors
 from tests.scripts.conftest import tiny_flags
-from tests.scripts.test_plan import LINE, Line
 from tests.scripts.test_plan import flags as plan_flags
 from tests.sweep.conftest import pair, results
 from tests.training.conftest import MakeTrainer, checkpoint_bytes
 from trajectory_adacat import checkpoint
 from trajectory_adacat.checkpoint import find_checkpoint, load_model
 from trajectory_adacat.errors import CheckpointError
-from trajectory_adacat.evaluation.results import load_results
 from trajectory_adacat.files import LEFT_OVER_SECONDS, append_line, write_atomically
-from trajectory_adacat.recording import find_recordings, load_recording
 from trajectory_adacat.scripts import critic, plan, train
 from trajectory_adacat.sweep.runner import JOBS_FILE, Runner
-from trajectory_adacat.training import lock
-from trajectory_adacat.training.lock import LOCK_FILE, locked
+from trajectory_adacat.training.lock import LOCK_FILE
 
 
 @contextlib.contextmanager
@@ -109,37 +104,6 @@ def test_a_disk_that_fills_up_while_a_training_goes_on_loses_nothing(
     assert tensors(find_checkpoint(folder)) == tensors(find_checkpoint(folder.with_name("whole")))
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def tensors(checkpoint: Path) -> dict[str, bytes]:
-    return {name: content for name, content in contents(checkpoint).items() if name.endswith(".safetensors")}
-
-
-@pytest.fixture
-def run_plan(trained_once: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Plans with a tiny model, and returns the experiment's folder."""
-    shutil.copytree(trained_once, home / "logs")
-    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.envs.registration.registry))
-    gymnasium.register(LINE, entry_point=Line, max_episode_steps=6)
-
-    def run(*words: str, **changes: Any) -> Path:
-        plan.main([*plan_flags(exp_name="plans", **changes), *words])
-        return home / "logs" / "own" / "plans"
-
-    return run
-
-
-def planned(folder: Path) -> dict[int, tuple[float, int]]:
-    return {result.rollout_seed: (result.return_, result.length) for result in load_results([folder]).values()}
-
-
-def recorded(folder: Path) -> dict[int, list[float]]:
-    found = [load_recording(path) for path in find_recordings(folder)]
-    return {recording.description["rollout_seed"]: recording.rewards.tolist() for recording in found}
-
-
 @pytest.mark.parametrize("room", ["no recording", "half a result"])
 def test_a_disk_that_fills_up_while_planning_loses_nothing(
     run_plan: Callable[..., Path], capsys: pytest.CaptureFixture[str], room: str
@@ -211,193 +175,6 @@ def test_a_folder_that_vanishes_is_made_again(make_trainer: MakeTrainer, tmp_pat
 
     make_trainer(folder, n_saves=4).train(vanish)
     assert checkpoint_bytes(folder, 4) == checkpoint_bytes(tmp_path / "whole", 4)
-
-
-# -- other file systems ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def second_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder of another file system than the temporary files."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("needs a second file system")
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
-        yield Path(folder)
-
-
-def test_a_folder_behind_a_link_to_another_disk_is_written_like_any(
-    run_plan: Callable[..., Path], write_dataset: Callable[..., Path], home: Path, second_disk: Path
-) -> None:
-    """A file that was renamed from one disk to the other would be refused."""
-    flags = [*tiny_flags(write_dataset(9, 8, 7, 6)), "--exp_name", "new"]
-
-    def run() -> tuple[Any, ...]:
-        train.main([*flags, "--n_steps", "3", "--n_saves", "1"])
-        train.main([*flags, "--resume"])
-        folder = run_plan("--record")
-        return tensors(find_checkpoint(folder.with_name("new"))), planned(folder), recorded(folder)
-
-    whole = run()
-    for name in ("new", "plans"):
-        shutil.rmtree(home / "logs" / "own" / name)
-    shutil.move(home / "logs", second_disk)
-    (home / "logs").symlink_to(second_disk / "logs")
-    assert run() == whole
-    assert (second_disk / "logs" / "own" / "plans" / "rollouts.jsonl").exists()
-
-
-@contextlib.contextmanager
-def renames_refused(of_folders_alone: bool) -> Iterator[None]:
-    """Refuse to rename, as file systems do that lay one folder over another, or that end at a mount point."""
-    rename = os.rename
-
-    def refuse(source: Any, target: Any) -> None:
-        if not of_folders_alone or os.path.isdir(source):
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
-        rename(source, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("rename", "replace"):
-            patch.setattr(os, name, refuse)
-        yield
-
-
-@pytest.mark.parametrize(("flag", "of_folders_alone"), [("--resume", False), ("--resume", True), ("--overwrite", True)])
-def test_a_training_that_cannot_rename_loses_nothing(
-    write_dataset: Callable[..., Path],
-    home: Path,
-    capsys: pytest.CaptureFixture[str],
-    of_folders_alone: bool,
-    flag: str,
-) -> None:
-    flags = [*tiny_flags(write_dataset(9, 8, 7, 6)), "--exp_name", "new"]
-    train.main([*flags, "--n_steps", "3", "--n_saves", "1"])
-    folder = home / "logs" / "own" / "new"
-    before = contents(folder / "step_00000003")
-    with renames_refused(of_folders_alone):
-        status, message = refusal(train.main, [*flags, flag], capsys)
-    assert status in (2, 4)
-    assert "Invalid cross-device link" in message
-    assert contents(folder / "step_00000003") == before
-    assert [path.name for path in folder.glob("*step_*")] == ["step_00000003"]
-    train.main([*flags, flag])
-
-
-def test_a_planning_that_cannot_rename_loses_nothing(
-    run_plan: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = run_plan("--record", n_rollouts=2)
-    before = contents(folder)
-    words = [*plan_flags(exp_name="plans", n_rollouts=3), "--resume", "--record"]
-    with renames_refused(False):
-        status, message = refusal(plan.main, words, capsys)
-    assert (status, "Invalid cross-device link" in message) == (3, True)
-    assert contents(folder) == before
-    plan.main(words)
-    assert planned(folder).keys() == recorded(folder).keys() == {0, 1, 2}
-
-
-@pytest.fixture
-def coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stamps of whole, even seconds, as some file systems have."""
-    stat = os.stat
-
-    def round_down(*arguments: Any, **options: Any) -> os.stat_result:
-        found = stat(*arguments, **options)
-        return os.stat_result([*found[:7], *(seconds // 2 * 2 for seconds in found[7:10])])
-
-    monkeypatch.setattr(os, "stat", round_down)
-
-
-def test_coarse_time_stamps_change_nothing(
-    make_trainer: MakeTrainer, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    make_trainer(tmp_path / "whole", n_saves=4).train()
-    request.getfixturevalue("coarse_times")
-    other = tmp_path / "coarse" / ".metrics.jsonl.1"  # another process's, which is being written
-    other.parent.mkdir()
-    other.write_text("")
-    os.utime(other, (time.time() - 3, time.time() - 3))
-    assert other.stat().st_mtime % 2 == 0
-    make_trainer(tmp_path / "coarse", n_saves=4).train()
-    assert checkpoint_bytes(tmp_path / "coarse", 4) == checkpoint_bytes(tmp_path / "whole", 4)
-    assert find_checkpoint(tmp_path / "coarse").name == "step_00000004"
-    assert other.exists()
-
-
-def test_data_that_change_within_a_time_stamp_are_noticed(
-    coarse_times: None, write_dataset: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = write_dataset(9, 8, 7, 6)
-    train.main(tiny_flags(data))
-    before = data.stat()
-    write_dataset(9, 8, 7, 6, seed=1)
-    os.utime(data, (before.st_mtime, before.st_mtime))
-    assert (data.stat().st_mtime, data.stat().st_size) == (before.st_mtime, before.st_size)
-    status, message = refusal(train.main, [*tiny_flags(data, n_steps=8), "--resume"], capsys)
-    assert (status, "was trained on other data" in message) == (2, True)
-
-
-# -- locks -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that has no hard links."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(lock.os, "link", refuse)
-
-
-def test_a_lock_needs_no_hard_links(without_links: None, home: Path) -> None:
-    with locked(home):
-        holder = json.loads((home / LOCK_FILE).read_text())
-        assert holder["pid"] == os.getpid()
-        with pytest.raises(lock.InputError, match="Another training runs"), locked(home):
-            pass
-    assert list(home.iterdir()) == []
-    (home / LOCK_FILE).write_text(json.dumps({**holder, "start": "never"}))
-    with locked(home):
-        pass
-    assert list(home.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{", "[1]", "[" * 100_000, '{"pid": "x", "host": "h", "start": "s", "since": "t"}', "\x00" * 99]
-)
-def test_a_lock_that_is_none_is_taken_over(tmp_path: Path, content: str) -> None:
-    (tmp_path / LOCK_FILE).write_text(content)
-    with locked(tmp_path):
-        pass
-
-
-def test_a_lock_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / LOCK_FILE).symlink_to("/dev/zero")
-    with pytest.raises(lock.InputError, match=r"training\.lock"), locked(tmp_path):
-        pass
-
-
-def test_a_clock_that_jumps_changes_nothing(
-    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_trainer(tmp_path / "whole", n_saves=4).train()
-    jumps = iter([1e9, -1e9, 0.0, 4e9, -4e9] * 1000)
-    monkeypatch.setattr(time, "time", lambda: next(jumps))
-    with locked(tmp_path / "jumping"):
-        make_trainer(tmp_path / "jumping", n_saves=4).train()
-    assert checkpoint_bytes(tmp_path / "jumping", 4) == checkpoint_bytes(tmp_path / "whole", 4)
-    assert all(line["seconds_per_step"] >= 0 for line in train_lines(tmp_path / "jumping"))
-    assert find_checkpoint(tmp_path / "jumping").name == "step_00000004"
-
-
-def train_lines(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-# -- files -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("left", ["", '{"a": 1}\n', '{"a": 1}\n{"b', '{"b'])
