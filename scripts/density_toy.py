@@ -55,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         known = ", ".join(map(str, toy.EXPERIMENTS))
         raise InputError(f"--figures {min(unknown)} does not exist: choose from {known}.")
     use_threads(args.threads)
-    args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{args.output} cannot be created ({error.strerror}): choose another --output.") from error
     with tqdm(total=toy.total_steps(settings, args.figures), disable=not args.verbose, unit="step") as progress:
         for figure in args.figures:
             progress.set_description(f"figure {figure}, {toy.EXPERIMENTS[figure]}")

@@ -5,6 +5,7 @@ import fcntl
 import functools
 import os
 import pty
+import signal
 import struct
 import sys
 import termios
@@ -18,6 +19,8 @@ import tap.tap
 import torch
 
 torch.set_num_threads(1)
+# A shell starts background commands with SIGINT ignored, and the tests send it to themselves and to what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tap parses a class's source code for each parser that is made, which takes most of the time of a small command.
 tap.tap.get_class_variables = functools.cache(tap.tap.get_class_variables)
 

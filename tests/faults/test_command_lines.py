@@ -99,8 +99,9 @@ def test_a_command_with_what_it_needs_begins_its_work(
         ["density", "toy", "--spiral_steps", str(10**10)],
         ["density", "toy", "--smoothing", "nan"],
         ["density", "toy", "--seeds", "-1"],
+        ["density", "toy", "--output", "/proc/nothing"],
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_was_found_is_refused(
     stopped: None, places: dict[str, Path], capsys: pytest.CaptureFixture[str], words: list[str]
