@@ -168,13 +168,15 @@ def outline(jobs: Sequence[Job], done: set[str], processes: int) -> str:
     left = [job for job in jobs if job.name not in done]
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     lines.append(f"{len(jobs)} jobs ({kinds}), {len(done)} done, {len(left)} to run")
-    lines.append(f"about {format_duration(duration(left, processes))} with {processes} processes")
-    n_measured = sum(job.is_measured for job in left)
-    episodes = "; episodes count as full length" if "plan" in counts else ""
-    lines.append(
-        f"{n_measured} of these durations rest on steps measured in the folder of logs. The other "
-        f"{len(left) - n_measured} are defaults, for one core of an AMD EPYC{episodes}."
-    )
+    if left:
+        plural = "" if processes == 1 else "es"
+        lines.append(f"about {format_duration(duration(left, processes))} with {processes} process{plural}")
+        measured = Counter(job.is_measured for job in left)
+        episodes = " Episodes count as full length." if "plan" in counts else ""
+        lines.append(
+            f"{measured[True]} of these durations rest on steps measured in the folder of logs, {measured[False]} on "
+            f"defaults for one core of an AMD EPYC.{episodes}"
+        )
     return "\n".join(lines)
 
 

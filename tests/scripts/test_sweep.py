@@ -165,8 +165,16 @@ def test_a_dry_run_prints_the_jobs_and_runs_none(data: Path, home: Path, capsys:
     shown = capsys.readouterr().out
     assert "train own adacat_n_layer-2_1" in shown
     assert "8 jobs (4 train, 4 plan), 0 done, 8 to run" in shown
-    assert "0 of these durations rest on steps measured" in shown
+    assert "0 of these durations rest on steps measured in the folder of logs, 8 on defaults" in shown
     assert not (home / "logs").exists()
+
+
+@pytest.mark.parametrize(("processes", "shown"), [("1", "with 1 process\n"), ("2", "with 2 processes\n")])
+def test_a_dry_run_states_the_number_of_processes(
+    data: Path, capsys: pytest.CaptureFixture[str], processes: str, shown: str
+) -> None:
+    sweep.main([*words(data), "--processes", processes, "--dry_run"])
+    assert shown in capsys.readouterr().out
 
 
 def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
