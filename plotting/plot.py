@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tap import Positional
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Statistic = Literal["iqm", "mean"]
 Kind = Literal["bars", "profile", "curves", "calibration", "densities"]
 N_THRESHOLDS = 201
+N_COLORS = 7  # of the style
 LINE_STYLES: tuple[Literal["--", ":", "-."], ...] = ("--", ":", "-.")
 MARKERS = "Dos^vPX*<>ph"
 AXIS_LABELS = {"score": "normalized score", "return": "return"}
@@ -107,25 +108,31 @@ def profile_figure(rows: Sequence[Row]) -> "Figure":
     panels |= overall_values(rows)
     figure = Figure(figsize=(4.2 * len(panels), 4.0), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    colors = {column: f"C{i}" for i, column in enumerate(columns_of(scored))}
+    styles = {column: _line_style(i) for i, column in enumerate(columns_of(scored))}
     for axis, (label, values) in zip(axes, panels.items(), strict=True):
-        _draw_profiles(axis, values, colors)
+        _draw_profiles(axis, values, styles)
         axis.set_title(label, fontsize="medium")
         axis.set_xlabel("normalized score \N{GREEK SMALL LETTER TAU}")
     axes[0].set_ylabel("share of rollouts with a score above \N{GREEK SMALL LETTER TAU}\n(95% band over trainings)")
     lines = {str(line.get_label()): line for axis in axes for line in axis.lines}
-    named = [column for column in colors if column in lines]
+    named = [column for column in styles if column in lines]
     figure.legend([lines[name] for name in named], named, loc="outside lower center", ncols=3, fontsize="small")
     return figure
 
 
-def _draw_profiles(axis: "Axes", values: Mapping[str, Sequence[Scores]], colors: Mapping[str, str]) -> None:
+def _line_style(i: int) -> dict[str, Any]:
+    """Return the colour and the dashes of the ``i``-th line: those after the style's colours are dashed."""
+    return {"color": f"C{i % N_COLORS}", "linestyle": ("-", *LINE_STYLES)[i // N_COLORS % (1 + len(LINE_STYLES))]}
+
+
+def _draw_profiles(axis: "Axes", values: Mapping[str, Sequence[Scores]], styles: Mapping[str, dict[str, Any]]) -> None:
     scores = [score for tasks in values.values() for task in tasks for rollouts in task for score in rollouts]
     thresholds = np.linspace(min(0.0, *scores), max(scores), N_THRESHOLDS)
     for column, tasks in values.items():
         profile = performance_profile(tasks, thresholds)
-        axis.plot(thresholds, profile.shares, color=colors[column], label=column)
-        axis.fill_between(thresholds, profile.low, profile.high, color=colors[column], alpha=0.2, linewidth=0.0)
+        axis.plot(thresholds, profile.shares, label=column, **styles[column])
+        color = styles[column]["color"]
+        axis.fill_between(thresholds, profile.low, profile.high, color=color, alpha=0.2, linewidth=0.0)
 
 
 def _interval_label(rows: Sequence[Row], statistic: Statistic) -> str:

@@ -119,6 +119,12 @@ def test_profiles_have_a_panel_for_each_scored_dataset_and_for_all_of_a_kind() -
     assert set(by_panel[2]) == {"adacat"}  # the only method on both datasets
 
 
+def test_profiles_of_many_methods_differ_by_colour_or_dashes() -> None:
+    methods = {f"method {i}": [[1.0, 2.0]] for i in range(14)}
+    (axis,) = profile_figure([Row("hopper-medium-v2", (), "score", methods, {}, {})]).axes
+    assert len({(line.get_color(), line.get_linestyle()) for line in axis.lines}) == 14
+
+
 def test_profiles_need_scores() -> None:
     with pytest.raises(InputError, match="normalized scores"):
         profile_figure([OWN])
