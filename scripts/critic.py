@@ -22,7 +22,12 @@ from trajectory_adacat.datasets.sequences import Trajectories, resolve_penalty, 
 from trajectory_adacat.provenance import processor
 from trajectory_adacat.scripts.train import dataset_record, report_data
 from trajectory_adacat.scripts.training_arguments import TrainingParser, import_logging, load_episodes_of
-from trajectory_adacat.scripts.training_folder import check_longer, check_same_method, old_checkpoints, start_folder
+from trajectory_adacat.scripts.training_folder import (
+    check_not_past_end,
+    check_same_method,
+    old_checkpoints,
+    start_folder,
+)
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import OfflineRunConfig
 from trajectory_adacat.training.interruption import telling_how_to_resume
@@ -98,7 +103,7 @@ def resume(trainer: CriticTrainer, checkpoint: Path) -> None:
     """
     description = read_critic(checkpoint)
     check_same_method(CriticConfig, checkpoint, description, trainer.description)
-    check_longer(checkpoint, description["step"], trainer.config.n_steps)
+    check_not_past_end(checkpoint, description["step"], trainer.config.n_steps)
     names = ("critic.safetensors", "training.safetensors")
     weights, state = (read_tensors(checkpoint, name, description) for name in names)
     trainer.load_state(description["step"], weights, state, description)

@@ -30,7 +30,12 @@ from trajectory_adacat.models.gpt import GPT, GPTConfig
 from trajectory_adacat.profiling import StepProfile, table_path
 from trajectory_adacat.provenance import processor
 from trajectory_adacat.scripts.training_arguments import TrainingParser, import_logging, load_episodes_of
-from trajectory_adacat.scripts.training_folder import check_longer, check_same_method, old_checkpoints, start_folder
+from trajectory_adacat.scripts.training_folder import (
+    check_not_past_end,
+    check_same_method,
+    old_checkpoints,
+    start_folder,
+)
 from trajectory_adacat.settings import to_nested
 from trajectory_adacat.training.config import RunConfig, TrainConfig
 from trajectory_adacat.training.distributed import World, process_group
@@ -139,7 +144,7 @@ def resume(trainer: Trainer, checkpoint: Path) -> None:
     """
     description = read_training(checkpoint)
     check_same_method(TrainConfig, checkpoint, description, trainer.description)
-    check_longer(checkpoint, description["step"], trainer.n_steps)
+    check_not_past_end(checkpoint, description["step"], trainer.n_steps)
     names = ("model.safetensors", "ema.safetensors", "training.safetensors")
     weights, ema, state = (read_tensors(checkpoint, name, description) for name in names)
     trainer.load_state(description["step"], weights, ema, state, description)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from trajectory_adacat.checkpoint import NAME, find_checkpoint
+from trajectory_adacat.checkpoint import NAME, find_checkpoint, restore_replaced
 from trajectory_adacat.errors import CheckpointError, InputError
 from trajectory_adacat.scripts.training_arguments import FolderParser
 from trajectory_adacat.settings import from_nested, to_flat
@@ -14,7 +14,7 @@ HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
 
 
 def old_checkpoints(arguments: FolderParser) -> list[Path]:
-    """Return the checkpoints that are already in the experiment's folder.
+    """Return the checkpoints that are already in the experiment's folder, which no other process uses.
 
     Raises:
         InputError: if there are any and neither --resume nor --overwrite is given.
@@ -22,6 +22,7 @@ def old_checkpoints(arguments: FolderParser) -> list[Path]:
     if arguments.resume and arguments.overwrite:
         raise InputError("--resume goes on from the checkpoints that --overwrite would delete: give one of them.")
     folder = arguments.savepath
+    restore_replaced(folder)
     found = [path for path in folder.glob("step_*") if NAME.fullmatch(path.name)]
     if found and not (arguments.resume or arguments.overwrite):
         raise InputError(
@@ -80,7 +81,7 @@ def check_same_method(
             )
 
 
-def check_longer(checkpoint: Path, step: int, n_steps: int) -> None:
+def check_not_past_end(checkpoint: Path, step: int, n_steps: int) -> None:
     """Check that a checkpoint of ``step`` is not past the end of a training of ``n_steps``.
 
     Raises:
@@ -88,8 +89,8 @@ def check_longer(checkpoint: Path, step: int, n_steps: int) -> None:
     """
     if step > n_steps:
         raise InputError(
-            f"{checkpoint} has done {step} steps, more than the {n_steps} of this training: give it at least as many, "
-            "or choose another --exp_name, or --overwrite."
+            f"{checkpoint} has done {step} steps, more than the {n_steps} of this training: ask for at least as many "
+            "steps, or choose another --exp_name (for a sweep: --name), or --overwrite."
         )
 
 

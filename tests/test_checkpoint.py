@@ -1,6 +1,8 @@
 """Checkpoints: whole or absent, refused when damaged, and enough to rebuild the model."""
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from trajectory_adacat.checkpoint import (
     read_description,
     read_tensors,
     read_training,
+    restore_replaced,
     save_checkpoint,
 )
 from trajectory_adacat.datasets.normalization import MinMaxNormalizer
@@ -41,10 +44,10 @@ def make_gpt(seed: int, parameterization: Any = "adacat") -> GPT:
     return model.eval()
 
 
-def save(folder: Path, model: GPT | None = None, **description: Any) -> Path:
+def save(folder: Path, model: GPT | None = None, replaces: bool = False, **description: Any) -> Path:
     model = model or make_gpt(1)
     ema = make_gpt(2, model.config.head.name)
-    save_checkpoint(folder, model, ema, NORMALIZER, {"rng": torch.arange(3)}, {"step": 7, **description})
+    save_checkpoint(folder, model, ema, NORMALIZER, {"rng": torch.arange(3)}, {"step": 7, **description}, replaces)
     return folder
 
 
@@ -177,6 +180,40 @@ def test_what_a_killed_process_left_is_neither_found_nor_in_the_way(tmp_path: Pa
     assert find_checkpoint(tmp_path) == kept
     load_model(save(tmp_path / checkpoint_name(6)))
     assert not left.exists()
+
+
+@pytest.mark.parametrize("n_renames", [0, 1])
+def test_a_checkpoint_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_renames: int
+) -> None:
+    path = save(tmp_path / checkpoint_name(3))
+    before, rename, calls = contents(path), Path.rename, []
+
+    def refuse(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == n_renames + 1:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointError, match="cross-device"):
+        save(path, replaces=True, more=1)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert contents(path) == before
+    assert read_description(save(path, replaces=True, more=1))["more"] == 1
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_checkpoint_is_given_back_after_a_kill_while_it_was_replaced(tmp_path: Path) -> None:
+    path = save(tmp_path / checkpoint_name(3))
+    before = contents(path)
+    left = tmp_path / f".{path.name}.replaced"
+    path.rename(left)
+    restore_replaced(tmp_path)
+    assert contents(path) == before
+    shutil.copytree(path, left)  # killed after the second renaming
+    restore_replaced(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 # -- finding -------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ LARGEST_DESCRIPTION = 1 << 24  # bytes
 DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool}
 LARGEST_BLOCK = 1 << 14  # tokens; a model's mask has a byte for each pair of them
 EXPORTED = "trained_with"  # key of the description that exports alone have
+REPLACED = ".replaced"  # ends the name of a checkpoint while it is replaced
 NAME = re.compile(r"step_(\d+)")
 # What plan and --resume read of what the train command adds to a checkpoint, and the keys of its "dataset".
 TRAINED: dict[str, Any] = {
@@ -132,8 +133,8 @@ def write_checkpoint(
         folder: must not exist unless ``replaces``.
         tensors: the tensors of each file, by the file's name.
         description: what ``checkpoint.json`` says besides the format, the versions and the files' hashes.
-        replaces: delete the old checkpoint of this name. A process that is killed between the two renames leaves
-            neither, so that a training goes on from the one before.
+        replaces: delete the old checkpoint of this name. After a kill between the two renames, `restore_replaced` gives
+            it back.
 
     Raises:
         CheckpointError: if it cannot be written, for example because the disk is full; nothing is left.
@@ -166,13 +167,34 @@ def _write(
         text = json.dumps({**whole, DIGEST: _digest(whole)}, indent=2) + "\n"
         (temporary / DESCRIPTION).write_text(text, encoding="utf-8")
         synchronize(temporary)
-        old = folder.rename(folder.with_name(f".{folder.name}.replaced")) if replaces else None
-        temporary.rename(folder)
-        if old is not None:
-            shutil.rmtree(old)
+        _put_in_place(temporary, folder, replaces)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _put_in_place(temporary: Path, folder: Path, replaces: bool) -> None:
+    old = folder.with_name(f".{folder.name}{REPLACED}")
+    if replaces:
+        folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if replaces:
+            old.rename(folder)
+        raise
+    if replaces:
+        shutil.rmtree(old)
+
+
+def restore_replaced(folder: Path) -> None:
+    """Give back the checkpoints of an experiment's folder that a process was replacing when it was killed."""
+    for old in folder.glob(f".step_*{REPLACED}"):
+        checkpoint = old.with_name(old.name.removeprefix(".").removesuffix(REPLACED))
+        if checkpoint.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(checkpoint)
 
 
 def _digest(description: Mapping[str, Any]) -> str:

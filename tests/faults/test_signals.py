@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,25 @@ def test_a_training_interrupted_in_an_evaluation_writes_the_line_when_it_goes_on
     assert checkpoint_bytes(tmp_path / "parts", 6) == checkpoint_bytes(tmp_path / "whole", 6)
     whole, parts = (read_description(find_checkpoint(tmp_path / name)) for name in ("whole", "parts"))
     assert parts == whole
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_kill_after_the_line_that_a_signal_delayed_does_not_double_it(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    make_trainer(tmp_path / "whole", **SETTINGS).train()
+    folder = tmp_path / "parts"
+    trainer = make_trainer(folder, **SETTINGS)
+    assert trainer.held_out is not None
+    trainer.held_out = Signalling(trainer.held_out, step - 1)  # type: ignore[assignment]
+    run_interrupted(trainer, folder)
+    killed = resume(make_trainer(folder, **SETTINGS), folder)
+    monkeypatch.setattr(killed, "save", lambda **_: sys.exit("killed"))
+    with pytest.raises(SystemExit, match="killed"):
+        killed.train()
+    assert without_time(folder)[-1]["step"] == step
+    resume(make_trainer(folder, **SETTINGS), folder).train()
+    assert without_time(folder) == without_time(tmp_path / "whole")
 
 
 def test_a_signal_in_a_protected_block_waits_for_its_end() -> None:

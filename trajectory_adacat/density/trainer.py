@@ -91,7 +91,7 @@ class DensityTrainer:
         saved_steps = self.run.saved_steps(self.n_steps)
         with (
             Interruption() as interruption,
-            MetricsLogger(self.folder, self.step, self.run.wandb, self.description) as logger,
+            MetricsLogger(self.folder, self._logged_step, self.run.wandb, self.description) as logger,
             self._progress_bar() as progress,
         ):
             held = interruption.held
@@ -209,6 +209,11 @@ class DensityTrainer:
             validation = {"validation": found, "best_validation": self.best_nll}
             logger.log(self.step, {**self._unlogged, **validation, **_prefixed("seconds", self.seconds)})
             self._unlogged = None
+
+    @property
+    def _logged_step(self) -> int:
+        """The step up to which the lines of the log are final."""
+        return self.step - (self._unlogged is not None)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

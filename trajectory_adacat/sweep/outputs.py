@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trajectory_adacat.checkpoint import MODEL, NAME, find_checkpoint, read_any_description, read_description
+from trajectory_adacat.checkpoint import (
+    MODEL,
+    NAME,
+    find_checkpoint,
+    read_any_description,
+    read_description,
+    restore_replaced,
+)
 from trajectory_adacat.datasets.cache import file_sha256
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.density_results import RESULTS_FILE as DENSITY_FILE
@@ -31,7 +38,8 @@ def is_trained(folder: Path, settings: Mapping[str, Any], seed: int, n_steps: in
         recorded = (description["training"], description["train_seed"])
         is_last = description["step"] == description.get("n_steps", n_steps)
         same = recorded == (json.loads(json.dumps(settings)), seed)
-        return is_last and same and _has_its_files(checkpoint, description)
+        is_logged = "unlogged" not in description  # a signal came before its evaluation
+        return is_last and is_logged and same and _has_its_files(checkpoint, description)
     except (InputError, OSError, KeyError):
         return False
 
@@ -78,6 +86,7 @@ def set_aside_damaged(folder: Path) -> bool:
     Returns:
         Whether there is a whole checkpoint.
     """
+    restore_replaced(folder)
     found = {int(match[1]): path for path in folder.glob("step_*") if (match := NAME.fullmatch(path.name))}
     for _, checkpoint in sorted(found.items(), reverse=True):
         if _is_whole(checkpoint):

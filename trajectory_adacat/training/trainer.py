@@ -161,6 +161,11 @@ class Trainer:
                 logger.log(self.step, metrics)
             self._unlogged = None
 
+    @property
+    def _logged_step(self) -> int:
+        """The step up to which the lines of the log are final."""
+        return self.step - (self._unlogged is not None)
+
     def _seconds_per_step(self) -> float:
         start_time, start_step = self._started
         return (time.perf_counter() - start_time) / (self.step - start_step)
@@ -345,7 +350,7 @@ class Trainer:
         return metrics
 
     def _logger(self) -> MetricsLogger:
-        return MetricsLogger(self.folder, self.step, self.run.wandb, self.description)
+        return MetricsLogger(self.folder, self._logged_step, self.run.wandb, self.description)
 
     def _progress(self) -> Progress:
         is_shown = self.verbose and self.world.is_rank0
