@@ -12,7 +12,7 @@ from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.scores import score
 from trajectory_adacat.robots import ROBOTS, Robot
 from trajectory_adacat.scripts.collect import summary
-from trajectory_adacat.training.interruption import telling_how_to_resume
+from trajectory_adacat.training.interruption import Interruption, telling_how_to_resume
 from trajectory_adacat.training.lock import locked
 
 
@@ -71,10 +71,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = args.output or Path("behavior", f"{robot.id}-{args.seed}")
     check_can_create(folder, "--output")
     config = BehaviorTraining(robot.id, args.seed, args.random_steps, args.evaluate_every, args.evaluation_episodes)
-    with telling_how_to_resume("train-behavior", argv, flag=None), locked(folder, "training", "--output"):
+    message = f"the training goes on from what {folder} holds."
+    with (
+        telling_how_to_resume("train-behavior", argv, flag=None),
+        locked(folder, "training", "--output"),
+        Interruption(message) as interruption,
+    ):
         trainer = BehaviorTrainer(config, robot, folder, args.device)
         print(f"training from step {trainer.steps}; an evaluation every {args.evaluate_every} steps", flush=True)
-        for record in trainer.run(args.steps, stop_return(robot, args.stop_score)):
+        end = stop_return(robot, args.stop_score)
+        for record in trainer.run(args.steps, end, interruption.held, lambda: interruption.is_pending):
             scored = score(record["return"], robot.reference_returns)
             shown = "" if scored is None else f" (normalized {scored:.1f})"
             speed = 1 / record["seconds_per_step"]

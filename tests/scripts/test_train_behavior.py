@@ -11,15 +11,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from tests import stand_in_sac
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.console import dispatch
-from trajectory_adacat.datasets import load_dataset
+from trajectory_adacat.datasets import behavior_training, load_dataset
 from trajectory_adacat.datasets.behavior_training import BehaviorTraining, Recorder, evaluate, write_replay
 from trajectory_adacat.datasets.collected import own_dataset
 from trajectory_adacat.datasets.policy_files import read_policy
 from trajectory_adacat.environments import make_environment
-from trajectory_adacat.errors import InputError
+from trajectory_adacat.errors import InputError, Interrupted
 from trajectory_adacat.robots import ROBOTS
 from trajectory_adacat.scripts import train_behavior
 
@@ -106,10 +108,18 @@ def test_a_score_is_turned_into_a_return() -> None:
     assert train_behavior.stop_return(ROBOTS["hopper"], None) is None
 
 
+@pytest.fixture(params=["stand-in", "Stable-Baselines3"])
+def sac(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learner: a stand-in, and the library's where that is installed."""
+    if request.param == "stand-in":
+        monkeypatch.setitem(sys.modules, "stable_baselines3", stand_in_sac.MODULE)
+    else:
+        pytest.importorskip("stable_baselines3")
+
+
 def test_a_training_writes_policy_and_replay_set_and_continues(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sac: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("stable_baselines3")
     folder = tmp_path / "run"
     train_behavior.main(flags(folder, 30))
     first = load_dataset("hopper-medium-replay-collected")
@@ -131,35 +141,77 @@ def test_a_training_writes_policy_and_replay_set_and_continues(
         train_behavior.main(flags(folder, 45, "--overwrite", "--seed", "1"))
 
 
-def test_a_training_ends_at_the_score(tmp_path: Path) -> None:
-    pytest.importorskip("stable_baselines3")
+def test_a_training_ends_at_the_score(sac: None, tmp_path: Path) -> None:
     train_behavior.main(flags(tmp_path / "run", 1000, "--stop_score", "-1000"))
     assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 15
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_names_the_command_that_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+def progress_of(folder: Path) -> list[int]:
+    return [json.loads(line)["steps"] for line in (folder / "progress.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("step", "number"), [(24, signal.SIGINT), (30, signal.SIGTERM), (40, signal.SIGINT)])
+def test_a_training_goes_on_from_the_step_of_a_signal(
+    sac: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    number: signal.Signals,
 ) -> None:
-    pytest.importorskip("stable_baselines3")
-    argv = flags(tmp_path / "run", 40)
-    step, n_steps = Recorder.step, 0
+    """Between evaluations, at the step of one, and at the last step."""
+    folder, argv = tmp_path / "run", flags(tmp_path / "run", 40)
+    take, taken = Recorder.step, []
 
     def send(self: Recorder, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 24:
+        taken.append(action)
+        if len(taken) == step:
             os.kill(os.getpid(), number)
-        return step(self, action)
+        return take(self, action)
 
     monkeypatch.setattr(Recorder, "step", send)
     with pytest.raises(SystemExit) as raised:
         run_command(dispatch, ["train-behavior", *argv])
     assert raised.value.code == 128 + number
     command = shlex.join(["trajectory-adacat", "train-behavior", *argv])
-    expected = f"interrupted: saved step 24 of 40 in {tmp_path / 'run'}. Go on with: {command}"
+    expected = f"interrupted: the training goes on from what {folder} holds. Go on with: {command}"
     assert capsys.readouterr().err.splitlines()[-1] == expected
     dispatch(shlex.split(command)[1:])
-    progress = [json.loads(line)["steps"] for line in (tmp_path / "run" / "progress.jsonl").read_text().splitlines()]
-    assert progress == [15, 30, 40]
+    assert f"training from step {step};" in capsys.readouterr().out
+    assert progress_of(folder) == [15, 30, 40]
     assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 40
+
+
+def test_a_signal_in_an_evaluation_leaves_it_to_the_next_start(
+    sac: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, argv = tmp_path / "run", flags(tmp_path / "run", 30)
+
+    def send(*_: object) -> list[float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(behavior_training, "evaluate", send)
+        train_behavior.main(argv)
+    train_behavior.main(argv)
+    assert progress_of(folder) == [15, 30]
+
+
+def test_transitions_without_the_state_after_them_are_not_counted(
+    sac: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it saves leaves the transitions of a step that is taken again."""
+    folder = tmp_path / "run"
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    train_behavior.main(flags(folder, 15))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", kill)
+        train_behavior.main(flags(folder, 24, "--overwrite"))
+    assert len(list((folder / "rows").glob("*.npz"))) == 2
+    train_behavior.main(flags(folder, 45, "--overwrite"))
+    assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 45
+    assert progress_of(folder) == [15, 30, 45]

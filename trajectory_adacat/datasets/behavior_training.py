@@ -5,9 +5,11 @@ tanh-squashed Gaussian, the form of the policies in D4RL's files. A training liv
 """
 
 import json
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,18 +22,18 @@ from trajectory_adacat.datasets.collected import prepare, provenance, write_arra
 from trajectory_adacat.datasets.policies import Actor, SquashedGaussianPolicy
 from trajectory_adacat.datasets.policy_files import actor_weights, write_policy
 from trajectory_adacat.environments import make_environment
-from trajectory_adacat.errors import InputError, Interrupted
+from trajectory_adacat.errors import InputError
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, NamedDataset, Robot
-from trajectory_adacat.training.interruption import Interruption
 
 POLICY_FILE = "policy.npz"
 PROGRESS_FILE = "progress.jsonl"
 SETTINGS_FILE = "settings.json"
 STATE_FILE = "state.pt"
-ROWS = "rows"  # folder of the transitions, one file for each evaluation
+ROWS = "rows"  # folder of the transitions, one file for each stretch between saved states
 EVALUATION_SEED = 1_000_000  # of the first evaluation episode's environment
 
 Rows = dict[str, np.ndarray]
+Held = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class BehaviorTraining:
         robot: id of the robot, which moves with v2 dynamics.
         seed: of the networks, the environment and the noise.
         random_steps: steps with uniformly random actions before the first update.
-        evaluate_every: steps between evaluations. The training's state is saved at each.
+        evaluate_every: steps between evaluations. The training's state is saved before each.
         evaluation_episodes: episodes of an evaluation, with the policy's mode.
     """
 
@@ -107,8 +109,15 @@ class BehaviorTrainer:
         self._model = SAC(
             "MlpPolicy", self._env, learning_starts=config.random_steps, seed=config.seed, device=device, verbose=0
         )
-        if (folder / STATE_FILE).exists():
-            self._restore()
+        self._seconds_per_step = math.nan  # of the last stretch
+        is_continued = (folder / STATE_FILE).exists()
+        if is_continued:
+            self._load()
+        for path in (folder / ROWS).glob("*.npz"):
+            if int(path.stem) > self.steps:
+                path.unlink()  # of a process that was killed before it saved the state
+        if is_continued:
+            self._fill_replay_buffer()
 
     @property
     def steps(self) -> int:
@@ -121,39 +130,55 @@ class BehaviorTrainer:
         tensors = {name: tensor.cpu().numpy() for name, tensor in self._model.policy.state_dict().items()}
         return SquashedGaussianPolicy(actor_weights("SAC or TQC", tensors))
 
-    def run(self, steps: int, stop_return: float | None) -> Iterator[dict[str, Any]]:
+    def run(
+        self,
+        steps: int,
+        stop_return: float | None,
+        held: Held = nullcontext,
+        stops: Callable[[], bool] = lambda: False,
+    ) -> Iterator[dict[str, Any]]:
         """Train until ``steps``, or until an evaluation's mean return reaches ``stop_return``.
+
+        Args:
+            steps: environment steps at most.
+            stop_return: mean return that ends the training; None for none.
+            held: context in which the state of the training changes; a signal should wait for its end.
+            stops: whether such a signal waits. The training then saves its step at once.
 
         Yields:
             After each evaluation the steps, its mean return and the seconds of training for a step.
-
-        Raises:
-            Interrupted: after SIGINT and SIGTERM; the current step is saved first.
         """
-        while self.steps < steps and not self._has_reached(stop_return):
-            try:
-                with Interruption() as interruption, interruption.held():  # steps and evaluations are short
-                    record = self._learn(steps, interruption)
-            except Interrupted as interrupted:
-                message = f"saved step {self.steps} of {steps} in {self.folder}."
-                raise Interrupted(message, interrupted.signal) from None
-            yield record
+        while True:
+            if self._is_due(steps):
+                yield self._evaluate()
+            if self.steps >= steps or self._has_reached(stop_return):
+                return
+            with held():
+                self._learn(steps, stops)
+                self._save()
 
-    def _learn(self, steps: int, interruption: Interruption) -> dict[str, Any]:
-        """Train until the next evaluation, evaluate and save; after a signal, save without an evaluation."""
+    def _is_due(self, steps: int) -> bool:
+        """Return whether an evaluation is due; one that was interrupted is due when the training continues."""
+        if self.steps < steps and self.steps % self.config.evaluate_every:
+            return False
+        progress = read_progress(self.folder, self.steps)
+        return self.steps > 0 and (not progress or progress[-1]["steps"] != self.steps)
+
+    def _learn(self, steps: int, stops: Callable[[], bool]) -> None:
+        """Train until the next evaluation."""
         before, started = self.steps, time.perf_counter()
-        next_evaluation = before - before % self.config.evaluate_every + self.config.evaluate_every
-        self._model.learn(
-            min(next_evaluation, steps) - before,
-            callback=lambda *_: not interruption.is_pending,
-            reset_num_timesteps=False,
-        )
-        record: dict[str, Any] = {"steps": self.steps}
-        if not interruption.is_pending:
-            record["seconds_per_step"] = (time.perf_counter() - started) / (self.steps - before)
-            returns = evaluate(self.robot, self.actor, self.config.evaluation_episodes)
-            record["return"] = round(float(np.mean(returns)), 3)
-        self._save(record)
+        left = self.config.evaluate_every - before % self.config.evaluate_every
+        n_steps = min(left, steps - before)
+        self._model.learn(n_steps, callback=lambda *_: not stops(), reset_num_timesteps=False)
+        self._seconds_per_step = (time.perf_counter() - started) / (self.steps - before)
+
+    def _evaluate(self) -> dict[str, Any]:
+        returns = evaluate(self.robot, self.actor, self.config.evaluation_episodes)
+        record = {"steps": self.steps, "return": round(float(np.mean(returns)), 3)}
+        record["seconds_per_step"] = self._seconds_per_step
+        progress = [*read_progress(self.folder, self.steps - 1), record]
+        with _replacing(self.folder / PROGRESS_FILE) as part:
+            part.write_text("".join(json.dumps(line) + "\n" for line in progress))
         return record
 
     def rows(self) -> Rows:
@@ -178,17 +203,11 @@ class BehaviorTrainer:
         progress = read_progress(self.folder, self.steps)
         return stop_return is not None and bool(progress) and progress[-1]["return"] >= stop_return
 
-    def _save(self, record: dict[str, Any]) -> None:
-        """Save the transitions first and the state last: it says which of the others belong to it.
-
-        A record without a return is not of an evaluation, and left out.
-        """
+    def _save(self) -> None:
+        """Save the transitions first and the state last: it says which of the others belong to it."""
         rows: dict[str, Any] = self._env.take()
         with _replacing(self.folder / ROWS / f"{self.steps:09d}.npz") as part, open(part, "wb") as file:
             np.savez(file, **rows)
-        progress = [*read_progress(self.folder, self.steps - 1), *([record] if "return" in record else [])]
-        with _replacing(self.folder / PROGRESS_FILE) as part:
-            part.write_text("".join(json.dumps(line) + "\n" for line in progress))
         with _replacing(self.folder / POLICY_FILE) as part:
             write_policy(self.actor.weights, part)
         state = {
@@ -196,11 +215,12 @@ class BehaviorTrainer:
             "log_ent_coef": self._model.log_ent_coef.detach(),
             "steps": self.steps,
             "updates": self._model._n_updates,
+            "seconds_per_step": self._seconds_per_step,
         }
         with _replacing(self.folder / STATE_FILE) as part:
             torch.save(state, part)
 
-    def _restore(self) -> None:
+    def _load(self) -> None:
         path = self.folder / STATE_FILE
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -211,14 +231,15 @@ class BehaviorTrainer:
             self._model.log_ent_coef.copy_(state["log_ent_coef"])
         self._model.num_timesteps, self._model._n_updates = state["steps"], state["updates"]
         self._model.set_random_seed(self.config.seed + state["steps"])
-        files = self._row_files()
-        rows: dict[str, Any] = _read_rows(files[-1])  # the episode that was interrupted cannot continue
-        rows["timeouts"][-1] |= not rows["terminals"][-1]
-        with _replacing(files[-1]) as part, open(part, "wb") as file:
-            np.savez(file, **rows)
-        self._fill_replay_buffer(self.rows())
+        self._seconds_per_step = state.get("seconds_per_step", math.nan)
 
-    def _fill_replay_buffer(self, rows: Rows) -> None:
+    def _fill_replay_buffer(self) -> None:
+        files = self._row_files()
+        last: dict[str, Any] = _read_rows(files[-1])  # the episode that was interrupted cannot continue
+        last["timeouts"][-1] |= not last["terminals"][-1]
+        with _replacing(files[-1]) as part, open(part, "wb") as file:
+            np.savez(file, **last)
+        rows = self.rows()
         names = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
         for observation, following, action, reward, terminal, timeout in zip(*(rows[n] for n in names), strict=True):
             info = {"TimeLimit.truncated": bool(timeout)}
@@ -226,7 +247,7 @@ class BehaviorTrainer:
             self._model.replay_buffer.add(observation, following, action[None], np.array([reward]), end, [info])
 
     def _row_files(self) -> list[Path]:
-        return [path for path in sorted((self.folder / ROWS).glob("*.npz")) if int(path.stem) <= self.steps]
+        return sorted((self.folder / ROWS).glob("*.npz"))
 
 
 class _replacing:  # noqa: N801, used like a function
