@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tap import Positional
 
+from trajectory_adacat.checks import suggest
 from trajectory_adacat.command_line import CommandParser, run_command
 from trajectory_adacat.errors import InputError
 from trajectory_adacat.evaluation.results import Location, RolloutResult, load_results, without_nulls
@@ -29,15 +30,16 @@ class CompareParser(CommandParser):
 
     first: Positional[Path]  # results file, or folder of such files
     second: Positional[Path]  # results to compare with
+    parameterizations: tuple[str, str] | None = None  # of the first and the second, such as adacat bc; by default all
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the comparison that the command line asks for."""
     arguments = CompareParser().parse(argv)
-    print(comparison(arguments.first, arguments.second))
+    print(comparison(arguments.first, arguments.second, arguments.parameterizations))
 
 
-def comparison(first: Path, second: Path) -> str:
+def comparison(first: Path, second: Path, parameterizations: tuple[str, str] | None = None) -> str:
     """Return both means with standard errors, their difference with its 95 % interval, and the two verdicts.
 
     The verdicts are Welch's t-test and the probability of improvement.
@@ -45,11 +47,18 @@ def comparison(first: Path, second: Path) -> str:
     The unit of the test is the training, by the mean over its rollouts, where no side has only one; rollouts without
     training are units themselves. Otherwise it is the rollout, and a line says that the verdict is on one training.
 
+    Args:
+        first: results file, or folder of such files.
+        second: results to compare with.
+        parameterizations: the one whose results are taken of each side; None for all.
+
     Raises:
         InputError: if a side has fewer than two rollouts or some that are not pooled, if both sides share a rollout,
             or if the environments or the maximum episode lengths differ.
     """
     sides = [load_results([path]) for path in (first, second)]
+    if parameterizations is not None:
+        sides = [_of(name, side) for name, side in zip(parameterizations, sides, strict=True)]
     for path, side in zip((first, second), sides, strict=True):
         _check_pooled(path, side)
     shared = _resolved(sides[0]) & _resolved(sides[1])
@@ -60,6 +69,15 @@ def comparison(first: Path, second: Path) -> str:
     summaries = [summarize(*returns) for returns in scores]
     lines = [f"{path}: return {_mean(summary)}" for path, summary in zip((first, second), summaries, strict=True)]
     return "\n".join([*lines, *_verdict([returns for returns, _ in scores], summaries)])
+
+
+def _of(parameterization: str, results: Mapping[Location, RolloutResult]) -> dict[Location, RolloutResult]:
+    found = {place: result for place, result in results.items() if result.parameterization == parameterization}
+    if not found:
+        known = {result.parameterization for result in results.values()}
+        hint = suggest(parameterization, known)
+        raise InputError(f"There are no results of --parameterizations {parameterization} there: {hint}")
+    return found
 
 
 def _scores(results: Iterable[RolloutResult]) -> tuple[Scores, bool]:
@@ -103,7 +121,8 @@ def _check_pooled(path: Path, results: Mapping[Location, RolloutResult]) -> None
     methods = [f"{row.label}: {column}" for row in gather(results) for column in row.values]
     if len(methods) > 1:
         raise InputError(
-            f"{path} holds rollouts that are never pooled, of {'; '.join(methods)}: name a folder that holds one kind."
+            f"{path} holds rollouts that are never pooled, of {'; '.join(methods)}: name a folder that holds one kind, "
+            "or pass --parameterizations."
         )
 
 

@@ -142,3 +142,19 @@ def test_a_policy_without_training_has_rollouts_as_units(tmp_path: Path) -> None
     found = comparison(several, untrained)
     assert "(3 rollouts)" in found
     assert "one training" not in found
+
+
+def test_a_parameterization_of_each_side_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, (ours, theirs) in enumerate([(20.0, 10.0), (21.0, 11.0), (22.0, 12.0)]):
+        save(tmp_path / "ours" / f"adacat_{seed}", [ours, ours], train_seed=seed)
+        save(tmp_path / "ours" / f"uniform_{seed}", [0.0, 0.0], train_seed=seed, parameterization="uniform")
+        save(tmp_path / "theirs" / f"bc_{seed}", [theirs, theirs], train_seed=seed, parameterization="bc")
+    sides = [str(tmp_path / name) for name in ("ours", "theirs")]
+    main([*sides, "--parameterizations", "adacat", "bc"])
+    assert "first - second: 10, 95% interval [" in capsys.readouterr().out
+    main([sides[0], sides[0], "--parameterizations", "adacat", "uniform"])
+    assert "first - second: 21, 95% interval [" in capsys.readouterr().out
+    with pytest.raises(InputError, match="did you mean adacat"):
+        main([*sides, "--parameterizations", "adacats", "bc"])
+    with pytest.raises(InputError, match="name a folder that holds one kind, or pass --parameterizations"):
+        main(sides)
