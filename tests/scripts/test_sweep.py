@@ -180,8 +180,8 @@ def test_a_dry_run_states_the_number_of_processes(
 def test_the_preset_on_collected_data_states_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
     sweep.main(["--preset", "table4-collected", "--seeds", "0", "--processes", "2", "--dry_run"])
     shown = capsys.readouterr().out
-    assert "42 jobs (3 collect, 9 train, 3 critic, 27 plan), 0 done, 42 to run" in shown
-    assert "about 2.0 h with 2 processes" in shown
+    assert "51 jobs (3 collect, 9 train, 3 critic, 36 plan), 0 done, 51 to run" in shown
+    assert "about 2.1 h with 2 processes" in shown
 
 
 def test_every_ablation_is_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
