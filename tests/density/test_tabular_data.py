@@ -110,7 +110,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
         load_table("casp", tmp_path)
     for name, file in (("power", "data.npy"), ("gas", "ethylene_CO.pickle"), ("hepmass", "1000_train.csv")):
         expected = f"{tmp_path / name / file} does not exist: unpack the sets of https://\\S+ into {tmp_path}"
-        with pytest.raises(InputError, match=expected):
+        with pytest.raises(DataError, match=expected):
             load_table(name, tmp_path)
     with pytest.raises(InputError, match="did you mean casp"):
         load_table("cas", tmp_path)

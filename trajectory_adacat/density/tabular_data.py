@@ -48,7 +48,7 @@ def load_table(name: str, folder: Path) -> Splits:
         raise
     except FileNotFoundError as error:
         path = error.filename or folder / file
-        raise InputError(f"{path} does not exist: unpack the sets of {PUBLISHED} into {folder}.") from error
+        raise DataError(f"{path} does not exist: unpack the sets of {PUBLISHED} into {folder}.") from error
     except UNREADABLE as error:
         raise DataError(f"The table {name!r} cannot be read from {folder / file}: {error}") from error
 
