@@ -30,13 +30,18 @@ class CompareParser(CommandParser):
 
     first: Positional[Path]  # results file, or folder of such files
     second: Positional[Path]  # results to compare with
-    parameterizations: tuple[str, str] | None = None  # of the first and the second, such as adacat bc; by default all
+    parameterizations: list[str] | None = None  # of the first and the second, such as adacat bc; by default all
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the comparison that the command line asks for."""
     arguments = CompareParser().parse(argv)
-    print(comparison(arguments.first, arguments.second, arguments.parameterizations))
+    names = arguments.parameterizations
+    if names is not None and len(names) != 2:
+        raise InputError(
+            f"--parameterizations takes that of the first and that of the second, got {' '.join(names)!r}."
+        )
+    print(comparison(arguments.first, arguments.second, None if names is None else (names[0], names[1])))
 
 
 def comparison(first: Path, second: Path, parameterizations: tuple[str, str] | None = None) -> str:
@@ -58,7 +63,8 @@ def comparison(first: Path, second: Path, parameterizations: tuple[str, str] | N
     """
     sides = [load_results([path]) for path in (first, second)]
     if parameterizations is not None:
-        sides = [_of(name, side) for name, side in zip(parameterizations, sides, strict=True)]
+        paths = (first, second)
+        sides = [_of(name, side, path) for name, side, path in zip(parameterizations, sides, paths, strict=True)]
     for path, side in zip((first, second), sides, strict=True):
         _check_pooled(path, side)
     shared = _resolved(sides[0]) & _resolved(sides[1])
@@ -71,12 +77,12 @@ def comparison(first: Path, second: Path, parameterizations: tuple[str, str] | N
     return "\n".join([*lines, *_verdict([returns for returns, _ in scores], summaries)])
 
 
-def _of(parameterization: str, results: Mapping[Location, RolloutResult]) -> dict[Location, RolloutResult]:
+def _of(parameterization: str, results: Mapping[Location, RolloutResult], path: Path) -> dict[Location, RolloutResult]:
     found = {place: result for place, result in results.items() if result.parameterization == parameterization}
     if not found:
         known = {result.parameterization for result in results.values()}
         hint = suggest(parameterization, known)
-        raise InputError(f"There are no results of --parameterizations {parameterization} there: {hint}")
+        raise InputError(f"{path} holds no results of --parameterizations {parameterization}: {hint}")
     return found
 
 
@@ -119,10 +125,11 @@ def _check_pooled(path: Path, results: Mapping[Location, RolloutResult]) -> None
     if len(results) < 2:
         raise InputError(f"{path} holds {len(results)} rollout: a comparison needs at least two on each side.")
     methods = [f"{row.label}: {column}" for row in gather(results) for column in row.values]
+    heads = {result.parameterization for result in results.values()}
     if len(methods) > 1:
         raise InputError(
-            f"{path} holds rollouts that are never pooled, of {'; '.join(methods)}: name a folder that holds one kind, "
-            "or pass --parameterizations."
+            f"{path} holds rollouts that are never pooled, of {'; '.join(methods)}: name a folder that holds one kind"
+            f"{', or pass --parameterizations' if len(heads) > 1 else ''}."
         )
 
 

@@ -100,8 +100,9 @@ def test_a_command_with_what_it_needs_begins_its_work(
         ["density", "toy", "--smoothing", "nan"],
         ["density", "toy", "--seeds", "-1"],
         ["density", "toy", "--output", "/proc/nothing"],
+        ["compare", "{results}", "{others}", "--parameterizations", "a", "b", "--parameterizations", "c", "d", "e"],
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_was_found_is_refused(
     stopped: None, places: dict[str, Path], capsys: pytest.CaptureFixture[str], words: list[str]
