@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -184,7 +185,7 @@ def _put_in_place(temporary: Path, folder: Path, replaces: bool) -> None:
             old.rename(folder)
         raise
     if replaces:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # `restore_replaced` deletes what is left
 
 
 def restore_replaced(folder: Path) -> None:
@@ -192,9 +193,10 @@ def restore_replaced(folder: Path) -> None:
     for old in folder.glob(f".step_*{REPLACED}"):
         checkpoint = old.with_name(old.name.removeprefix(".").removesuffix(REPLACED))
         if checkpoint.exists():
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
         else:
-            old.rename(checkpoint)
+            with suppress(FileNotFoundError):  # another rank of the training was faster
+                old.rename(checkpoint)
 
 
 def _digest(description: Mapping[str, Any]) -> str:
