@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import torch
@@ -27,9 +27,19 @@ class ReplayBuffer(list):
 
 
 class SAC:
-    """Takes random actions, and stops as the real one does: after the step at which the callback returns False."""
+    """Takes random actions, and stops as the real one does: after the step at which the callback returns False.
 
-    def __init__(self, policy: str, env: gymnasium.Env, *, seed: int, **_: Any) -> None:
+    Attributes:
+        made: all that were made, in their order.
+    """
+
+    made: ClassVar[list["SAC"]] = []
+
+    def __init__(
+        self, policy: str, env: gymnasium.Env, *, learning_starts: int, seed: int, device: str, verbose: int
+    ) -> None:
+        assert (policy, device, verbose) == ("MlpPolicy", "cpu", 0)
+        SAC.made.append(self)
         torch.manual_seed(seed)
         self._env, self._observation = env, None
         self.policy = nn.ModuleDict({"actor": Actor(env.observation_space.shape[0], env.action_space.shape[0])})
@@ -65,7 +75,7 @@ class SAC:
                 return
             self._n_updates += 1
             with torch.no_grad():
-                for weight in self.policy.parameters():
+                for weight in (*self.policy.parameters(), self.log_ent_coef):
                     weight += 1e-3
 
 

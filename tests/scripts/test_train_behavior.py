@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from tests import stand_in_sac
 from trajectory_adacat.command_line import run_command
 from trajectory_adacat.console import dispatch
 from trajectory_adacat.datasets import behavior_training, load_dataset
-from trajectory_adacat.datasets.behavior_training import BehaviorTraining, Recorder, evaluate, write_replay
+from trajectory_adacat.datasets.behavior_training import (
+    BehaviorTrainer,
+    BehaviorTraining,
+    Recorder,
+    evaluate,
+    write_replay,
+)
 from trajectory_adacat.datasets.collected import own_dataset
 from trajectory_adacat.datasets.policy_files import read_policy
 from trajectory_adacat.environments import make_environment
@@ -215,3 +222,44 @@ def test_transitions_without_the_state_after_them_are_not_counted(
     train_behavior.main(flags(folder, 45, "--overwrite"))
     assert sum(map(len, load_dataset("hopper-medium-replay-collected").episodes)) == 45
     assert progress_of(folder) == [15, 30, 45]
+
+
+def test_what_a_training_has_learned_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3", stand_in_sac.MODULE)
+    monkeypatch.setattr(stand_in_sac.SAC, "made", [])
+    config = BehaviorTraining("hopper", evaluate_every=30, evaluation_episodes=1)
+    trainer = BehaviorTrainer(config, ROBOTS["hopper"], tmp_path)
+    list(trainer.run(24, None))
+    again = BehaviorTrainer(config, ROBOTS["hopper"], tmp_path)
+    assert again.steps == 24
+    for name, weights in trainer.actor.weights.items():
+        np.testing.assert_array_equal(weights, again.actor.weights[name])
+    first, second = stand_in_sac.SAC.made
+    assert second.log_ent_coef.item() == pytest.approx(first.log_ent_coef.item()) == pytest.approx(0.024)
+    assert second._n_updates == first._n_updates == 24
+    rows = again.rows()
+    assert [transition[2].shape for transition in second.replay_buffer] == [(1, 3)] * 24
+    kept = [np.asarray(transition[0]) for transition in second.replay_buffer]
+    np.testing.assert_array_equal(kept, rows["observations"])
+    assert second.replay_buffer[-1][5] == [{"TimeLimit.truncated": not rows["terminals"][-1]}]  # the episode is cut
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "state.pt").unlink(), r"state\.pt is missing.*another --output"),
+        (lambda folder: (folder / "settings.json").write_text(""), r"settings\.json cannot be read"),
+        (lambda folder: (folder / "settings.json").write_text("[1]"), r"settings\.json cannot be read"),
+        (lambda folder: (folder / "state.pt").write_bytes(b"half"), r"state\.pt cannot be read"),
+    ],
+)
+def test_a_damaged_training_is_named_and_keeps_its_transitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object], message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3", stand_in_sac.MODULE)
+    folder = tmp_path / "run"
+    train_behavior.main(flags(folder, 30))
+    damage(folder)
+    with pytest.raises(InputError, match=message):
+        train_behavior.main(flags(folder, 45, "--overwrite"))
+    assert len(list((folder / "rows").glob("*.npz"))) == 2

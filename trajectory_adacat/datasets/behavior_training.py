@@ -23,6 +23,7 @@ from trajectory_adacat.datasets.policies import Actor, SquashedGaussianPolicy
 from trajectory_adacat.datasets.policy_files import actor_weights, write_policy
 from trajectory_adacat.environments import make_environment
 from trajectory_adacat.errors import InputError
+from trajectory_adacat.files import parse_json, read_text, write_atomically
 from trajectory_adacat.robots import MAX_EPISODE_STEPS, NamedDataset, Robot
 
 POLICY_FILE = "policy.npz"
@@ -111,6 +112,8 @@ class BehaviorTrainer:
         )
         self._seconds_per_step = math.nan  # of the last stretch
         is_continued = (folder / STATE_FILE).exists()
+        if not is_continued and (folder / PROGRESS_FILE).exists():
+            raise InputError(f"{folder / STATE_FILE} is missing, the state of a training: choose another --output.")
         if is_continued:
             self._load()
         for path in (folder / ROWS).glob("*.npz"):
@@ -177,8 +180,7 @@ class BehaviorTrainer:
         record = {"steps": self.steps, "return": round(float(np.mean(returns)), 3)}
         record["seconds_per_step"] = self._seconds_per_step
         progress = [*read_progress(self.folder, self.steps - 1), record]
-        with _replacing(self.folder / PROGRESS_FILE) as part:
-            part.write_text("".join(json.dumps(line) + "\n" for line in progress))
+        write_atomically(self.folder / PROGRESS_FILE, "".join(json.dumps(line) + "\n" for line in progress))
         return record
 
     def rows(self) -> Rows:
@@ -189,15 +191,19 @@ class BehaviorTrainer:
     def _check_settings(self) -> None:
         path = self.folder / SETTINGS_FILE
         settings = asdict(self.config)
-        if path.exists():
-            found = json.loads(path.read_text())
-            differing = [f"--{name} {found.get(name)}" for name in settings if found.get(name) != settings[name]]
-            if differing:
-                raise InputError(
-                    f"{self.folder} holds a training with {', '.join(differing)}: pass these flags to continue it, or "
-                    "choose another --output."
-                )
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+        if not path.exists():
+            write_atomically(path, json.dumps(settings, indent=2) + "\n")
+            return
+        try:
+            found = dict(parse_json(read_text(path)))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} cannot be read ({error}): choose another --output.") from error
+        differing = [f"--{name} {found.get(name)}" for name in settings if found.get(name) != settings[name]]
+        if differing:
+            raise InputError(
+                f"{self.folder} holds a training with {', '.join(differing)}: pass these flags to continue it, or "
+                "choose another --output."
+            )
 
     def _has_reached(self, stop_return: float | None) -> bool:
         progress = read_progress(self.folder, self.steps)
@@ -261,6 +267,8 @@ class _replacing:  # noqa: N801, used like a function
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
+            with open(self._part, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(self._part, self._path)
 
 
