@@ -220,7 +220,8 @@ def test_a_critic_is_shared_by_the_parameterizations() -> None:
     critics = [job.name for job in jobs if job.kind == "critic"]
     assert critics == ["critic hopper-medium-collected iql_1"]
     needing = [job.name.split()[2:] for job in jobs if critics[0] in job.needs]
-    assert needing == [[f"{name}_1", "plan"] for name in ("adacat", "uniform", "quantile")]
+    variants = ("plan", "candidates_8", "candidates_16")
+    assert needing == [[f"{name}_1", variant] for name in ("adacat", "uniform", "quantile") for variant in variants]
 
 
 @pytest.mark.parametrize("preset", ["table4", "table4-annealed"])
