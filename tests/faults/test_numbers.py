@@ -1,6 +1,7 @@
 """Numbers that are not finite: the batch, the checkpoint or the model is named."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,14 @@ def test_as_many_bad_batches_are_left_out_as_are_allowed(make_trainer: MakeTrain
     assert ["loss" in line for line in read_metrics(tmp_path)] == [True, True, False, True, False, True, True, True]
     with pytest.raises(InputError, match="at step 7"):
         spoil(make_trainer(tmp_path / "more", **SETTINGS, skip_bad_batches=2), 3, 5, 7).train()
+
+
+def test_a_step_that_is_repeated_after_a_kill_is_recorded_once(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    for _ in range(2):
+        spoil(make_trainer(tmp_path, n_steps=6, n_saves=1, skip_bad_batches=2), 3, 5).train()
+        shutil.rmtree(find_checkpoint(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "bad_batches.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 5]
 
 
 def test_batches_left_out_before_count_when_a_training_goes_on(make_trainer: MakeTrainer, tmp_path: Path) -> None:

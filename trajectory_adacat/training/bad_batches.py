@@ -1,12 +1,14 @@
 """Batches whose loss or gradient is not finite: recorded, and left out as far as that is allowed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from trajectory_adacat.checkpoint import NAME
-from trajectory_adacat.files import append_line
+from trajectory_adacat.files import append_line, read_text
 from trajectory_adacat.training.finite import check_finite
 
 BAD_BATCHES_FILE = "bad_batches.jsonl"
@@ -42,7 +44,7 @@ class BadBatches:
             InputError: if it cannot, or as many as are allowed were left out before.
         """
         texts = {name: str(value) for name, value in values.items()}  # JSON has no NaN
-        append_line(self._folder / BAD_BATCHES_FILE, {"step": step, **texts, f"{self._member}s": list(members)})
+        self._append({"step": step, **texts, f"{self._member}s": list(members)})
         shown = ", ".join(map(str, members[:SHOWN])) + (", ..." if len(members) > SHOWN else "")
         batch = f"the {self._member}s {shown} (all in {self._folder / BAD_BATCHES_FILE})"
         if leaves_out and len(self.steps) < self._allowed:
@@ -52,6 +54,11 @@ class BadBatches:
             return
         more = f"Its batch holds {batch}. {self._last_checkpoint()}--resume --skip_bad_batches N leaves out N of them. "
         check_finite(values, step, more)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        path = self._folder / BAD_BATCHES_FILE
+        if not path.exists() or json.dumps(record) not in read_text(path).splitlines():  # else a step is repeated
+            append_line(path, record)
 
     def _last_checkpoint(self) -> str:
         found = [path for path in self._folder.glob("step_*") if NAME.fullmatch(path.name)]
