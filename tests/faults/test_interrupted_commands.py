@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.faults.interrupting import COLLECT, CRITIC, SEARCH
-from tests.faults.killing import without_time
+from tests.faults.outputs import without_time
 from tests.faults.sweeping import flags
 from tests.scripts.conftest import tiny_table
 from tests.scripts.test_plan import Line

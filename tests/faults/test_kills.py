@@ -21,7 +21,9 @@ COMMANDS = ("train", "critic", "collect", "density", "plan")
 )
 def test_commands_that_are_killed_end_with_the_same_bits(tmp_path: Path, commands: list[str], n_kills: int) -> None:
     arguments = ["-m", "tests.faults.killing", str(tmp_path), str(n_kills), *commands]
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
     assert done.returncode == 0, done.stderr
     killed = json.loads(done.stdout)
     assert list(killed) == commands

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from tests.faults.killing import without_time
+from tests.faults.outputs import without_time
 from tests.training.conftest import DROPOUT, MakeTrainer, RecordingDataset, checkpoint_bytes, checkpoint_tensors
 from trajectory_adacat.checkpoint import find_checkpoint, read_description
 from trajectory_adacat.datasets.sequences import Batch, SequenceDataset

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.killing import lines
+from tests.faults.outputs import lines
 from tests.faults.sweeping import NAME
 from trajectory_adacat.sweep.runner import FAILURES_FILE, JOBS_FILE
 
