@@ -30,7 +30,7 @@ class CompareParser(CommandParser):
 
     first: Positional[Path]  # results file, or folder of such files
     second: Positional[Path]  # results to compare with
-    parameterizations: list[str] | None = None  # of the first and the second, such as adacat bc; by default all
+    parameterizations: list[str] | None = None  # one for each side, such as adacat bc; by default all results
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = CompareParser().parse(argv)
     names = arguments.parameterizations
     if names is not None and len(names) != 2:
-        raise InputError(
-            f"--parameterizations takes that of the first and that of the second, got {' '.join(names)!r}."
-        )
+        raise InputError(f"--parameterizations takes two names, one for each side, got {' '.join(names)!r}.")
     print(comparison(arguments.first, arguments.second, None if names is None else (names[0], names[1])))
 
 
@@ -125,8 +123,8 @@ def _check_pooled(path: Path, results: Mapping[Location, RolloutResult]) -> None
     if len(results) < 2:
         raise InputError(f"{path} holds {len(results)} rollout: a comparison needs at least two on each side.")
     methods = [f"{row.label}: {column}" for row in gather(results) for column in row.values]
-    heads = {result.parameterization for result in results.values()}
     if len(methods) > 1:
+        heads = {result.parameterization for result in results.values()}
         raise InputError(
             f"{path} holds rollouts that are never pooled, of {'; '.join(methods)}: name a folder that holds one kind"
             f"{', or pass --parameterizations' if len(heads) > 1 else ''}."

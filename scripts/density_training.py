@@ -30,7 +30,7 @@ Finish = Callable[[DensityTrainer], dict[str, float]]
 class DensityParser(FolderParser):
     """The flags of every training of a density model."""
 
-    parameterizations: TapIgnore[tuple[str, ...]] = tuple(AUDIO_FORMS)
+    parameterizations: TapIgnore[tuple[str, ...]] = tuple(AUDIO_FORMS)  # all experiments share a configuration
     parameterization_flag: TapIgnore[str] = "form"
 
     config: str = "config.density"  # configuration: a module or the path of a .py file

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = args.output or Path("behavior", f"{robot.id}-{args.seed}")
     check_can_create(folder, "--output")
     config = BehaviorTraining(robot.id, args.seed, args.random_steps, args.evaluate_every, args.evaluation_episodes)
-    message = f"the training goes on from what {folder} holds."
+    message = f"what the training has saved is kept in {folder}."
     with (
         telling_how_to_resume("train-behavior", argv, flag=None),
         locked(folder, "training", "--output"),

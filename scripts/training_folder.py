@@ -14,7 +14,9 @@ HOW_LONG = {"n_steps", "n_epochs_ref"}  # a resumed run may train for longer
 
 
 def old_checkpoints(arguments: FolderParser) -> list[Path]:
-    """Return the checkpoints that are already in the experiment's folder, which no other process uses.
+    """Return the checkpoints that are already in the experiment's folder; give back one whose replacement was killed.
+
+    No other process may be using the folder.
 
     Raises:
         InputError: if there are any and neither --resume nor --overwrite is given.

@@ -154,7 +154,7 @@ def test_a_parameterization_of_each_side_is_compared(tmp_path: Path, capsys: pyt
     assert "first - second: 10, 95% interval [" in capsys.readouterr().out
     main([sides[0], sides[0], "--parameterizations", "adacat", "uniform"])
     assert "first - second: 21, 95% interval [" in capsys.readouterr().out
-    with pytest.raises(InputError, match="that of the first and that of the second, got 'adacat'"):
+    with pytest.raises(InputError, match="two names, one for each side, got 'adacat'"):
         main([*sides, "--parameterizations", "adacat"])
     with pytest.raises(InputError, match="theirs holds no results of --parameterizations bcc: did you mean bc"):
         main([*sides, "--parameterizations", "adacat", "bcc"])

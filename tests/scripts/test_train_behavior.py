@@ -181,7 +181,7 @@ def test_a_training_goes_on_from_the_step_of_a_signal(
         run_command(dispatch, ["train-behavior", *argv])
     assert raised.value.code == 128 + number
     command = shlex.join(["trajectory-adacat", "train-behavior", *argv])
-    expected = f"interrupted: the training goes on from what {folder} holds. Go on with: {command}"
+    expected = f"interrupted: what the training has saved is kept in {folder}. Go on with: {command}"
     assert capsys.readouterr().err.splitlines()[-1] == expected
     dispatch(shlex.split(command)[1:])
     assert f"training from step {step};" in capsys.readouterr().out
